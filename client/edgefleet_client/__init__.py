@@ -1,0 +1,3 @@
+"""EdgeFleet client: what an application on the device imports."""
+
+__version__ = "0.1.0"

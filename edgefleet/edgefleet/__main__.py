@@ -1,0 +1,7 @@
+"""`python -m edgefleet`."""
+
+import sys
+
+from .main import main
+
+sys.exit(main())

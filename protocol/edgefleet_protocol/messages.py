@@ -1,0 +1,146 @@
+"""What devices and server say to each other besides documents that are signed offline."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from .codec import Document, Record
+from .hardware import Hardware
+from .names import DeviceId, ModelName, RegionName, Sha256, VariantName
+
+Text = Annotated[str, Meta(max_length=2000)]
+Label = Annotated[str, Meta(max_length=128)]
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+
+MAX_MESSAGE_BYTES = 60_000
+
+ModelPhase = Literal["waiting", "fetching", "trying", "probation", "proven", "failed", "idle"]
+"""Derived from facts each time it is told, never stored:
+waiting for a condition; fetching chunks; trying before it serves; active and on probation; active and proven;
+what is wished failed here and the previous one (if any) serves; nothing is wished."""
+
+
+class Running(Record, frozen=True):
+    """What serves a model now. It has answered the golden inputs through the serving path."""
+
+    release: Label
+    release_sha256: Sha256
+    variant: VariantName
+    variant_sha256: Sha256
+    """Digest of the variant's first file."""
+    since_s: float
+    proven: bool = False
+
+
+class Measured(Record, frozen=True):
+    """What the trial measured of one variant on this very device."""
+
+    release: Label
+    variant: VariantName
+    latency_p50_s: float
+    latency_p95_s: float
+    memory_bytes: int | None = None
+
+
+class Failure(Record, frozen=True):
+    """What failed here, and is not tried again."""
+
+    release: Label
+    release_sha256: Sha256
+    variant: VariantName
+    stage: Literal["choose", "fetch", "verify", "trial", "switch", "probation", "deadline"]
+    reason: Text
+    at_s: float
+
+
+class ModelState(Record, frozen=True):
+    """One model on one device."""
+
+    model: ModelName
+    phase: ModelPhase
+    why: Text
+    """The words of the step that is being done or waited for."""
+    wanted: Label | None = None
+    wanted_sha256: Sha256 | None = None
+    running: Running | None = None
+    previous: Running | None = None
+    chosen: VariantName | None = None
+    chosen_why: Text = ""
+    measured: Annotated[tuple[Measured, ...], Meta(max_length=64)] = ()
+    failures: Annotated[tuple[Failure, ...], Meta(max_length=64)] = ()
+
+
+class DeviceState(Document, frozen=True):
+    """What a device is and runs: retained, asserted again after each connection and each change."""
+
+    device: DeviceId
+    session: Count
+    """Counts connections; the last will carries the same number, so a stale one is seen to be stale."""
+    boot: Label
+    """The kernel's boot id."""
+    at_s: float
+    agent_version: Label
+    region: RegionName | None = None
+    tags: Annotated[tuple[Label, ...], Meta(max_length=32)] = ()
+    assignment_number: Count = 0
+    hardware: Hardware | None = None
+    trust: dict[Label, int] = {}
+    """Versions of the metadata that it has verified, by role."""
+    trust_problem: Text | None = None
+    rollout_serial: Count = 0
+    models: Annotated[tuple[ModelState, ...], Meta(max_length=64)] = ()
+    bytes_received: Count = 0
+    """Of chunks, since the agent was installed."""
+    limits_held: dict[Label, Text] = {}
+    """Which limits on workers really hold here, and how: `memory: rlimit`, `network: namespace`."""
+
+
+class Presence(Document, frozen=True):
+    """Whether a device is connected. Retained; the last will is the same with `online` false."""
+
+    device: DeviceId
+    session: Count
+    online: bool
+
+
+class Event(Document, frozen=True):
+    """Something that happened on a device, once. (device, boot, number) names it."""
+
+    device: DeviceId
+    boot: Label
+    number: Count
+    at_s: float
+    kind: Label
+    """A noun of the domain: `trial-failed`, `activated`, `proven`, `fell-back`, `refused`, `no-space`."""
+    text: Text
+    model: Label | None = None
+    release: Label | None = None
+    variant: Label | None = None
+    facts: dict[Label, str] = {}
+
+
+class Need(Document, frozen=True):
+    """Chunks, targets or metadata that did not come although they were asked of the broker."""
+
+    device: DeviceId
+    chunks: Annotated[tuple[Sha256, ...], Meta(max_length=256)] = ()
+    targets: Annotated[tuple[Sha256, ...], Meta(max_length=64)] = ()
+    metadata: Annotated[tuple[Label, ...], Meta(max_length=64)] = ()
+
+
+class Command(Document, frozen=True):
+    """A signed, numbered, short-lived order to one device. Reserved: `diagnose` is the only one yet."""
+
+    device: DeviceId
+    number: Count
+    expires_s: float
+    action: Literal["diagnose"]
+
+
+class Reply(Document, frozen=True):
+    """The answer to a command."""
+
+    device: DeviceId
+    number: Count
+    ok: bool
+    text: Text

@@ -1,0 +1,109 @@
+"""What a region should run: one signed document per region, and which device belongs where."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from .codec import Document, Record
+from .names import DeviceId, ModelName, RegionName, Sha256, TagName
+
+Objective = Literal["accuracy", "latency", "memory", "energy", "download"]
+Percent = Annotated[float, Meta(ge=0, le=100)]
+
+
+class Policy(Record, frozen=True):
+    """A region's rules. A limit of None is no limit; a rollout may only narrow what the manifest bounds."""
+
+    objective: Objective = "accuracy"
+    latency_budget_s: float | None = None
+    """Longest p95 of a served request. A variant predicted beyond it is not chosen; one measured beyond it goes back."""
+    memory_budget_bytes: int | None = None
+    download_budget_bytes: int | None = None
+    min_accuracy: float | None = None
+    bandwidth_bytes_per_s: int | None = None
+    """Ceiling for fetching chunks."""
+    battery_floor_percent: Percent | None = None
+    """Below it nothing is fetched or tried, on a device that has a battery and is not charging."""
+    max_temperature_c: float | None = None
+    telemetry_interval_s: Annotated[float, Meta(ge=1, le=86400)] = 60.0
+
+
+class Probation(Record, frozen=True):
+    """How long, and by how many requests, a model is watched after it took over."""
+
+    seconds: Annotated[float, Meta(ge=0, le=86400 * 30)] = 600.0
+    min_requests: Annotated[int, Meta(ge=0, le=10**9)] = 20
+    """With fewer requests its latency is not judged; time alone then proves it."""
+    max_error_percent: Percent = 1.0
+
+
+class Audience(Record, frozen=True):
+    """Whom an assignment is for. Empty means everyone."""
+
+    tags: Annotated[tuple[TagName, ...], Meta(max_length=32)] = ()
+    """All of these."""
+    hardware: Annotated[tuple[Annotated[str, Meta(max_length=64)], ...], Meta(max_length=64)] = ()
+    """Any of these hardware classes."""
+
+
+class Gate(Record, frozen=True):
+    """What must hold before the next stage."""
+
+    max_failed_percent: Percent = 0.0
+    """Of the devices in this stage that reached an end. More than this stops the rollout."""
+    min_proven_percent: Percent = 100.0
+    """Of the devices in this stage that can still prove it."""
+
+
+class Stage(Record, frozen=True):
+    """A share of the audience, by each device's stable number."""
+
+    percent: Percent
+    gate: Gate = Gate()
+
+
+class ReleaseRef(Record, frozen=True):
+    """A release, named by the path under which the offline hand listed it and by its digest; both must agree."""
+
+    path: Annotated[str, Meta(max_length=200)]
+    sha256: Sha256
+
+
+class Assignment(Record, frozen=True):
+    """A release of a model for an audience. Of several for one model, the first that admits a device is its wish."""
+
+    model: ModelName
+    release: ReleaseRef
+    audience: Audience = Audience()
+    stages: Annotated[tuple[Stage, ...], Meta(min_length=1, max_length=32)] = (Stage(percent=100.0),)
+    stage: Annotated[int, Meta(ge=0, le=31)] = 0
+    """The stage that is open now."""
+    probation: Probation = Probation()
+    deadline_s: Annotated[float, Meta(ge=1, le=86400 * 365)] = 86400.0
+    """A device that has not proven it this long after it first saw it counts as failed."""
+
+    @property
+    def percent(self) -> float:
+        """The share of the audience that is admitted now."""
+        return self.stages[min(self.stage, len(self.stages) - 1)].percent
+
+
+class Rollout(Document, frozen=True):
+    """What one region should run now. The newest signed one is the whole wish."""
+
+    region: RegionName
+    serial: Annotated[int, Meta(ge=0, le=2**53)]
+    issued: datetime
+    policy: Policy = Policy()
+    assignments: Annotated[tuple[Assignment, ...], Meta(max_length=64)] = ()
+
+
+class DeviceAssignment(Document, frozen=True):
+    """Where a device belongs: signed, numbered, retained. The device keeps the one with the highest number."""
+
+    device: DeviceId
+    number: Annotated[int, Meta(ge=1, le=2**53)]
+    region: RegionName
+    tags: Annotated[tuple[TagName, ...], Meta(max_length=32)] = ()
+    issued: datetime | None = None

@@ -1,0 +1,73 @@
+"""What a device measured, window by window. What a device lacks is None and never zero."""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from .codec import Document, Record
+from .names import DeviceId, ModelName, Sha256, VariantName
+from .sketch import Sketch
+
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+Label = Annotated[str, Meta(max_length=128)]
+
+MAX_BATCH_BYTES = 60_000
+"""As everything else on the wire: below what every broker in use can carry."""
+MAX_WINDOWS = 64
+
+
+class ModelWindow(Record, frozen=True):
+    """One model's requests in one window."""
+
+    model: ModelName
+    release: Label
+    release_sha256: Sha256
+    variant: VariantName
+    requests: Count = 0
+    errors: Count = 0
+    latency: Sketch = Sketch()
+    """Seconds in the worker for one request: from the last byte read to the answer ready."""
+    confidence: Sketch | None = None
+    """Of the largest output, where the task has one: for drift."""
+    memory_bytes: int | None = None
+    """Proportional set size of the worker."""
+
+
+class DeviceWindow(Record, frozen=True):
+    """What the device itself was like, at the end of the window."""
+
+    cpu_percent: float | None = None
+    memory_available_bytes: int | None = None
+    storage_free_bytes: int | None = None
+    temperature_c: float | None = None
+    throttled: tuple[Label, ...] | None = None
+    """Reasons why the clock is held back now: `under-voltage`, `capped`, `throttled`, `soft-limit`."""
+    power_w: float | None = None
+    battery_percent: float | None = None
+    battery_charging: bool | None = None
+    agent_memory_bytes: int | None = None
+
+
+class Window(Record, frozen=True):
+    """A stretch of time. (boot, started_monotonic_s) orders windows where the clock was wrong."""
+
+    start_s: float
+    """Seconds since 1970 by the device's clock."""
+    seconds: Annotated[float, Meta(gt=0, le=86400)]
+    boot: Label
+    started_monotonic_s: float
+    clock_trusted: bool = True
+    device: DeviceWindow = DeviceWindow()
+    models: Annotated[tuple[ModelWindow, ...], Meta(max_length=64)] = ()
+
+
+class TelemetryBatch(Document, frozen=True):
+    """Windows of one device in one message, compressed with zlib on the wire.
+
+    (device, boot, started_monotonic_s) names a window: the server counts one that comes twice once.
+    """
+
+    device: DeviceId
+    windows: Annotated[tuple[Window, ...], Meta(min_length=1, max_length=MAX_WINDOWS)]
+    dropped_windows: Count = 0
+    """Windows that the outbox merged or dropped since the agent was installed."""

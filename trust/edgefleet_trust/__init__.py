@@ -1,0 +1,3 @@
+"""EdgeFleet trust: keys, ceremony, proposals and the TUF repository."""
+
+__version__ = "0.1.0"
