@@ -17,7 +17,7 @@ Verify = Callable[[bytes, bytes], bool]
 """(signature, message) -> whether the signature is right."""
 
 
-class EnvelopeSignature(msgspec.Struct, frozen=True):
+class EnvelopeSignature(msgspec.Struct, frozen=True, kw_only=True):
     """A signature over the pre-authentication encoding, base64."""
 
     keyid: str

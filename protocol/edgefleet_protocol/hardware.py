@@ -9,7 +9,7 @@ from .codec import Record
 Text = Annotated[str, Meta(max_length=256)]
 
 
-class RuntimeInfo(Record, frozen=True):
+class RuntimeInfo(Record, frozen=True, kw_only=True):
     """One inference runtime on the device, and what it can open."""
 
     name: Text
@@ -21,7 +21,7 @@ class RuntimeInfo(Record, frozen=True):
     max_opset: int = 21
 
 
-class Hardware(Record, frozen=True):
+class Hardware(Record, frozen=True, kw_only=True):
     """What a device is. All of it was read on the device; what could not be read is empty, zero or None."""
 
     board: Text

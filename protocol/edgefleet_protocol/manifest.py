@@ -28,7 +28,7 @@ MAX_CHUNKS = 20_000
 """1.2 GB in chunks of 60 KiB; the document itself is bounded by codec.MAX_DOCUMENT_BYTES."""
 
 
-class Chunk(Record, frozen=True):
+class Chunk(Record, frozen=True, kw_only=True):
     """A piece of a file, named by the SHA-256 of its plain bytes."""
 
     sha256: Sha256
@@ -37,7 +37,7 @@ class Chunk(Record, frozen=True):
     """Bytes of the smallest encoding that the server has, as it travels."""
 
 
-class FileEntry(Record, frozen=True):
+class FileEntry(Record, frozen=True, kw_only=True):
     """A file of the release: the chunks of `chunks`, joined in order, are its bytes."""
 
     name: FileName
@@ -51,7 +51,7 @@ class FileEntry(Record, frozen=True):
         return sum(chunk.wire_bytes for chunk in self.chunks) if self.chunks else self.bytes
 
 
-class TensorSpec(Record, frozen=True):
+class TensorSpec(Record, frozen=True, kw_only=True):
     """A named tensor. A dimension of -1 is free."""
 
     name: Text
@@ -59,7 +59,7 @@ class TensorSpec(Record, frozen=True):
     shape: Annotated[tuple[int, ...], Meta(max_length=8)]
 
 
-class InputSpec(TensorSpec, frozen=True):
+class InputSpec(TensorSpec, frozen=True, kw_only=True):
     """What an application must hand over, so that it means the same to every variant."""
 
     layout: Text = ""
@@ -72,13 +72,13 @@ class InputSpec(TensorSpec, frozen=True):
     """How a picture of another size is brought to this one: `stretch`, `letterbox`, `crop`."""
 
 
-class OutputSpec(TensorSpec, frozen=True):
+class OutputSpec(TensorSpec, frozen=True, kw_only=True):
     """What comes back, and its meaning: `logits`, `probabilities`, `boxes-xyxy`."""
 
     meaning: Text = ""
 
 
-class Interface(Record, frozen=True):
+class Interface(Record, frozen=True, kw_only=True):
     """The contract with applications. Every variant keeps it; a change of it is breaking."""
 
     task: Text
@@ -90,7 +90,7 @@ class Interface(Record, frozen=True):
     thresholds: dict[str, float] = {}
 
 
-class TensorFile(Record, frozen=True):
+class TensorFile(Record, frozen=True, kw_only=True):
     """A tensor as a file of the release: raw, little-endian, row-major."""
 
     name: Text
@@ -99,7 +99,7 @@ class TensorFile(Record, frozen=True):
     file: FileName
 
 
-class Tolerance(Record, frozen=True):
+class Tolerance(Record, frozen=True, kw_only=True):
     """How far answers may be from the golden ones on one execution provider, from measured spread."""
 
     provider: Text
@@ -109,7 +109,7 @@ class Tolerance(Record, frozen=True):
     """Share of samples whose largest output must be the golden one, for classification."""
 
 
-class Golden(Record, frozen=True):
+class Golden(Record, frozen=True, kw_only=True):
     """The answers that a variant must give to the release's golden inputs, one tensor per output."""
 
     outputs: Annotated[tuple[TensorFile, ...], Meta(min_length=1, max_length=16)]
@@ -120,7 +120,7 @@ class Golden(Record, frozen=True):
         return next((row for row in self.tolerances if row.provider == provider), None)
 
 
-class Requirement(Record, frozen=True):
+class Requirement(Record, frozen=True, kw_only=True):
     """What a device must have before it may take the variant. Bounds that protect it are here, signed offline."""
 
     arch: Annotated[tuple[Text, ...], Meta(max_length=16)] = ()
@@ -137,7 +137,7 @@ class Requirement(Record, frozen=True):
     """Longest time to load and answer once, on the slowest board that it is meant for."""
 
 
-class Accuracy(Record, frozen=True):
+class Accuracy(Record, frozen=True, kw_only=True):
     """Measured on held-out data."""
 
     metric: Text
@@ -147,7 +147,7 @@ class Accuracy(Record, frozen=True):
     """Under which graph rules: `arm` where the runtime was told to build the graph that Arm gets."""
 
 
-class LatencyRow(Record, frozen=True):
+class LatencyRow(Record, frozen=True, kw_only=True):
     """Time of one inference, batch 1, on one class of hardware."""
 
     hardware_class: Text
@@ -156,7 +156,7 @@ class LatencyRow(Record, frozen=True):
     source: Text = ""
 
 
-class Variant(Record, frozen=True):
+class Variant(Record, frozen=True, kw_only=True):
     """One way to run the model. The first of `files` is the one that the runtime opens."""
 
     name: VariantName
@@ -177,7 +177,7 @@ class Variant(Record, frozen=True):
         return rows[0] if rows else None
 
 
-class Release(Document, frozen=True):
+class Release(Document, frozen=True, kw_only=True):
     """A release, as it is signed. `kind` says what it is; `agent` and `runtime` are reserved for later."""
 
     model: ModelName

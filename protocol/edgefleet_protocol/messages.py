@@ -20,7 +20,7 @@ waiting for a condition; fetching chunks; trying before it serves; active and on
 what is wished failed here and the previous one (if any) serves; nothing is wished."""
 
 
-class Running(Record, frozen=True):
+class Running(Record, frozen=True, kw_only=True):
     """What serves a model now. It has answered the golden inputs through the serving path."""
 
     release: Label
@@ -32,7 +32,7 @@ class Running(Record, frozen=True):
     proven: bool = False
 
 
-class Measured(Record, frozen=True):
+class Measured(Record, frozen=True, kw_only=True):
     """What the trial measured of one variant on this very device."""
 
     release: Label
@@ -42,7 +42,7 @@ class Measured(Record, frozen=True):
     memory_bytes: int | None = None
 
 
-class Failure(Record, frozen=True):
+class Failure(Record, frozen=True, kw_only=True):
     """What failed here, and is not tried again."""
 
     release: Label
@@ -53,7 +53,7 @@ class Failure(Record, frozen=True):
     at_s: float
 
 
-class ModelState(Record, frozen=True):
+class ModelState(Record, frozen=True, kw_only=True):
     """One model on one device."""
 
     model: ModelName
@@ -70,7 +70,7 @@ class ModelState(Record, frozen=True):
     failures: Annotated[tuple[Failure, ...], Meta(max_length=64)] = ()
 
 
-class DeviceState(Document, frozen=True):
+class DeviceState(Document, frozen=True, kw_only=True):
     """What a device is and runs: retained, asserted again after each connection and each change."""
 
     device: DeviceId
@@ -95,7 +95,7 @@ class DeviceState(Document, frozen=True):
     """Which limits on workers really hold here, and how: `memory: rlimit`, `network: namespace`."""
 
 
-class Presence(Document, frozen=True):
+class Presence(Document, frozen=True, kw_only=True):
     """Whether a device is connected. Retained; the last will is the same with `online` false."""
 
     device: DeviceId
@@ -103,7 +103,7 @@ class Presence(Document, frozen=True):
     online: bool
 
 
-class Event(Document, frozen=True):
+class Event(Document, frozen=True, kw_only=True):
     """Something that happened on a device, once. (device, boot, number) names it."""
 
     device: DeviceId
@@ -119,7 +119,7 @@ class Event(Document, frozen=True):
     facts: dict[Label, str] = {}
 
 
-class Need(Document, frozen=True):
+class Need(Document, frozen=True, kw_only=True):
     """Chunks, targets or metadata that did not come although they were asked of the broker."""
 
     device: DeviceId
@@ -128,7 +128,7 @@ class Need(Document, frozen=True):
     metadata: Annotated[tuple[Label, ...], Meta(max_length=64)] = ()
 
 
-class Command(Document, frozen=True):
+class Command(Document, frozen=True, kw_only=True):
     """A signed, numbered, short-lived order to one device. Reserved: `diagnose` is the only one yet."""
 
     device: DeviceId
@@ -137,7 +137,7 @@ class Command(Document, frozen=True):
     action: Literal["diagnose"]
 
 
-class Reply(Document, frozen=True):
+class Reply(Document, frozen=True, kw_only=True):
     """The answer to a command."""
 
     device: DeviceId

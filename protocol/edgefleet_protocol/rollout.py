@@ -12,7 +12,7 @@ Objective = Literal["accuracy", "latency", "memory", "energy", "download"]
 Percent = Annotated[float, Meta(ge=0, le=100)]
 
 
-class Policy(Record, frozen=True):
+class Policy(Record, frozen=True, kw_only=True):
     """A region's rules. A limit of None is no limit; a rollout may only narrow what the manifest bounds."""
 
     objective: Objective = "accuracy"
@@ -29,7 +29,7 @@ class Policy(Record, frozen=True):
     telemetry_interval_s: Annotated[float, Meta(ge=1, le=86400)] = 60.0
 
 
-class Probation(Record, frozen=True):
+class Probation(Record, frozen=True, kw_only=True):
     """How long, and by how many requests, a model is watched after it took over."""
 
     seconds: Annotated[float, Meta(ge=0, le=86400 * 30)] = 600.0
@@ -38,7 +38,7 @@ class Probation(Record, frozen=True):
     max_error_percent: Percent = 1.0
 
 
-class Audience(Record, frozen=True):
+class Audience(Record, frozen=True, kw_only=True):
     """Whom an assignment is for. Empty means everyone."""
 
     tags: Annotated[tuple[TagName, ...], Meta(max_length=32)] = ()
@@ -47,7 +47,7 @@ class Audience(Record, frozen=True):
     """Any of these hardware classes."""
 
 
-class Gate(Record, frozen=True):
+class Gate(Record, frozen=True, kw_only=True):
     """What must hold before the next stage."""
 
     max_failed_percent: Percent = 0.0
@@ -56,21 +56,21 @@ class Gate(Record, frozen=True):
     """Of the devices in this stage that can still prove it."""
 
 
-class Stage(Record, frozen=True):
+class Stage(Record, frozen=True, kw_only=True):
     """A share of the audience, by each device's stable number."""
 
     percent: Percent
     gate: Gate = Gate()
 
 
-class ReleaseRef(Record, frozen=True):
+class ReleaseRef(Record, frozen=True, kw_only=True):
     """A release, named by the path under which the offline hand listed it and by its digest; both must agree."""
 
     path: Annotated[str, Meta(max_length=200)]
     sha256: Sha256
 
 
-class Assignment(Record, frozen=True):
+class Assignment(Record, frozen=True, kw_only=True):
     """A release of a model for an audience. Of several for one model, the first that admits a device is its wish."""
 
     model: ModelName
@@ -89,7 +89,7 @@ class Assignment(Record, frozen=True):
         return self.stages[min(self.stage, len(self.stages) - 1)].percent
 
 
-class Rollout(Document, frozen=True):
+class Rollout(Document, frozen=True, kw_only=True):
     """What one region should run now. The newest signed one is the whole wish."""
 
     region: RegionName
@@ -99,7 +99,7 @@ class Rollout(Document, frozen=True):
     assignments: Annotated[tuple[Assignment, ...], Meta(max_length=64)] = ()
 
 
-class DeviceAssignment(Document, frozen=True):
+class DeviceAssignment(Document, frozen=True, kw_only=True):
     """Where a device belongs: signed, numbered, retained. The device keeps the one with the highest number."""
 
     device: DeviceId

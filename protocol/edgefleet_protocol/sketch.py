@@ -21,7 +21,7 @@ MAX_BUCKETS = 4096
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 
 
-class Sketch(Record, frozen=True):
+class Sketch(Record, frozen=True, kw_only=True):
     """Counts by bucket, from bucket `offset` on. `zero` counts values at or below 0."""
 
     offset: Annotated[int, Meta(ge=-20_000, le=20_000)] = 0

@@ -16,7 +16,7 @@ MAX_BATCH_BYTES = 60_000
 MAX_WINDOWS = 64
 
 
-class ModelWindow(Record, frozen=True):
+class ModelWindow(Record, frozen=True, kw_only=True):
     """One model's requests in one window."""
 
     model: ModelName
@@ -33,7 +33,7 @@ class ModelWindow(Record, frozen=True):
     """Proportional set size of the worker."""
 
 
-class DeviceWindow(Record, frozen=True):
+class DeviceWindow(Record, frozen=True, kw_only=True):
     """What the device itself was like, at the end of the window."""
 
     cpu_percent: float | None = None
@@ -48,7 +48,7 @@ class DeviceWindow(Record, frozen=True):
     agent_memory_bytes: int | None = None
 
 
-class Window(Record, frozen=True):
+class Window(Record, frozen=True, kw_only=True):
     """A stretch of time. (boot, started_monotonic_s) orders windows where the clock was wrong."""
 
     start_s: float
@@ -61,7 +61,7 @@ class Window(Record, frozen=True):
     models: Annotated[tuple[ModelWindow, ...], Meta(max_length=64)] = ()
 
 
-class TelemetryBatch(Document, frozen=True):
+class TelemetryBatch(Document, frozen=True, kw_only=True):
     """Windows of one device in one message, compressed with zlib on the wire.
 
     (device, boot, started_monotonic_s) names a window: the server counts one that comes twice once.

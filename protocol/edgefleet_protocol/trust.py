@@ -59,7 +59,7 @@ def release_of_path(path: str) -> str:
     return f"{check_label('model', match[1])}/{match[2]}"
 
 
-class PublicKey(Record, frozen=True):
+class PublicKey(Record, frozen=True, kw_only=True):
     """A key that may sign envelopes, as securesystemslib writes it."""
 
     keyid: Annotated[str, Meta(max_length=64)]
@@ -68,7 +68,7 @@ class PublicKey(Record, frozen=True):
     public: Annotated[str, Meta(max_length=2000)]
 
 
-class KeyList(Document, frozen=True):
+class KeyList(Document, frozen=True, kw_only=True):
     """`keys/commands.json`: whose envelopes a device believes."""
 
     keys: Annotated[tuple[PublicKey, ...], Meta(max_length=16)]
