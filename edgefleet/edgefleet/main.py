@@ -38,7 +38,9 @@ def main(argv: list[str] | None = None) -> int:
         return int(found[0].load()(rest))
     if noun in NOUNS:
         part = NOUNS[noun][0]
-        print(f"edgefleet {noun}: the part is not installed. Install it: pip install 'edgefleet[{part}]'", file=sys.stderr)
+        print(
+            f"edgefleet {noun}: the part is not installed. Install it: pip install 'edgefleet[{part}]'", file=sys.stderr
+        )
     else:
         print(f"edgefleet: there is no {noun!r}. There are: {', '.join(NOUNS)}", file=sys.stderr)
     return 2

@@ -32,7 +32,7 @@ def wish_for(
     model: str, device: str, tags: tuple[str, ...], hardware_class: str, rollout: Rollout
 ) -> tuple[Assignment | None, str]:
     """Return the first assignment of `model` that admits the device, and why no earlier one did."""
-    reasons = []
+    reasons: list[str] = []
     for assignment in rollout.assignments:
         if assignment.model != model:
             continue

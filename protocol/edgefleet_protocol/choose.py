@@ -97,7 +97,9 @@ def estimate(release: Release, hardware: Hardware, measured: Mapping[str, float]
     """
     rows = {variant.name: variant.latency_on(hardware.hardware_class) for variant in release.variants}
     ratios = [
-        measured[name] / row.p50_s for name, row in rows.items() if row is not None and name in measured and row.p50_s > 0
+        measured[name] / row.p50_s
+        for name, row in rows.items()
+        if row is not None and name in measured and row.p50_s > 0
     ]
     scale = sorted(ratios)[len(ratios) // 2] if ratios else 1.0
     result: dict[str, Latency] = {}
@@ -135,9 +137,7 @@ def why_not(
             f"{runtime.max_ir} and opset up to {runtime.max_opset}"
         )
     if hardware.memory_bytes and needs.memory_bytes > hardware.memory_bytes * MEMORY_SHARE:
-        return (
-            f"needs {_mb(needs.memory_bytes)} of memory, more than {MEMORY_SHARE:.0%} of the {_mb(hardware.memory_bytes)} here"
-        )
+        return f"needs {_mb(needs.memory_bytes)} of memory, more than {MEMORY_SHARE:.0%} of the {_mb(hardware.memory_bytes)} here"
     if hardware.storage_bytes and variant.bytes * 2 > hardware.storage_bytes:
         return f"needs {_mb(variant.bytes * 2)} of storage and the disk has {_mb(hardware.storage_bytes)}"
     if policy.memory_budget_bytes is not None and needs.memory_bytes > policy.memory_budget_bytes:
@@ -184,14 +184,18 @@ def _why_lost(
 ) -> str:
     mine, its = latencies[variant.name], latencies[best.name]
     if objective == "accuracy" and variant.accuracy.value != best.accuracy.value:
-        return f"{variant.accuracy.metric} {variant.accuracy.value:.4f} against {best.accuracy.value:.4f} of {best.name}"
+        return (
+            f"{variant.accuracy.metric} {variant.accuracy.value:.4f} against {best.accuracy.value:.4f} of {best.name}"
+        )
     if objective in ("latency", "energy"):
         if mine.p50_s is None:
             return f"its latency here is not known and that of {best.name} is"
         if its.p50_s is not None and mine.p50_s != its.p50_s:
             return f"{_ms(mine.p50_s)} ({mine.source}) against {_ms(its.p50_s)} of {best.name}"
     if objective == "memory" and variant.requires.memory_bytes != best.requires.memory_bytes:
-        return f"{_mb(variant.requires.memory_bytes)} of memory against {_mb(best.requires.memory_bytes)} of {best.name}"
+        return (
+            f"{_mb(variant.requires.memory_bytes)} of memory against {_mb(best.requires.memory_bytes)} of {best.name}"
+        )
     if objective == "download" and release.wire_bytes(variant) != release.wire_bytes(best):
         return f"{_mb(release.wire_bytes(variant))} to download against {_mb(release.wire_bytes(best))} of {best.name}"
     if variant.accuracy.value != best.accuracy.value:

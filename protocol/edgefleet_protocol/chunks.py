@@ -78,7 +78,9 @@ def unpack(payload: bytes, chunk: Chunk) -> bytes:
     """
     short = chunk.sha256[:12]
     if not 1 <= len(payload) <= MAX_PAYLOAD_BYTES or chunk.bytes > MAX_CHUNK_BYTES:
-        raise BadChunk(f"chunk {short}: a payload of {len(payload)} bytes for {chunk.bytes}; the limit is {MAX_PAYLOAD_BYTES}")
+        raise BadChunk(
+            f"chunk {short}: a payload of {len(payload)} bytes for {chunk.bytes}; the limit is {MAX_PAYLOAD_BYTES}"
+        )
     encoding, body = payload[0], payload[1:]
     if encoding == RAW:
         piece = body

@@ -56,7 +56,9 @@ def decode(data: bytes, kind: type[D], *, agent_version: str | None = None, limi
     try:
         head = msgspec.json.decode(data, type=_Head)
         if head.format > FORMAT:
-            raise TooNew(f"{name} has format {head.format} and this version reads up to {FORMAT}: update this side first")
+            raise TooNew(
+                f"{name} has format {head.format} and this version reads up to {FORMAT}: update this side first"
+            )
         if agent_version is not None and version_tuple(head.minimum_agent) > version_tuple(agent_version):
             raise TooNew(f"{name} needs agent {head.minimum_agent} and this is {agent_version}: update the agent first")
         return msgspec.json.decode(data, type=kind)

@@ -41,9 +41,7 @@ def pae(payload_type: str, payload: bytes) -> bytes:
 def seal(payload_type: str, payload: bytes, keyid: str, sign: Callable[[bytes], bytes]) -> bytes:
     """Return the JSON bytes of an envelope with one signature."""
     signature = EnvelopeSignature(keyid=keyid, sig=base64.b64encode(sign(pae(payload_type, payload))).decode())
-    envelope = Envelope(
-        payload_type=payload_type, payload=base64.b64encode(payload).decode(), signatures=(signature,)
-    )
+    envelope = Envelope(payload_type=payload_type, payload=base64.b64encode(payload).decode(), signatures=(signature,))
     return msgspec.json.encode(envelope)
 
 

@@ -217,7 +217,11 @@ class Release(Document, frozen=True, kw_only=True):
 
     def files_for(self, variant: Variant) -> tuple[FileEntry, ...]:
         """Return every file that a device needs to try and serve `variant`: the model, golden inputs and answers."""
-        names = [*variant.files, *(tensor.file for tensor in self.golden_inputs), *(t.file for t in variant.golden.outputs)]
+        names = [
+            *variant.files,
+            *(tensor.file for tensor in self.golden_inputs),
+            *(t.file for t in variant.golden.outputs),
+        ]
         return tuple(self.file(name) for name in dict.fromkeys(names))
 
     def wire_bytes(self, variant: Variant) -> int:

@@ -27,7 +27,9 @@ Sha256 = Annotated[str, Meta(pattern=_SHA256)]
 def check_label(kind: str, name: str) -> str:
     """Return `name` when it may name a fleet, region, device, model or tag; raise BadName otherwise."""
     if not re.match(_LABEL, name):
-        raise BadName(f"{name!r} cannot name a {kind}: use 1 to 64 of a-z, 0-9 and -, with a letter or digit at either end")
+        raise BadName(
+            f"{name!r} cannot name a {kind}: use 1 to 64 of a-z, 0-9 and -, with a letter or digit at either end"
+        )
     return name
 
 

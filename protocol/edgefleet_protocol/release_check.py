@@ -29,7 +29,9 @@ def _check_variant(release: Release, variant: Variant, samples: int) -> None:
         _known_file(release, name, f"variant {variant.name}")
     size = sum(release.file(name).bytes for name in variant.files)
     if size != variant.bytes:
-        raise BadDocument(f"{release.name}: variant {variant.name} says {variant.bytes} bytes and its files have {size}")
+        raise BadDocument(
+            f"{release.name}: variant {variant.name} says {variant.bytes} bytes and its files have {size}"
+        )
     where = f"golden answers of {variant.name}"
     _check_tensors(release, where, variant.golden.outputs, release.interface.outputs, samples)
     if variant.golden.tolerance(variant.requires.provider) is None:
@@ -59,7 +61,9 @@ def _check_tensors(
                 f"says {spec.datatype} {list(spec.shape)}"
             )
         if not tensor.shape or tensor.shape[0] < 1 or samples not in (None, tensor.shape[0]):
-            raise BadDocument(f"{release.name}: {where}: {tensor.name} has {tensor.shape[:1]} samples, not {samples or 'one or more'}")
+            raise BadDocument(
+                f"{release.name}: {where}: {tensor.name} has {tensor.shape[:1]} samples, not {samples or 'one or more'}"
+            )
         samples = tensor.shape[0]
     assert samples is not None  # there is at least one tensor: msgspec checked min_length
     return samples

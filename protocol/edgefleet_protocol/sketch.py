@@ -78,7 +78,7 @@ def bucket_of(value: float) -> int:
     """Return the bucket of a positive, finite `value`; raise ValueError for one that is not finite."""
     if not math.isfinite(value):
         raise ValueError(f"a histogram cannot hold {value}")
-    return math.ceil(math.log2(value) * PER_DOUBLING) - 1
+    return int(math.ceil(math.log2(value) * PER_DOUBLING)) - 1
 
 
 def from_buckets(buckets: Mapping[int, int], zero: int = 0) -> Sketch:

@@ -1,0 +1,256 @@
+"""The seams of the agent: one small interface for each thing outside it.
+
+`Agent(clock, link, store, launcher, probe, looker)` knows nothing else of the world, so that tests and the simulator put
+working fakes here and run many agents in one process. Nothing here blocks for longer than a disk write, except
+`Looker.look` (tens of milliseconds) and `Worker.ask` (its own deadline).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Literal, Protocol
+
+from edgefleet_protocol.hardware import Hardware
+from edgefleet_protocol.manifest import Golden, Interface, TensorFile
+from edgefleet_protocol.sketch import Sketch
+from edgefleet_protocol.telemetry import DeviceWindow
+from edgefleet_protocol.trust import PublicKey
+
+
+class Clock(Protocol):
+    """Two clocks: the wall's may jump and may be at 1970, the monotonic one only counts."""
+
+    def now(self) -> float:
+        """Seconds since 1970 by the device's clock."""
+
+    def monotonic(self) -> float:
+        """Seconds since boot."""
+
+    def boot(self) -> str:
+        """The kernel's boot id."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """Something that came from the broker."""
+
+    topic: str
+    payload: bytes
+
+
+class Link(Protocol):
+    """The broker. Never raises for a lost connection: it reconnects by itself, with full jitter."""
+
+    def connected_session(self) -> int | None:
+        """The number of this connection, counting up; None while there is none. A new number means: subscribe again."""
+
+    def start(self, session: int, will_topic: str, will: bytes) -> None:
+        """Connect. The will is retained; it is set anew with each session's number by `refresh_will`."""
+
+    def subscribe(self, topics: Sequence[str], qos: int = 0) -> None:
+        """Ask for topics; at most 8 to a packet go out. Retained messages come again for each subscription."""
+
+    def unsubscribe(self, topics: Sequence[str]) -> None:
+        """No longer ask for topics."""
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False, qos: int = 1) -> int:
+        """Send; return a number that `acknowledged` yields once the broker has it (at once for QoS 0)."""
+
+    def acknowledged(self) -> set[int]:
+        """Numbers of messages that the broker has taken since the last call."""
+
+    def receive(self) -> list[Message]:
+        """What came since the last call, in order."""
+
+    def wait(self, timeout_s: float) -> None:
+        """Sleep until something came, the connection changed, or the time is over. Only the loop around turns calls it."""
+
+    def stop(self) -> None:
+        """Send what is queued and disconnect."""
+
+
+@dataclass(frozen=True)
+class WorkerSpec:
+    """Everything that a worker process is started with."""
+
+    model: str
+    release: str
+    release_sha256: str
+    variant: str
+    variant_sha256: str
+    runtime: str
+    provider: str
+    model_path: Path
+    """The first file of the variant; others lie beside it."""
+    interface: Interface
+    memory_limit_bytes: int | None
+    cpu_limit_s: int | None
+    """Of the whole process; None for one that serves."""
+    golden_folder: Path
+    golden_inputs: tuple[TensorFile, ...]
+    golden: Golden
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class TrialReport:
+    """What a trial found. `reason` says why it failed, with the values that disagree."""
+
+    ok: bool
+    reason: str
+    latency_p50_s: float | None = None
+    latency_p95_s: float | None = None
+    load_s: float | None = None
+    memory_bytes: int | None = None
+    """Peak proportional set size of the worker."""
+    limits_held: Mapping[str, str] = field(default_factory=dict)
+
+
+class Trial(Protocol):
+    """A candidate that answers the golden inputs in a process of its own, under limits and without network."""
+
+    def poll(self) -> TrialReport | None:
+        """The report, or None while it runs. A death by signal, limit or time is a report that says so."""
+
+    def stop(self) -> None:
+        """End it at once."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """What a worker counted since the last call."""
+
+    requests: int
+    errors: int
+    latency: Sketch
+    confidence: Sketch | None
+    memory_bytes: int | None
+
+
+class Worker(Protocol):
+    """One model in one process, on listening sockets that it inherited."""
+
+    def poll(self) -> Literal["starting", "ready", "dead"]:
+        """Where it is. `ready`: the model is loaded and it can be asked."""
+
+    def why_dead(self) -> str:
+        """How it ended, in words: exit code, signal, and the last line that it printed."""
+
+    def accept(self) -> None:
+        """Take connections from the shared sockets."""
+
+    def pause(self) -> None:
+        """Take no more connections; finish those that it has, closing each after its answer."""
+
+    def served(self) -> Served:
+        """Counts since the last call, cheap enough for once a window."""
+
+    def stop(self, drain_s: float) -> None:
+        """Finish what is in flight, for at most `drain_s`, and end. Returns at once."""
+
+
+class Launcher(Protocol):
+    """Starts workers, and says which limits really hold on this machine."""
+
+    def limits_held(self) -> dict[str, str]:
+        """`memory: rlimit`, `network: namespace`, `cpu: rlimit`; a limit that could not be had is `none: <why>`."""
+
+    def sockets(self, model: str) -> None:
+        """Bind the Unix and the loopback socket of `model`, once; they outlive every worker."""
+
+    def close_sockets(self, model: str) -> None:
+        """The model is gone: close and unlink."""
+
+    def try_out(self, spec: WorkerSpec, wall_limit_s: float) -> Trial:
+        """Start a trial of a candidate."""
+
+    def start(self, spec: WorkerSpec) -> Worker:
+        """Start a worker that loads the model; it serves once `accept` is called."""
+
+    def ask_golden(self, spec: WorkerSpec, deadline_s: float) -> str | None:
+        """Send the golden inputs through the serving path, the model's Unix socket, as an application would.
+
+        Returns None when the answers are within tolerance and came from `spec.variant_sha256`; else why not.
+        """
+
+
+class Probe(Protocol):
+    """What the device is, and how it is."""
+
+    def hardware(self) -> Hardware:
+        """Read once per start."""
+
+    def device_window(self) -> DeviceWindow:
+        """Now. What is lacking is None."""
+
+    def storage_free_bytes(self) -> int:
+        """Free bytes of the file system that holds the state."""
+
+    def memory_available_bytes(self) -> int | None:
+        """Bytes that a new process could have."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The rollback memory: what python-tuf's own cache forgets when it is torn (docs/decisions)."""
+
+    versions: Mapping[str, int] = field(default_factory=dict)
+    keyids: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    floor: datetime | None = None
+    """The latest signed time that a look has passed with; older is not now, whatever the clock says."""
+    floor_keyids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LookRequest:
+    """All that a look needs. `cache` and `memory` are what the last `Looked` gave, kept durably by the agent."""
+
+    root: bytes
+    """The packaged root: the anchor, always."""
+    cache: Mapping[str, bytes]
+    memory: Memory
+    held: Mapping[str, bytes]
+    """Metadata that came, by name: `head`, `timestamp.json`, `3.snapshot.json`."""
+    targets: Mapping[str, bytes]
+    """Targets that came, by SHA-256."""
+    region: str | None
+    now: datetime
+
+
+@dataclass(frozen=True)
+class Looked:
+    """Everything verified. The agent stores cache and memory before it obeys."""
+
+    cache: Mapping[str, bytes]
+    memory: Memory
+    versions: Mapping[str, int]
+    command_keys: tuple[PublicKey, ...]
+    rollout: bytes | None
+    """The region's signed wish; None when no rollout was ever signed for it, or no region is known yet."""
+    manifests: Mapping[str, bytes]
+    """By SHA-256: every release that the rollout names, listed by the offline hand under the same path and digest."""
+    refused_releases: Mapping[str, str]
+    """By path: releases that the rollout names and that are not to be obeyed, with the reason."""
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A look that could not be finished: these must be asked of the broker first."""
+
+    metadata: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A look that found something false, replayed or expired. What runs keeps running."""
+
+    reason: str
+
+
+class Looker(Protocol):
+    """Verifies with python-tuf: in this process, or in a short-lived child that keeps the agent small."""
+
+    def look(self, request: LookRequest) -> Looked | Missing | Refused:
+        """Return what may be obeyed."""
