@@ -14,7 +14,7 @@ from .codec import Record
 from .errors import BadDocument
 
 SCALE = 4
-PER_DOUBLING = 2**SCALE
+PER_DOUBLING: int = 2**SCALE
 MAX_BUCKETS = 4096
 """256 doublings: more than nanoseconds to centuries."""
 
@@ -78,7 +78,7 @@ def bucket_of(value: float) -> int:
     """Return the bucket of a positive, finite `value`; raise ValueError for one that is not finite."""
     if not math.isfinite(value):
         raise ValueError(f"a histogram cannot hold {value}")
-    return int(math.ceil(math.log2(value) * PER_DOUBLING)) - 1
+    return math.ceil(math.log2(value) * PER_DOUBLING) - 1
 
 
 def from_buckets(buckets: Mapping[int, int], zero: int = 0) -> Sketch:
