@@ -76,7 +76,7 @@ def guard(model: bytes | memoryview, external: Mapping[str, int] | None = None) 
     What a graph computes cannot be seen: a ConstantOfShape or an endless Loop passes. Against those stand the limits on
     memory and time of the trial and the worker.
     """
-    walk = _Walk(memoryview(model), external or {})
+    walk = _Walk(memoryview(model), {} if external is None else external)
     ir_version = opset = graphs = 0
     for item in walk.fields(0, len(walk.data)):
         if item.number == 1 and item.wire == VARINT:
