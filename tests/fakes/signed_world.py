@@ -144,17 +144,17 @@ class World:
         path = release_path(release.name)
         return ReleaseRef(path=path, sha256=self.target(role, path, codec.encode(release)))
 
-    def roll_out(self, region: str, *refs: ReleaseRef, role: str | None = None, **fields: Any) -> None:
-        """Let the region's role list a rollout of `refs` (not signed yet). `fields` replace fields of the document."""
+    def roll_out(self, to: str, *refs: ReleaseRef, role: str | None = None, **fields: Any) -> None:
+        """Let the role of region `to` list a rollout of `refs` (not signed yet). `fields` replace fields of the document."""
         self.serial += 1
         document = {
-            "region": region,
+            "region": to,
             "serial": self.serial,
             "issued": self.now,
             "assignments": tuple(Assignment(model=ref.path.split("/")[1], release=ref) for ref in refs),
             **fields,
         }
-        self.target(role or rollouts_role(region), rollout_path(region), codec.encode(Rollout(**document)))
+        self.target(role or rollouts_role(to), rollout_path(to), codec.encode(Rollout(**document)))
 
     def release_everywhere(self, model: str = "fashion", version: int = 1) -> ReleaseRef:
         """List a release, roll it out to every region, and sign all of it."""
