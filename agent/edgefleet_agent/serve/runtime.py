@@ -10,10 +10,9 @@ from edgefleet_protocol.manifest import TensorSpec
 from .errors import CannotOpen
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
-    Array = npt.NDArray[np.generic]
+    Array = npt.NDArray[Any]
 else:
     Array = Any
 
