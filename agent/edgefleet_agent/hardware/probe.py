@@ -1,7 +1,6 @@
 """The Probe of the agent: the board, and its sensors."""
 
 import platform
-import shutil
 from pathlib import Path
 
 from edgefleet_protocol.hardware import Hardware, class_of
@@ -38,7 +37,7 @@ class HardwareProbe:
             features=board.features(self._root)[:256],
             cores=board.cores(self._root),
             memory_bytes=board.memory_bytes(self._root),
-            storage_bytes=_storage_bytes(self._state),
+            storage_bytes=sensors.storage_bytes(self._state) or 0,
             accelerator=board.accelerator(names),
             power_mode=board.power_mode(self._root),
             os=board.system(self._root),
@@ -68,10 +67,3 @@ class HardwareProbe:
     def memory_available_bytes(self) -> int | None:
         """Bytes that a new process could have."""
         return sensors.memory_available_bytes(self._root)
-
-
-def _storage_bytes(folder: Path) -> int:
-    try:
-        return shutil.disk_usage(folder).total
-    except OSError:
-        return 0

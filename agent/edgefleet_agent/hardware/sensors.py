@@ -71,7 +71,7 @@ def _percent(path: Path) -> float | None:
     for kind in ("energy", "charge"):
         now, full = whole(path / f"{kind}_now"), whole(path / f"{kind}_full")
         if now is not None and full:
-            return min(100.0, max(0.0, 100 * now / full))
+            return round(min(100.0, max(0.0, 100 * now / full)), 1)
     return None
 
 
@@ -122,10 +122,26 @@ def memory_available_bytes(root: Path) -> int | None:
 
 def storage_free_bytes(folder: Path) -> int | None:
     """Return the free bytes of the file system that holds `folder`."""
-    try:
-        return shutil.disk_usage(folder).free
-    except OSError:
-        return None
+    usage = _usage(folder)
+    return None if usage is None else usage.free
+
+
+def storage_bytes(folder: Path) -> int | None:
+    """Return the size of the file system that holds `folder`."""
+    usage = _usage(folder)
+    return None if usage is None else usage.total
+
+
+def _usage(folder: Path) -> "shutil._ntuple_diskusage | None":
+    # A folder that is not there yet will be made on the file system of the one above it.
+    for there in (folder, *folder.absolute().parents):
+        try:
+            return shutil.disk_usage(there)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return None
+    return None
 
 
 def agent_memory_bytes() -> int | None:

@@ -40,6 +40,7 @@ class Response:
 
     status: int
     body: Sequence[bytes | memoryview] = ()
+    """Views are of single bytes."""
     headers: dict[str, str] = field(default_factory=dict)
     content_type: str = "application/json"
 
@@ -187,7 +188,7 @@ def send(sock: socket.socket, response: Response, *, keep_alive: bool, head_only
         phrase = HTTPStatus(response.status).phrase
     except ValueError:
         phrase = ""
-    pieces = [memoryview(piece).cast("B") for piece in response.body]
+    pieces = response.body
     lines = [
         f"HTTP/1.1 {response.status} {phrase}",
         f"Content-Length: {sum(len(piece) for piece in pieces)}",

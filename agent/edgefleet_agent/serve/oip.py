@@ -10,7 +10,6 @@ from typing import Any
 from urllib.parse import unquote
 
 import msgspec
-import numpy as np
 
 from edgefleet_protocol.names import parse_release_name
 
@@ -21,7 +20,7 @@ from .errors import Refused
 from .http import Request, Response, unpack
 from .model import Model
 from .runtime import Array
-from .tensors import DTYPES, confidence, from_json, from_raw
+from .tensors import confidence, from_json, from_raw, to_raw
 
 EXTENSIONS = ["binary_tensor_data", "statistics", "model_repository"]
 JSON_LENGTH = "inference-header-content-length"
@@ -245,7 +244,7 @@ class Protocol:
             datatype = self._outputs[name].datatype
             row: Json = {"name": name, "datatype": datatype, "shape": list(values.shape)}
             if binary:
-                data = memoryview(np.ascontiguousarray(values, dtype=DTYPES[datatype])).cast("B")
+                data = to_raw(values, datatype)
                 row["parameters"] = {"binary_data_size": len(data)}
                 pieces.append(data)
             else:

@@ -48,10 +48,17 @@ def from_json(data: object, datatype: str, shape: tuple[int, ...], name: str) ->
         raise Refused(400, f"input {name} has {values.size} values and {list(shape)} needs {prod(shape)}")
     dtype = DTYPES[datatype]
     if dtype.kind in "iu" and values.size:
-        bounds = np.iinfo(dtype)
-        if int(values.min()) < bounds.min or int(values.max()) > bounds.max:
+        low, high = (
+            (-(2 ** (8 * dtype.itemsize - 1)), 2 ** (8 * dtype.itemsize - 1) - 1) if dtype.kind == "i" else (0, 255)
+        )
+        if int(values.min()) < low or int(values.max()) > high:
             raise Refused(400, f"input {name} has values that {datatype} cannot hold")
     return values.astype(dtype).reshape(shape)
+
+
+def to_raw(values: Array, datatype: str) -> memoryview:
+    """Return the raw little-endian, row-major bytes of `values`, without a copy where they lie so already."""
+    return np.ascontiguousarray(values, dtype=DTYPES[datatype]).reshape(-1).view(np.uint8).data
 
 
 def confidence(values: Array, meaning: str) -> list[float]:

@@ -3,15 +3,13 @@
 import time
 from pathlib import Path
 
-import numpy as np
-
 from ..seams import WorkerSpec
 from . import golden
 from .memory import peak_bytes
 from .messages import Tried
 from .model import Model
 from .runtime import Array
-from .tensors import DTYPES, from_raw
+from .tensors import from_raw, to_raw
 
 MIN_RUNS = 8
 MAX_RUNS = 200
@@ -65,7 +63,4 @@ def _arrays(spec: WorkerSpec, sample: golden.Sample) -> dict[str, Array]:
 
 
 def _raw(spec: WorkerSpec, results: dict[str, Array]) -> dict[str, bytes]:
-    return {
-        tensor.name: np.ascontiguousarray(results[tensor.name], dtype=DTYPES[tensor.datatype]).tobytes()
-        for tensor in spec.golden.outputs
-    }
+    return {tensor.name: bytes(to_raw(results[tensor.name], tensor.datatype)) for tensor in spec.golden.outputs}
