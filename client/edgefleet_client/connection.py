@@ -1,5 +1,6 @@
 """A connection that is kept, over a Unix socket or loopback TCP, and one exchange on it."""
 
+import contextlib
 import http.client
 import socket
 from dataclasses import dataclass
@@ -43,11 +44,9 @@ class Connection:
         if self._http.sock is None:
             self._http.connect()
         try:
-            try:
+            # Where the other side stopped reading, it may have said why before that.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 self._http.request(method, path, body, headers)
-            except (BrokenPipeError, ConnectionResetError):
-                # The other side stopped reading; it may have said why before that.
-                pass
             try:
                 response = self._http.getresponse()
             except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError) as error:

@@ -29,7 +29,7 @@ def fit(value: object, spec: Mapping[str, Any]) -> Array:
     """
     array = np.asarray(value)
     dtype = np.dtype(DTYPES[spec["datatype"]])
-    wanted = list(spec["shape"])
+    wanted, given = list(spec["shape"]), list(array.shape)
     if array.dtype != dtype:
         floating = dtype.kind == "f" and array.dtype.kind in "fiu"
         if not floating and not np.can_cast(array.dtype, dtype, "safe"):
@@ -38,7 +38,7 @@ def fit(value: object, spec: Mapping[str, Any]) -> Array:
     if array.ndim == len(wanted) - 1:
         array = array[np.newaxis]
     if array.ndim != len(wanted) or any(want not in (-1, got) for want, got in zip(wanted, array.shape, strict=True)):
-        raise BadInput(f"{spec['name']} takes the shape {wanted} and got {list(np.shape(value))}")
+        raise BadInput(f"{spec['name']} takes the shape {wanted} and got {given}")
     return np.ascontiguousarray(array)
 
 

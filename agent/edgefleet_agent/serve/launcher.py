@@ -64,14 +64,12 @@ class ProcessLauncher:
 
     def try_out(self, spec: WorkerSpec, wall_limit_s: float) -> "ProcessTrial":
         """Start a trial of a candidate."""
-        channel, process = self._spawn(spec, wall_limit_s)
-        return ProcessTrial(self, process, channel, wall_limit_s)
+        return ProcessTrial(self, self._spawn(spec, wall_limit_s), wall_limit_s)
 
     def start(self, spec: WorkerSpec) -> "ProcessWorker":
         """Start a worker; its sockets are bound if they are not yet."""
         self.sockets(spec.model)
-        channel, process = self._spawn(spec, None)
-        return ProcessWorker(self, process, channel)
+        return ProcessWorker(self, self._spawn(spec, None))
 
     def ask_golden(self, spec: WorkerSpec, deadline_s: float) -> str | None:
         """Ask through the model's Unix socket."""
@@ -92,7 +90,7 @@ class ProcessLauncher:
             sockets.close(unlink=False)
         self._sockets.clear()
 
-    def _spawn(self, spec: WorkerSpec, trial_wall_s: float | None) -> tuple[Channel, Process]:
+    def _spawn(self, spec: WorkerSpec, trial_wall_s: float | None) -> Process:
         self.sweep()
         if trial_wall_s is None:
             # RLIMIT_CPU counts the whole life of a process: one that serves would die of age.
@@ -105,16 +103,16 @@ class ProcessLauncher:
             trial_wall_s=trial_wall_s,
             agent_pid=os.getpid(),
         )
-        process = Process(order, channel.theirs, self._command)
+        process = Process(order, channel, self._command)
         self._processes.append(process)
-        return channel, process
+        return process
 
 
 class ProcessTrial:
     """Implements `seams.Trial`."""
 
-    def __init__(self, launcher: ProcessLauncher, process: Process, channel: Channel, wall_limit_s: float) -> None:
-        self._launcher, self._process, self._channel = launcher, process, channel
+    def __init__(self, launcher: ProcessLauncher, process: Process, wall_limit_s: float) -> None:
+        self._launcher, self._process, self._channel = launcher, process, process.channel
         self._wall_limit_s = wall_limit_s
         self._ends_at = time.monotonic() + wall_limit_s
         self._report: TrialReport | None = None
@@ -162,8 +160,8 @@ def _report(said: Said) -> TrialReport:
 class ProcessWorker:
     """Implements `seams.Worker`."""
 
-    def __init__(self, launcher: ProcessLauncher, process: Process, channel: Channel) -> None:
-        self._launcher, self._process, self._channel = launcher, process, channel
+    def __init__(self, launcher: ProcessLauncher, process: Process) -> None:
+        self._launcher, self._process, self._channel = launcher, process, process.channel
         self._ready = False
         self._failed: str | None = None
         self._counted: list[Counted] = []

@@ -30,12 +30,56 @@ _SIGNALS = {
 }
 
 
+class Channel:
+    """The agent's end of a control socket. Nothing here waits longer than it is told."""
+
+    def __init__(self) -> None:
+        self._ours, self.theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._ours.setblocking(False)
+        self._open = True
+
+    def say(self, do: Do) -> None:
+        """Send; a worker that is gone, or reads nothing, does not hear it."""
+        if self._open:
+            try:
+                self._ours.send(encode(do))
+            except OSError:
+                return
+
+    def hear(self, timeout_s: float = 0.0) -> Said | None:
+        """Return the next message, waiting for at most `timeout_s`; None when there is none."""
+        if not self._open:
+            return None
+        try:
+            self._ours.settimeout(timeout_s)
+            packet = self._ours.recv(MAX_PACKET_BYTES)
+        except (BlockingIOError, TimeoutError):
+            return None
+        except OSError:
+            packet = b""
+        if not packet:
+            self.close()
+            return None
+        try:
+            return decode_said(packet)
+        except msgspec.MsgspecError:
+            return None
+
+    def close(self) -> None:
+        """Close the agent's end."""
+        if self._open:
+            self._open = False
+            self._ours.close()
+
+
 class Process:
     """One worker process."""
 
-    def __init__(self, order: Order, control: socket.socket, command: Sequence[str]) -> None:
-        """Start it. `control` is the worker's end, closed here once it has been inherited."""
+    def __init__(self, order: Order, channel: Channel, command: Sequence[str]) -> None:
+        """Start it. The worker's end of `channel` is closed here once it has been inherited."""
         self.order = order
+        # Kept for as long as the process: a channel that closes tells the worker that its agent is gone.
+        self.channel = channel
         spec = order.spec
         given = os.memfd_create("order")
         try:
@@ -52,7 +96,7 @@ class Process:
             )
         finally:
             os.close(given)
-            control.close()
+            channel.theirs.close()
         assert self._child.stderr is not None
         os.set_blocking(self._child.stderr.fileno(), False)
         self._last_line = b""
@@ -132,48 +176,6 @@ def _name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
-
-
-class Channel:
-    """The agent's end of a control socket. Nothing here waits longer than it is told."""
-
-    def __init__(self) -> None:
-        self._ours, self.theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._ours.setblocking(False)
-        self._open = True
-
-    def say(self, do: Do) -> None:
-        """Send; a worker that is gone, or reads nothing, does not hear it."""
-        if self._open:
-            try:
-                self._ours.send(encode(do))
-            except OSError:
-                return
-
-    def hear(self, timeout_s: float = 0.0) -> Said | None:
-        """Return the next message, waiting for at most `timeout_s`; None when there is none."""
-        if not self._open:
-            return None
-        try:
-            self._ours.settimeout(timeout_s)
-            packet = self._ours.recv(MAX_PACKET_BYTES)
-        except (BlockingIOError, TimeoutError):
-            return None
-        except OSError:
-            packet = b""
-        if not packet:
-            self.close()
-            return None
-        try:
-            return decode_said(packet)
-        except msgspec.MsgspecError:
-            return None
-
-    def close(self) -> None:
-        """Close the agent's end."""
-        if self._open:
-            self._open = False
-            self._ours.close()
 
 
 def sweep(processes: list[Process]) -> None:
