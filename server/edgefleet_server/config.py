@@ -1,13 +1,13 @@
 """server.toml as a frozen value, with every default in one place."""
 
 import ipaddress
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+import tomllib
 
 from edgefleet_protocol.names import check_label
 from edgefleet_protocol.rollout import Policy
