@@ -42,12 +42,7 @@ def init(
 
     Raises BreaksRule unless `alone` is said: one person holds every offline key, so one stolen laptop is enough.
     """
-    if not alone:
-        raise BreaksRule(
-            "a repository with several holders cannot be made yet; it will come. With one holder, whoever has that "
-            "person's keys and passphrase can release anything. To accept that, for a trial or a one-person fleet, "
-            "add --yes-i-am-alone"
-        )
+    check_alone(alone)
     check_label("fleet", fleet)
     if not regions or len(set(regions)) != len(regions):
         raise BreaksRule(f"name each region once, and at least one; given: {', '.join(regions) or 'none'}")
@@ -72,6 +67,16 @@ def init(
     device_view(metadata, {COMMAND_KEYS_PATH: next(iter(targets))})
     disk.put(repository / "fleet.json", json.dumps({"fleet": fleet, "regions": list(regions)}, indent=1).encode())
     place(repository, targets, {}, metadata, disk)
+
+
+def check_alone(alone: bool) -> None:
+    """Raise BreaksRule unless the one holder has said to be alone."""
+    if not alone:
+        raise BreaksRule(
+            "a repository with several holders cannot be made yet; it will come. With one holder, whoever has that "
+            "person's keys and passphrase can release anything. To accept that, for a trial or a one-person fleet, "
+            "add --yes-i-am-alone"
+        )
 
 
 def _first_state(

@@ -22,11 +22,15 @@ class OnlineKeys:
     @classmethod
     def load(cls, folder: Path, passphrase: bytes) -> "OnlineKeys":
         """Return the keys below `folder/online` (or in `folder`, when it is that folder); raise KeyProblem or NotThere."""
+        return cls.load_with(folder, Passphrase(passphrase))
+
+    @classmethod
+    def load_with(cls, folder: Path, secret: Passphrase) -> "OnlineKeys":
+        """The same with a passphrase that was read already."""
         place = folder / "online" if (folder / "online").is_dir() else folder
         paths = sorted(place.glob("*.json"))
         if not paths:
             raise NotThere(f"no online key lies in {place}: it is the KEYS folder that `edgefleet trust init` made")
-        secret = Passphrase(passphrase)
         return cls({path.stem: read_key(path, secret) for path in paths})
 
     def signer(self, role: str) -> CryptoSigner:

@@ -133,7 +133,9 @@ class Repository:
         current = self.current()
         roots = sum(name.endswith(".root.json") for name in current.files)
         out: dict[str, bytes] = {}
-        for name, data in current.files.items():
+        # What refers to others comes after them: roots and roles, then the snapshot, then the timestamp.
+        for name in sorted(current.files, key=lambda name: name.endswith(".snapshot.json")):
+            data = current.files[name]
             number, _, role = name.partition(".")
             if name == "timestamp.json":
                 continue
