@@ -21,9 +21,8 @@ def assignments(record: Record) -> tuple[Assignment, ...]:
     if record.status == "gone-back":
         return base
     if record.status == "complete":
-        whole = for_everybody(record.assignment)
-        # An audience leaves some devices with what they had.
-        return (whole,) if _is_for_all(record.assignment) else (whole, *base)
+        # An audience, or a last stage below 100 %, leaves some devices with what they had.
+        return (for_everybody(record.assignment),) if is_for_all(record.assignment) else (record.assignment, *base)
     return (record.assignment, *base)
 
 
@@ -62,7 +61,7 @@ def wish(
 def base_of(model: str, current: Record | None, signed: Rollout | None) -> tuple[Assignment | None, Policy | None]:
     """Return what a new rollout of `model` goes over, and back to: the release that the whole region should run."""
     if current is not None:
-        if current.status == "complete":
+        if current.status == "complete" and is_for_all(current.assignment):
             return current.assignment, current.policy
         return current.previous, current.previous_policy
     if signed is not None:
@@ -72,6 +71,7 @@ def base_of(model: str, current: Record | None, signed: Rollout | None) -> tuple
     return None, None
 
 
-def _is_for_all(assignment: Assignment) -> bool:
+def is_for_all(assignment: Assignment) -> bool:
+    """Return whether every device of the region ends up in it."""
     audience = assignment.audience
     return not audience.tags and not audience.hardware and assignment.stages[-1].percent >= 100

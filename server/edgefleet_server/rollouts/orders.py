@@ -1,7 +1,7 @@
 """What a person asks for when they start a rollout, checked against what there is."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edgefleet_protocol.manifest import Release
 from edgefleet_protocol.names import parse_release_name
@@ -21,9 +21,9 @@ class Order:
     regions: tuple[str, ...] = ()
     """Empty means all."""
     stages: tuple[float, ...] = (100.0,)
-    gate: Gate = Gate()
-    probation: Probation = Probation()
-    audience: Audience = Audience()
+    gate: Gate = field(default_factory=Gate)
+    probation: Probation = field(default_factory=Probation)
+    audience: Audience = field(default_factory=Audience)
     policies: Mapping[str, Policy] | None = None
     deadline_s: float = DEADLINE_S
     force: bool = False
