@@ -19,7 +19,7 @@ from .seams import Clock, Repository
 from .store import audit, devices, events, releases, rollouts, telemetry
 from .store.database import Database
 from .store.devices import Device
-from .store.rollouts import Record
+from .store.rollouts import MoveRow, Record
 from .store.telemetry import ModelRow
 
 POINTS = 240
@@ -159,7 +159,7 @@ class Views:
         with self._database.read() as connection:
             return [msgspec.to_builtins(row) for row in audit.latest(connection, limit)]
 
-    def _rollout(self, record: Record, history: tuple[rollouts.MoveRow, ...]) -> dict[str, Any]:
+    def _rollout(self, record: Record, history: tuple[MoveRow, ...]) -> dict[str, Any]:
         evidence, counts = self._controller.evidence(record)
         ended = record.status in ("complete", "gone-back", "superseded")
         return {
