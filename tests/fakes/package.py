@@ -40,23 +40,22 @@ LABELS = ("trouser", "pullover", "boot")
 INPUT_FILE = "golden/input.f32"
 
 
-def make_package(
-    folder: Path,
+def make_release(
     model: str = "fashion",
     variants: Sequence[str] = ("fp32", "int8"),
     *,
+    version: int = 0,
     seed: int = 0,
     ballast: int = 0,
     requires: Mapping[str, Requirement] | None = None,
     latency: Mapping[str, Sequence[LatencyRow]] | None = None,
     minimum_agent: str = "0.1.0",
-) -> Path:
-    """Write a valid package below `folder` and return its own folder.
+) -> tuple[Release, dict[str, bytes]]:
+    """Return a release that is not cut, and the bytes of its files by name.
 
     Variant number i is the tiny model of seed `seed + i`, with accuracy 0.95, 0.94, … in order. `ballast` bytes are
     added to each model file. `requires` and `latency` are by variant.
     """
-    package = folder / f"package-{model}-{seed}"
     files: dict[str, bytes] = {INPUT_FILE: floats(samples(seed, GOLDEN_SAMPLES))}
     rows = []
     for number, name in enumerate(variants):
@@ -84,7 +83,7 @@ def make_package(
         )
     release = Release(
         model=model,
-        version=0,
+        version=version,
         minimum_agent=minimum_agent,
         interface=Interface(
             task="classification",
@@ -98,12 +97,42 @@ def make_package(
         original_accuracy=Accuracy(metric="top-1", value=0.96, samples=CHECK_SAMPLES),
     )
     check_release(release)
+    return release, files
+
+
+def make_package(
+    folder: Path,
+    model: str = "fashion",
+    variants: Sequence[str] = ("fp32", "int8"),
+    *,
+    seed: int = 0,
+    ballast: int = 0,
+    requires: Mapping[str, Requirement] | None = None,
+    latency: Mapping[str, Sequence[LatencyRow]] | None = None,
+    minimum_agent: str = "0.1.0",
+) -> Path:
+    """Write the release that `make_release` makes as a package folder below `folder`; return the package's folder."""
+    package = folder / f"package-{model}-{seed}"
+    release, files = make_release(
+        model,
+        variants,
+        seed=seed,
+        ballast=ballast,
+        requires=requires,
+        latency=latency,
+        minimum_agent=minimum_agent,
+    )
+    write_package(package, release, files)
+    _check_folder(package / "check", variants, seed)
+    return package
+
+
+def write_package(package: Path, release: Release, files: Mapping[str, bytes]) -> None:
+    """Write a package folder without its check folder, whatever it holds."""
     for name, data in files.items():
         _write(package / "files" / name, data)
     _write(package / "release.json", codec.encode(release))
     _write(package / "report.html", b"<!doctype html><title>tiny</title>\n")
-    _check_folder(package / "check", variants, seed)
-    return package
 
 
 def _check_folder(folder: Path, variants: Sequence[str], seed: int) -> None:
