@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-COMMAND = re.compile(r"^(?:\$ )?(?:sudo )?(edgefleet (?:[^\n\\]|\\\n)*)", re.MULTILINE)
+COMMAND = re.compile(r"^(?:\$ )?(edgefleet (?:[^\n\\]|\\\n)*)", re.MULTILINE)
 BLOCK = re.compile(r"```(?:console|sh|shell|bash)\n(.*?)```", re.DOTALL)
 LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#]+)(?:#[^)]*)?\)")
 TARGET = re.compile(r"\bmake ([a-z][a-z-]*)")
