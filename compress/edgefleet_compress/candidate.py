@@ -25,7 +25,9 @@ class Candidate:
     def copy_of_module(self, step: str) -> nn.Module:
         """Return a copy of the module that `step` may change; raise RecipeError behind the border."""
         if self.module is None:
-            raise RecipeError(f"the step {step!r} needs a torch module and stands after {self.lineage[-1]!r}; move it before")
+            raise RecipeError(
+                f"the step {step!r} needs a torch module and stands after {self.lineage[-1]!r}; move it before"
+            )
         return copy.deepcopy(self.module)
 
     def onnx_bytes(self, step: str) -> bytes:
@@ -38,6 +40,4 @@ class Candidate:
         self, words: str, *, module: nn.Module | None = None, onnx: bytes | None = None, **facts: Fact
     ) -> "Candidate":
         """Return the candidate that the step called `words` made of this one."""
-        return replace(
-            self, module=module, onnx=onnx, lineage=(*self.lineage, words), facts={**self.facts, **facts}
-        )
+        return replace(self, module=module, onnx=onnx, lineage=(*self.lineage, words), facts={**self.facts, **facts})

@@ -110,5 +110,7 @@ class Pipeline:
             candidate = step.apply(candidate, self.loaded.workload, context)
             self.work.save(keys[place], candidate)
             validation = candidate.facts.get("validation")
-            self.progress.end(f"validation {validation:.4f}" if step.takes == "module" and isinstance(validation, float) else "done")
+            self.progress.end(
+                f"validation {validation:.4f}" if step.takes == "module" and isinstance(validation, float) else "done"
+            )
         return candidate, key

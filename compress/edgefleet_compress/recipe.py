@@ -15,12 +15,13 @@ put there.
 import dataclasses
 import importlib.util
 import re
-import tomllib
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
+
+import tomllib
 
 from .errors import RecipeError
 from .steps import STEPS, Step, step_class
@@ -77,7 +78,9 @@ def arrange(recipes: Recipes) -> Recipes:
     """Return the recipes with the original as a variant and each border crossed by an export; refuse what cannot work."""
     for step in recipes.original:
         if step.takes != "module":
-            raise RecipeError(f"the original cannot have the step {step.name!r}: it stays a torch module, to learn from")
+            raise RecipeError(
+                f"the original cannot have the step {step.name!r}: it stays a torch module, to learn from"
+            )
     variants = recipes.variants
     if not any(recipe.name == ORIGINAL for recipe in variants):
         variants = (Recipe(ORIGINAL, ()), *variants)
@@ -98,7 +101,9 @@ def _cross(recipe: Recipe) -> tuple[Step, ...]:
     crossed = False
     for step in recipe.steps:
         if step.takes == "module" and crossed:
-            raise RecipeError(f"variant {recipe.name!r}: {step.name!r} works on a torch module and stands behind the export")
+            raise RecipeError(
+                f"variant {recipe.name!r}: {step.name!r} works on a torch module and stands behind the export"
+            )
         if step.takes == "onnx" and not crossed:
             done.append(export())
             crossed = True
@@ -117,7 +122,7 @@ def _variant(entry: Any) -> Recipe:
 
 def _steps(entries: Any, where: str) -> tuple[Step, ...]:
     if not isinstance(entries, Sequence) or isinstance(entries, str):
-        raise RecipeError(f"{where}: steps is a list, as in steps = [{{ step = \"prune\", ratio = 0.3 }}]")
+        raise RecipeError(f'{where}: steps is a list, as in steps = [{{ step = "prune", ratio = 0.3 }}]')
     return tuple(make_step(entry, where) for entry in entries)
 
 
@@ -138,7 +143,9 @@ def make_step(entry: Any, where: str) -> Step:
         if key == "step":
             continue
         if key not in fields:
-            raise RecipeError(f"{where}: step {name!r} has no setting {key!r}. There are: {', '.join(sorted(fields)) or 'none'}")
+            raise RecipeError(
+                f"{where}: step {name!r} has no setting {key!r}. There are: {', '.join(sorted(fields)) or 'none'}"
+            )
         settings[key] = _value(value, types_of[key], f"{where}: step {name!r}: {key}")
     try:
         return kind(**settings)

@@ -3,8 +3,8 @@
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
-from tempfile import TemporaryDirectory
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
@@ -77,7 +77,9 @@ def activation_types(model: bytes) -> set[int]:
     found = set()
     for node in graph.node:
         if node.op_type == "QuantizeLinear":
-            found.add(types.get(node.input[2], onnx.TensorProto.UINT8) if len(node.input) > 2 else onnx.TensorProto.UINT8)
+            found.add(
+                types.get(node.input[2], onnx.TensorProto.UINT8) if len(node.input) > 2 else onnx.TensorProto.UINT8
+            )
     return found
 
 

@@ -20,9 +20,10 @@ from pathlib import Path
 from types import ModuleType
 
 import torch
+from torch import Tensor, nn
+
 from edgefleet_protocol.manifest import InputSpec, Interface, OutputSpec
 from edgefleet_protocol.names import check_label
-from torch import Tensor, nn
 
 from .errors import WorkloadError
 
@@ -159,7 +160,9 @@ def _check_split(workload: Workload, name: str, split: Split) -> None:
     if workload.task != "classification" or not workload.labels:
         return
     if split.targets.dtype != torch.int64 or split.targets.ndim != 1:
-        raise ValueError(f"{name}'s targets are {split.targets.dtype} {list(split.targets.shape)}; give int64 numbers of labels")
+        raise ValueError(
+            f"{name}'s targets are {split.targets.dtype} {list(split.targets.shape)}; give int64 numbers of labels"
+        )
     low, high = int(split.targets.min()), int(split.targets.max())
     if low < 0 or high >= len(workload.labels):
         raise ValueError(f"{name}'s targets go from {low} to {high} and there are {len(workload.labels)} labels")
@@ -197,7 +200,9 @@ def _check_model(workload: Workload) -> None:
     if not _fits(outputs, workload.output.shape):
         raise ValueError(f"the model returns {list(outputs.shape)} and the output says {list(workload.output.shape)}")
     if workload.labels and outputs.shape[-1] != len(workload.labels):
-        raise ValueError(f"the model returns {outputs.shape[-1]} values a sample and there are {len(workload.labels)} labels")
+        raise ValueError(
+            f"the model returns {outputs.shape[-1]} values a sample and there are {len(workload.labels)} labels"
+        )
     if not bool(torch.isfinite(outputs).all()):
         raise ValueError("the model answers NaN or infinity before any training; look at its weights")
     loss = float(workload.loss(outputs, workload.validation.targets[:2]))

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 OUT = Path(__file__).parent.parent / "edgefleet_compress" / "example"
-TRAIN, VALIDATION, TEST = 6300, 1300, 3000
+TRAIN, VALIDATION, TEST = 5600, 2000, 3000
 
 
 def idx(path: Path) -> npt.NDArray[np.uint8]:

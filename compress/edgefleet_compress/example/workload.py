@@ -4,10 +4,11 @@ Copy this file and change it: a model, its data, what is good, and what applicat
 """
 
 import torch
-from edgefleet_compress.example.data import LABELS, fashion
-from edgefleet_compress.workload import InputSpec, OutputSpec, Split, Workload
 from torch import Tensor, nn
 from torch.nn import functional
+
+from edgefleet_compress.example.data import LABELS, fashion
+from edgefleet_compress.workload import InputSpec, OutputSpec, Split, Workload
 
 
 def unit(channels_in: int, channels_out: int, size: int, stride: int = 1) -> nn.Sequential:

@@ -12,9 +12,10 @@ from typing import ClassVar
 import numpy as np
 import onnx
 import torch
+from torch import nn
+
 from edgefleet_protocol.errors import ProtocolError
 from edgefleet_protocol.onnx_guard import guard
-from torch import nn
 
 from ..candidate import Candidate
 from ..errors import ExportMismatch
@@ -57,7 +58,10 @@ class Export:
 
     def _export(self, model: nn.Module, workload: Workload) -> bytes:
         specs = (workload.input, workload.output)
-        free = {spec.name: {axis: f"{spec.name}_{axis}" for axis, size in enumerate(spec.shape) if size == -1} for spec in specs}
+        free = {
+            spec.name: {axis: f"{spec.name}_{axis}" for axis, size in enumerate(spec.shape) if size == -1}
+            for spec in specs
+        }
         for axes in free.values():
             if 0 in axes:
                 axes[0] = "batch"

@@ -47,7 +47,10 @@ class QuantizeStatic:
     """Nodes that stay in floating point, by name."""
 
     def __post_init__(self) -> None:
-        rules = {"method": (self.method in METHODS, f"one of {', '.join(METHODS)}"), "samples": (self.samples >= 1, "1 or more")}
+        rules = {
+            "method": (self.method in METHODS, f"one of {', '.join(METHODS)}"),
+            "samples": (self.samples >= 1, "1 or more"),
+        }
         require(self.name, rules)
 
     @property
@@ -68,7 +71,9 @@ class QuantizeStatic:
         quantized = self._quantize(data, inputs[: self.samples].numpy())
         found = coverage(quantized, "arm")
         if not found.int8:
-            raise CannotQuantize("nothing in this model has an int8 kernel: no convolution and no matrix product was found")
+            raise CannotQuantize(
+                "nothing in this model has an int8 kernel: no convolution and no matrix product was found"
+            )
         return candidate.then(self.words, onnx=quantized, int8_kernels=f"{found.int8}/{found.all}")
 
     def _check(self, data: bytes) -> None:
@@ -77,7 +82,9 @@ class QuantizeStatic:
             raise CannotQuantize("the model is quantized already; begin with the floating-point one")
         opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
         if opset < MIN_OPSET:
-            raise CannotQuantize(f"the model has opset {opset} and a scale per channel needs {MIN_OPSET}; export it anew")
+            raise CannotQuantize(
+                f"the model has opset {opset} and a scale per channel needs {MIN_OPSET}; export it anew"
+            )
         names = {node.name for node in model.graph.node}
         if unknown := [name for name in self.exclude if name not in names]:
             raise CannotQuantize(f"exclude names {unknown}, and the model's nodes are {sorted(names)}")

@@ -1,11 +1,12 @@
 """Targets: what is known of the hardware classes of a fleet, and the time that a model is expected to need on each."""
 
 import platform
-import tomllib
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+
+import tomllib
 
 from edgefleet_protocol.hardware import class_of
 from edgefleet_protocol.manifest import LatencyRow
@@ -61,7 +62,10 @@ def latency_table(measures: Measures) -> tuple[LatencyRow, ...]:
     """Return what was measured here for this machine's class, and a prediction for every other."""
     here = this_class()
     measured = LatencyRow(
-        hardware_class=here, p50_s=measures.latency_p50_s, how="measured", source="one thread, batch 1, where it was made"
+        hardware_class=here,
+        p50_s=measures.latency_p50_s,
+        how="measured",
+        source="one thread, batch 1, where it was made",
     )
     predicted = [
         LatencyRow(
