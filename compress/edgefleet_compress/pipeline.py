@@ -107,10 +107,18 @@ class Pipeline:
                 self.progress.end("kept from before")
                 continue
             context = Context(self.seed, self.progress, original.module if original is not None else None)
+            before = candidate
             candidate = step.apply(candidate, self.loaded.workload, context)
             self.work.save(keys[place], candidate)
-            validation = candidate.facts.get("validation")
-            self.progress.end(
-                f"validation {validation:.4f}" if step.takes == "module" and isinstance(validation, float) else "done"
-            )
+            self.progress.end(_result(before, candidate))
         return candidate, key
+
+
+def _result(before: Candidate, after: Candidate) -> str:
+    """Return what a step found, in words."""
+    found = [
+        f"{name.replace('_', ' ')} {value:.4g}" if isinstance(value, float) else f"{name.replace('_', ' ')} {value}"
+        for name, value in after.facts.items()
+        if before.facts.get(name) != value
+    ]
+    return ", ".join(found) or "done"

@@ -81,7 +81,7 @@ def predict(model: nn.Module, inputs: Tensor) -> Tensor:
     """Return the outputs of `model`, in evaluation mode, for all of `inputs`."""
     model.eval()
     with torch.no_grad():
-        return torch.cat([model(channels_last(batch)) for batch in inputs.split(EVALUATE_BATCH)])
+        return torch.cat([model(channels_last(batch)) for batch in torch.split(inputs, EVALUATE_BATCH)])
 
 
 def recover_batchnorm(model: nn.Module, workload: Workload, samples: int = 2000, batch: int = 250) -> None:
@@ -99,7 +99,7 @@ def recover_batchnorm(model: nn.Module, workload: Workload, samples: int = 2000,
         norm.momentum = None  # a plain average over all batches
         norm.train()
     with torch.no_grad():
-        for inputs in workload.train.inputs[:samples].split(batch):
+        for inputs in torch.split(workload.train.inputs[:samples], batch):
             if len(inputs) > 1:
                 model(channels_last(inputs))
     for norm, momentum in zip(norms, momenta, strict=True):

@@ -42,7 +42,8 @@ def fashion() -> Fashion:
     labels = torch.from_numpy(bytes_[total * PIXELS :].astype(np.int64))
     sizes = list(counts.values())
     return Fashion(
-        dict(zip(counts, images.split(sizes), strict=True)), dict(zip(counts, labels.split(sizes), strict=True))
+        dict(zip(counts, torch.split(images, sizes), strict=True)),
+        dict(zip(counts, torch.split(labels, sizes), strict=True)),
     )
 
 

@@ -18,9 +18,10 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import onnx
+from onnx import TensorProto, helper, numpy_helper
+
 from edgefleet_protocol.codec import encode, sha256_hex
 from edgefleet_protocol.manifest import Golden, Release, TensorFile, Tolerance, Variant
-from onnx import TensorProto, helper, numpy_helper
 
 from ..errors import CompressError, PackageError
 from ..package.golden import golden_answers
@@ -59,7 +60,9 @@ def slow(release: Release, contents: Contents, extra_ms: float = EXTRA_MS) -> Re
         raise PackageError(f"the golden inputs are {golden.datatype}; only FP32 pictures from 0 to 1 can be darkened")
     dark = np.frombuffer(contents.files[golden.file], np.float32).reshape(golden.shape) * np.float32(DARKENED)
     if float(dark.max()) > BRIGHT:
-        raise PackageError(f"darkened golden inputs still reach {float(dark.max()):.2f}; the model's range must end at 1")
+        raise PackageError(
+            f"darkened golden inputs still reach {float(dark.max()):.2f}; the model's range must end at 1"
+        )
     contents.files[golden.file] = dark.astype("<f4").tobytes()
     check = release_check_inputs(contents, golden.shape[1:])
     turns = _turns(extra_ms)
@@ -175,9 +178,7 @@ def _answered(variant: Variant, contents: Contents, data: bytes, golden: Array) 
         max_abs=max(old.max_abs, answered.tolerance.max_abs),
         min_top1=min(old.min_top1, answered.tolerance.min_top1),
     )
-    return msgspec.structs.replace(
-        variant, bytes=len(data), golden=Golden(outputs=(tensor,), tolerances=(new,))
-    )
+    return msgspec.structs.replace(variant, bytes=len(data), golden=Golden(outputs=(tensor,), tolerances=(new,)))
 
 
 def _again(
@@ -185,7 +186,9 @@ def _again(
 ) -> Release:
     """Return the release over the changed contents, with sizes and digests that are right."""
     entries = tuple(
-        msgspec.structs.replace(entry, bytes=len(contents.files[entry.name]), sha256=sha256_hex(contents.files[entry.name]))
+        msgspec.structs.replace(
+            entry, bytes=len(contents.files[entry.name]), sha256=sha256_hex(contents.files[entry.name])
+        )
         for entry in release.files
     )
     return msgspec.structs.replace(
@@ -195,7 +198,9 @@ def _again(
 
 def main(argv: list[str]) -> int:
     """Write the bad package; return 0, or 1 when it cannot be."""
-    parser = argparse.ArgumentParser(prog="python -m edgefleet_compress.example.sabotage", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m edgefleet_compress.example.sabotage", description="Make a bad package out of a good one."
+    )
     parser.add_argument("package", type=Path, metavar="PACKAGE")
     parser.add_argument("--how", choices=sorted(HOW), required=True)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")

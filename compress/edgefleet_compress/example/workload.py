@@ -45,7 +45,8 @@ class SmallResNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, 1, 28, 28), 0 to 1, to (N, 10) logits."""
         x = functional.relu(self.stem((x - 0.286) / 0.353))
-        return self.head(functional.adaptive_avg_pool2d(self.blocks(x), 1).flatten(1))
+        logits: Tensor = self.head(functional.adaptive_avg_pool2d(self.blocks(x), 1).flatten(1))
+        return logits
 
 
 def augment(images: Tensor, generator: torch.Generator) -> Tensor:

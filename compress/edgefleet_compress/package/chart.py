@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from html import escape
 from math import ceil, floor, log10
 
+Box = tuple[float, float, float, float]
+
 WIDTH, HEIGHT = 520, 320
-LEFT, RIGHT, TOP, BOTTOM = 56, 20, 18, 46
+LEFT, RIGHT, TOP, BOTTOM = 48, 20, 34, 46
 LETTER = 6.6
 """Width of a letter of a label, roughly: enough to see that two labels would touch."""
 
@@ -68,10 +70,11 @@ def scatter(points: Sequence[Point], x_title: str, y_title: str) -> str:
             f'<text class="tick" text-anchor="middle" x="{x:.1f}" y="{HEIGHT - BOTTOM + 16}">{value:.{_digits(x_ticks)}f}</text>'
         )
     parts.append(f'<text class="tick" text-anchor="end" x="{WIDTH - RIGHT}" y="{HEIGHT - 10}">{escape(x_title)}</text>')
-    parts.append(f'<text class="tick" x="{LEFT - 48}" y="{TOP - 6}">{escape(y_title)}</text>')
+    parts.append(f'<text class="tick" x="2" y="14">{escape(y_title)}</text>')
     best = front(points)
     parts.append(f'<path class="front" d="{_steps([at(p.x, p.y) for p in best], at(x_ticks[-1], y_ticks[0])[0])}"/>')
-    names: list[tuple[float, float, float, float]] = []
+    level = [at(p.x, p.y)[1] for p in best]
+    names: list[Box] = []
     dots = [at(p.x, p.y) for p in points]
     for point, (x, y) in zip(points, dots, strict=True):
         kind = "on" if point in best else "off"
@@ -79,14 +82,14 @@ def scatter(points: Sequence[Point], x_title: str, y_title: str) -> str:
             f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="5">'
             f"<title>{escape(point.name)}: {point.x:.4g} {escape(x_title)}, {point.y:.2f} {escape(y_title)}</title></circle>"
         )
-        parts.append(_label(point.name, x, y, names, dots))
+        parts.append(_label(point.name, x, y, names, dots, level))
     return "".join((*parts, "</svg>"))
 
 
 def _label(
-    name: str, x: float, y: float, taken: list[tuple[float, float, float, float]], dots: Sequence[tuple[float, float]]
+    name: str, x: float, y: float, taken: list[Box], dots: Sequence[tuple[float, float]], level: Sequence[float]
 ) -> str:
-    """Return the name beside its point: right, left, above or below, where it touches neither names, dots nor the edge."""
+    """Return the name beside its point: right, left, above or below, where it touches neither names, dots, the front nor the edge."""
     wide = len(name) * LETTER
     places = [
         (x + 10, y + 4), (x - 10 - wide, y + 4), (x - wide / 2, y - 12), (x - wide / 2, y + 20),
@@ -98,8 +101,9 @@ def _label(
         box = (left, bottom - 11, left + wide, bottom + 3)
         outside = box[0] < LEFT or box[2] > WIDTH or box[1] < 0 or box[3] > HEIGHT - BOTTOM + 2
         on_dots = sum(box[0] - 6 < dx < box[2] + 6 and box[1] - 6 < dy < box[3] + 6 for dx, dy in dots)
+        on_line = any(box[1] < height < box[3] for height in level)
         on_names = sum(box[0] < o[2] and o[0] < box[2] and box[1] < o[3] and o[1] < box[3] for o in taken)
-        return 10 * outside + on_dots + 2 * on_names
+        return 10 * outside + 2 * on_dots + 3 * on_names + on_line
 
     left, bottom = min(places, key=trouble)
     taken.append((left, bottom - 11, left + wide, bottom + 3))

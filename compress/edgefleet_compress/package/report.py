@@ -98,7 +98,7 @@ def _by_latency(release: Release, measures: Mapping[str, Measures]) -> str:
 def _variants(facts: Facts, measures: Mapping[str, Measures], original: Measures) -> str:
     head = (
         "variant", facts.release.variants[0].accuracy.metric, "points lost", "file", "on the wire", "smaller", "p50 here",
-        "MACs", "int8 kernels", "memory bound", "golden ±", "top-1 at least",
+        "MACs", "int8 kernels", "memory bound", "golden ±, top-1",
     )  # fmt: skip
     body = "".join(_variant_row(variant, measures[variant.name], original) for variant in facts.release.variants)
     return f"<thead><tr>{''.join(f'<th>{escape(cell)}</th>' for cell in head)}</tr></thead><tbody>{body}</tbody>"
@@ -111,7 +111,7 @@ def _variant_row(variant: Variant, measured: Measures, original: Measures) -> st
         _percent(measured.accuracy), "" if variant.name == ORIGINAL else f"{lost:+.2f}", _kb(measured.bytes),
         _kb(measured.wire_bytes), f"{original.wire_bytes / measured.wire_bytes:.1f}×", f"{measured.latency_p50_s * 1000:.3f} ms",
         f"{(measured.fp32_macs + measured.int8_macs) / 1e6:.2f} M", f"{measured.int8_kernels}/{measured.kernels}",
-        f"{measured.memory_bytes / 1e6:.0f} MB", f"{tolerance.max_abs:.2g}", f"{tolerance.min_top1:.0%}",
+        f"{measured.memory_bytes / 1e6:.0f} MB", f"{tolerance.max_abs:.2g}, {tolerance.min_top1:.0%}",
     )  # fmt: skip
     return f"<tr><th>{escape(variant.name)}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
 
@@ -154,14 +154,14 @@ _STYLE = """
 :root{color-scheme:light dark;--ground:#fbfaf8;--card:#fff;--ink:#1d2327;--soft:#667077;--line:#e3e0da;--mark:#0b7a75;--other:#b8843a}
 @media(prefers-color-scheme:dark){:root{--ground:#14181a;--card:#1c2225;--ink:#e6e9ea;--soft:#98a3a9;--line:#323a3f;--mark:#4fc3bb;--other:#e0b064}}
 *{box-sizing:border-box}body{margin:0;background:var(--ground);color:var(--ink);font:15px/1.5 system-ui,sans-serif}
-main{max-width:1120px;margin:0 auto;padding:40px 24px 64px}header{margin-bottom:28px}.kind{color:var(--soft);margin:0}
+main{max-width:1180px;margin:0 auto;padding:40px 24px 64px}header{margin-bottom:28px}.kind{color:var(--soft);margin:0}
 h1{font-size:34px;margin:0 0 8px;line-height:1.15}h2{font-size:18px;margin:36px 0 10px}h3{font-size:15px;margin:18px 0 6px}
 .lead{font-size:18px;max-width:52em;margin:0}.note{color:var(--soft);margin:0 0 10px;max-width:60em}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(420px,1fr));gap:20px}
 figure{margin:0;background:var(--card);border:1px solid var(--line);border-radius:8px;padding:14px 14px 10px}
 figcaption{color:var(--soft);font-size:13px}svg{display:block;width:100%;height:auto}
 .wide{overflow-x:auto;background:var(--card);border:1px solid var(--line);border-radius:8px}
-table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}th,td{padding:8px 12px;text-align:right;white-space:nowrap}
+table{font-size:14px;border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}th,td{padding:8px 10px;text-align:right;white-space:nowrap}
 thead th{color:var(--soft);font-weight:500;font-size:13px;border-bottom:1px solid var(--line);vertical-align:bottom}
 th:first-child{text-align:left}tbody th{font-weight:600}tbody tr+tr>*{border-top:1px solid var(--line)}
 th small{display:block;font-weight:400}.two{display:grid;grid-template-columns:repeat(auto-fit,minmax(360px,1fr));gap:0 40px}

@@ -70,9 +70,9 @@ class Export:
             warnings.simplefilter("ignore")  # it says that the newer exporter is the default now
             try:
                 torch.onnx.export(
-                    model.to(memory_format=torch.contiguous_format),
+                    model,
                     (workload.example(),),
-                    buffer,
+                    buffer,  # type: ignore[arg-type]  # the older exporter takes one, whatever the annotation says
                     opset_version=self.opset,
                     input_names=[workload.input.name],
                     output_names=[workload.output.name],

@@ -76,8 +76,10 @@ class Prune:
             after = evaluate(model, workload, workload.validation)
             if before - after <= self.tolerance_points / 100 + 1e-9:
                 words = f"prune {ratio:.0%} + {self.recover.words}".replace("%", " %")
-                facts = {"prune_ratio": round(ratio, 4), "parameters_left": _size(model) / _size(whole)}
-                return candidate.then(words, module=model, validation=after, **facts)
+                left = _size(model) / _size(whole)
+                return candidate.then(
+                    words, module=model, validation=after, prune_ratio=round(ratio, 4), parameters_left=left
+                )
             lost.append(f"{ratio:.0%} lost {100 * (before - after):.2f}")
             log.info("prune %s points of %s", lost[-1], workload.metric_name)
         raise ToleranceMissed(
