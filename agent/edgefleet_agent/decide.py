@@ -342,8 +342,8 @@ def try_out(seen: Observed, want: Desired, now: float) -> Step | None:
     if known is not None and known.begun >= TRIALS_BEGUN_ALLOWED:
         reason = f"{known.begun} trials ended with the agent or the device going down"
         return Fail(_failure(seen, _name(want), want.sha256, variant.name, "trial", reason), reason)
-    if reason := too_little_memory(seen.around, variant.requires.memory_bytes):
-        return Wait(reason, until=now + LOOK_AGAIN_S)
+    if tight := too_little_memory(seen.around, variant.requires.memory_bytes):
+        return Wait(tight, until=now + LOOK_AGAIN_S)
     return Try(want.release, want.sha256, variant, f"trying {_name(want)} ({variant.name}) before it serves")
 
 

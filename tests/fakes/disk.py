@@ -351,8 +351,9 @@ class FakeConnection:
     """An apsw connection that takes its file system with it when it goes."""
 
     def __init__(self, disk: FakeDisk, path: Path) -> None:
-        self.vfs = FakeVfs(disk, f"fake-{next(_names)}")
-        self.database = apsw.Connection(str(path), vfs=self.vfs.vfs_name if hasattr(self.vfs, "vfs_name") else "")
+        name = f"fake-{next(_names)}"
+        self.vfs = FakeVfs(disk, name)
+        self.database = apsw.Connection(str(path), vfs=name)
 
     def execute(self, sql: str, parameters: tuple[Any, ...] = ()) -> Any:
         return self.database.execute(sql, parameters)

@@ -7,6 +7,7 @@ fails its trial, as does a model file that was damaged. `Behaviour` says how a v
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
+from pathlib import Path
 from typing import Literal, Protocol
 
 from edgefleet_agent.seams import Served, TrialReport, WorkerSpec
@@ -38,7 +39,7 @@ class Behaviour:
 class Reader(Protocol):
     """The part of a disk that workers need."""
 
-    def read(self, path: object) -> bytes: ...
+    def read(self, path: Path) -> bytes: ...
 
 
 class PowerGone(BaseException):
