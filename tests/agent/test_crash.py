@@ -18,7 +18,19 @@ from edgefleet_protocol.messages import DeviceState, Presence
 from edgefleet_protocol.telemetry import TelemetryBatch
 from edgefleet_protocol.topics import Topics
 from tests.fakes.clock import FakeClock
-from tests.fakes.device import DEVICE, FLEET, STATE, FakeDevice, FakeHub, Package, assign, failed, fleet, package, proven
+from tests.fakes.device import (
+    DEVICE,
+    FLEET,
+    STATE,
+    FakeDevice,
+    FakeHub,
+    Package,
+    assign,
+    failed,
+    fleet,
+    package,
+    proven,
+)
 from tests.fakes.disk import ALL_LOST, NOTHING_LOST, FakeConnection, FakeDisk, Fate, File, Folder, some_lost
 from tests.fakes.launcher import Behaviour
 from tests.fakes.link import FakeBroker
@@ -124,7 +136,7 @@ class Promises:
         return serving is not None
 
     def check_at_end(self, device: FakeDevice) -> None:
-        """Nothing was fetched twice, no stored window is missing."""
+        """Nothing was fetched twice or had to be rebuilt, no stored window is missing."""
         again = {
             TOPICS.parse(topic).name
             for topic in device.broker.delivered
@@ -132,6 +144,8 @@ class Promises:
         }
         if again:
             raise Broken(f"{len(again)} chunks were fetched again that had been kept")
+        if rebuilt := {"restored", "damaged", "store-damaged"} & set(device.kinds()):
+            raise Broken(f"a document or an active slot was not whole after the cut: {rebuilt}")
         missing = self.windows - self.arrived - windows_in(device.broker)
         if missing:
             raise Broken(f"{len(missing)} stored windows never arrived")

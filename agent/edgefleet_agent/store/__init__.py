@@ -16,8 +16,7 @@ class Store:
         self.disk, self.state = disk, state
         for name in ("documents", "chunks", "slots", "outbox"):
             disk.mkdir(state / name)
-        # Always, not only after mkdir: an agent that was killed between the two left folders that a cut still takes.
-        disk.fsync_folder(state, "state-folder")
+        # Their names become durable with the first fact: it is written into the same folder at every start.
         self.facts = FactStore(disk, state)
         self.chunks = Chunks(disk, state / "chunks")
         self.releases = Releases(disk, state / "slots")

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Literal
 
 Site = Literal[
-    "state-folder",
     "fact-file",
     "fact-folder",
     "chunk-file",
@@ -23,9 +22,9 @@ Site = Literal[
 ]
 
 SITES: dict[Site, str] = {
-    "state-folder": "the folders of the state themselves: without it all that is fsynced inside them can vanish",
     "fact-file": "a document's bytes, before it takes the old one's name: else the name may lead to an empty file",
-    "fact-folder": "the new name of a document: else an older one comes back after it was acted upon",
+    "fact-folder": "the new name of a document: else an older one comes back after it was acted upon; in the state's own "
+    "folder also the names of the folders beside it",
     "chunk-file": "a chunk's bytes: else it is fetched again after a cut",
     "chunk-folder": "the names of the chunks of this turn: else they are fetched again after a cut",
     "slot-file": "a file that a worker will open: else the active model may be empty after a cut",
