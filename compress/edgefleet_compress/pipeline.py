@@ -25,6 +25,8 @@ class Made:
     name: str
     candidate: Candidate
     measures: Measures
+    features: tuple[str, ...] = ()
+    """What its recipe says that a device must have."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class Pipeline:
             f"{self.loaded.workload.metric_name} {measures.accuracy:.4f}, {measures.bytes / 1000:.0f} kB, "
             f"{measures.wire_bytes / 1000:.0f} kB on the wire" + (", as measured before" if kept is not None else "")
         )
-        return Made(recipe.name, candidate, measures)
+        return Made(recipe.name, candidate, measures, recipe.features)
 
     def _apply(
         self, variant: str, steps: Sequence[Step], candidate: Candidate, key: str, original: Candidate | None

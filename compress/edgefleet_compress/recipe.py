@@ -37,6 +37,8 @@ class Recipe:
 
     name: str
     steps: tuple[Step, ...]
+    features: tuple[str, ...] = ()
+    """Instruction sets that a device must have to be given this variant, by the kernel's names: `asimddp`."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def arrange(recipes: Recipes) -> Recipes:
         if recipe.name in seen:
             raise RecipeError(f"two variants are called {recipe.name!r}")
         seen.add(recipe.name)
-    return Recipes(recipes.original, tuple(Recipe(recipe.name, _cross(recipe)) for recipe in variants))
+    return Recipes(recipes.original, tuple(dataclasses.replace(recipe, steps=_cross(recipe)) for recipe in variants))
 
 
 def _cross(recipe: Recipe) -> tuple[Step, ...]:
@@ -115,9 +117,11 @@ def _cross(recipe: Recipe) -> tuple[Step, ...]:
 def _variant(entry: Any) -> Recipe:
     if not isinstance(entry, Mapping) or not isinstance(entry.get("name"), str):
         raise RecipeError("each [[variant]] needs a `name`")
-    if unknown := sorted(set(entry) - {"name", "steps"}):
-        raise RecipeError(f"variant {entry['name']!r} has no setting {unknown[0]!r}; there are name and steps")
-    return Recipe(entry["name"], _steps(entry.get("steps", []), f"variant {entry['name']!r}"))
+    if unknown := sorted(set(entry) - {"name", "steps", "features"}):
+        raise RecipeError(f"variant {entry['name']!r} has no setting {unknown[0]!r}; there are name, steps and features")
+    where = f"variant {entry['name']!r}"
+    features: tuple[str, ...] = _value(entry.get("features", []), tuple[str, ...], f"{where}: features")
+    return Recipe(entry["name"], _steps(entry.get("steps", []), where), features)
 
 
 def _steps(entries: Any, where: str) -> tuple[Step, ...]:

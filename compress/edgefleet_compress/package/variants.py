@@ -187,7 +187,9 @@ def _variant(contents: Contents, workload: Workload, made: Made, data: bytes, an
             metric=workload.metric_name, value=measures.accuracy, samples=measures.samples, scored_as="arm"
         ),
         bytes=len(data),
-        requires=Requirement(ir=seen.ir_version, opset=seen.opset, memory_bytes=measures.memory_bytes),
+        requires=Requirement(
+            features=made.features, ir=seen.ir_version, opset=seen.opset, memory_bytes=measures.memory_bytes
+        ),
         latency=latency_table(measures),
         recipe=" + ".join(made.candidate.lineage),
     )
