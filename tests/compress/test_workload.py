@@ -54,6 +54,7 @@ CASES: dict[str, tuple[Callable[[Workload], dict[str, Any]], str]] = {
     "model returns another shape": (lambda w: {"make_model": WrongShape}, r"returns \[2, 784\] and the output says \[-1, 10\]"),
     "model cannot take the inputs": (lambda w: {"make_model": Breaks}, r"cannot take inputs of \[2, 1, 28, 28\]"),
     "not a model": (lambda w: {"make_model": lambda: 3}, "returned a int"),
+    "fixed batch": (lambda w: {"input": InputSpec(name="image", datatype="FP32", shape=(1, 1, 28, 28))}, "is the batch: write -1"),
     "bad name": (lambda w: {"name": "My Model"}, "'My Model' cannot name a model"),
     "labels and outputs disagree": (lambda w: {"labels": tuple("abcdefghijkl")}, "10 values a sample and there are 12 labels"),
     "loss is NaN": (lambda w: {"loss": lambda outputs, targets: outputs.sum() * float("nan")}, "loss of the first two.*is nan"),
