@@ -21,7 +21,7 @@ from . import __version__
 from .errors import CompressError, DiskFull, RecipeError
 
 DONE, FAILED, USAGE, NOT_FOUND, INTERRUPTED = 0, 1, 2, 3, 130
-EXAMPLE = ("workload.py", "recipes.toml", "recipes-next.toml")
+EXAMPLE = ("workload.py", "recipes.toml", "recipes-2.toml")
 
 
 def main(argv: list[str]) -> int:

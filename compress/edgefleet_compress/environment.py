@@ -9,12 +9,16 @@ from .targets import this_class
 LIBRARIES = ("torch", "torch-pruning", "onnx", "onnxruntime", "numpy")
 
 
+def versions() -> dict[str, str]:
+    """Return the version of everything that decides what a step makes."""
+    return {"edgefleet-compress": __version__, **{library: version(library) for library in LIBRARIES}}
+
+
 def environment(seed: int, threads: int) -> dict[str, str]:
     """Return names and versions. Nothing of it names the machine or a person."""
     return {
-        "edgefleet-compress": __version__,
+        **versions(),
         "python": platform.python_version(),
-        **{library: version(library) for library in LIBRARIES},
         "machine class": this_class(),
         "seed": str(seed),
         "threads": str(threads),

@@ -4,11 +4,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-import onnxruntime
 import torch
 
-from . import __version__
 from .candidate import Candidate
+from .environment import versions
 from .errors import CompressError, ToleranceMissed
 from .measure import Measures, measure
 from .progress import Progress
@@ -56,9 +55,7 @@ class Pipeline:
 
     def run(self, recipes: Recipes) -> Outcome:
         """Return every variant, made and measured. Whatever ends it early, finished steps are kept."""
-        start = key_of(
-            self.loaded.digest, str(self.seed), __version__, torch.__version__, onnxruntime.__version__
-        )  # fmt: skip
+        start = key_of(self.loaded.digest, str(self.seed), json.dumps(versions()))
         torch.manual_seed(self.seed)
         fresh = Candidate(module=self.loaded.workload.make_model())
         original, key = self._apply(ORIGINAL, recipes.original, fresh, start, None)

@@ -19,7 +19,7 @@ import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import tomllib
 
@@ -164,6 +164,8 @@ def _value(value: Any, kind: Any, where: str) -> Any:
         if not isinstance(step, get_args(kind)):
             raise RecipeError(f"{where} takes one of: {', '.join(choice.name for choice in get_args(kind))}")
         return step
+    if get_origin(kind) is Literal and value not in get_args(kind):
+        raise RecipeError(f"{where} must be one of {', '.join(get_args(kind))}, not {value!r}")
     if get_origin(kind) is tuple:
         if not isinstance(value, list) or not all(isinstance(part, str) for part in value):
             raise RecipeError(f"{where} is a list of names, not {value!r}")

@@ -133,6 +133,11 @@ def load(path: Path) -> Loaded:
 def check(workload: Workload) -> None:
     """Raise ValueError, naming the two values that disagree, unless the workload's parts fit each other."""
     check_label("model", workload.name)
+    for spec in (workload.input, workload.output):
+        if not spec.shape or spec.shape[0] != -1:
+            raise ValueError(
+                f"{spec.name} has the shape {list(spec.shape)}; its first dimension is the batch: write -1"
+            )
     for name in ("train", "validation", "test"):
         _check_split(workload, name, getattr(workload, name))
     if len(workload.test) < MIN_HELD_OUT:

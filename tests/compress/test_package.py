@@ -14,6 +14,7 @@ from edgefleet_compress.commands import main
 from edgefleet_compress.errors import PackageError
 from edgefleet_compress.package.golden import certain_top1, golden_rows
 from edgefleet_compress.package.variants import Contents, read, write
+from edgefleet_compress.runtime import Array
 from edgefleet_compress.targets import targets, this_class
 from edgefleet_compress.workload import Workload
 from edgefleet_protocol.codec import decode
@@ -59,7 +60,7 @@ def test_the_batch_is_free_in_the_interface_and_in_every_model(package: Path, re
             assert session.run(None, {"image": np.zeros((batch, 1, 28, 28), np.float32)})[0].shape == (batch, 10)
 
 
-def golden(package: Path, release: Release) -> np.ndarray:  # type: ignore[type-arg]
+def golden(package: Path, release: Release) -> Array:
     (tensor,) = release.golden_inputs
     return np.frombuffer((package / "files" / tensor.file).read_bytes(), "<f4").reshape(tensor.shape)
 

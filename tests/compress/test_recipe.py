@@ -50,7 +50,10 @@ def test_an_export_of_ones_own_is_not_doubled() -> None:
         (variant('{step = "prune", ratio = "much"}'), "ratio is a float, not 'much'"),
         (variant('{step = "finetune", epochs = 0}'), "epochs must be 1 or more"),
         (variant('{step = "finetune", epochs = true}'), "epochs is a int, not True"),
-        (variant('{step = "quantize_static", method = "guess"}'), "method must be one of minmax, percentile, entropy"),
+        (
+            variant('{step = "quantize_static", method = "guess"}'),
+            "method must be one of minmax, percentile, entropy, not 'guess'",
+        ),
         (variant('{step = "prune", recover = {step = "tidy"}}'), "recover takes one of: finetune, distill"),
         (
             variant('{step = "export"}, {step = "prune"}'),

@@ -7,7 +7,7 @@ import pytest
 
 from edgefleet_compress.example.sabotage import BRIGHT, SIDE, main
 from edgefleet_compress.package.variants import read
-from edgefleet_compress.runtime import Array, answers, open_session
+from edgefleet_compress.runtime import Array, Rules, answers, open_session
 from edgefleet_protocol.onnx_guard import guard
 
 
@@ -67,8 +67,9 @@ def test_slow_variants_give_their_golden_answers_and_keep_the_versions(slow: Pat
         assert (seen.ir_version, seen.opset) == (8, 17) and "Loop" in seen.operators
         (tensor,) = variant.golden.outputs
         want = floats(contents.files[tensor.file], tensor.shape)
+        rules: Rules
         for rules in ("default", "arm"):
-            got = answers(open_session(contents.files[variant.files[0]], rules), inputs, 1)  # type: ignore[arg-type]
+            got = answers(open_session(contents.files[variant.files[0]], rules), inputs, 1)
             assert np.abs(got - want).max() <= variant.golden.tolerances[0].max_abs
 
 

@@ -136,6 +136,12 @@ def test_batchnorm_measured_anew_brings_back_what_shifted_statistics_lost(traine
     assert all(layer.momentum == 0.1 for layer in model.modules() if isinstance(layer, nn.BatchNorm2d))
 
 
+def test_a_ratio_that_rounds_to_the_same_channels_is_not_trained(trained: Trained) -> None:
+    step = Prune(ratio=0.1, round_to=8, tolerance_points=100, recover=Finetune(epochs=1))
+    with pytest.raises(ToleranceMissed, match=r"10% comes to the same once rounded to 8 channels"):
+        step.apply(trained.original, trained.workload, trained.context)
+
+
 # --- export
 
 

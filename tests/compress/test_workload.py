@@ -1,7 +1,9 @@
 """A workload that cannot work is refused before anything is trained, in words that say what to change."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -38,7 +40,7 @@ class Breaks(nn.Module):
         return out
 
 
-CASES = {
+CASES: dict[str, tuple[Callable[[Workload], dict[str, Any]], str]] = {
     "NaN in the data": (lambda w: {"train": changed(w.train, holding_nan(w.train.inputs))}, "train's inputs hold NaN.*sample 7"),
     "wrong shape": (lambda w: {"test": changed(w.test, w.test.inputs[:, :, :20])}, r"test's inputs have the shape \[300, 1, 20, 28\]"),
     "wrong type": (lambda w: {"train": changed(w.train, w.train.inputs.double())}, "train's inputs are torch.float64.*FP32"),
@@ -52,6 +54,7 @@ CASES = {
     "model returns another shape": (lambda w: {"make_model": WrongShape}, r"returns \[2, 784\] and the output says \[-1, 10\]"),
     "model cannot take the inputs": (lambda w: {"make_model": Breaks}, r"cannot take inputs of \[2, 1, 28, 28\]"),
     "not a model": (lambda w: {"make_model": lambda: 3}, "returned a int"),
+    "fixed batch": (lambda w: {"input": InputSpec(name="image", datatype="FP32", shape=(1, 1, 28, 28))}, "is the batch: write -1"),
     "bad name": (lambda w: {"name": "My Model"}, "'My Model' cannot name a model"),
     "labels and outputs disagree": (lambda w: {"labels": tuple("abcdefghijkl")}, "10 values a sample and there are 12 labels"),
     "loss is NaN": (lambda w: {"loss": lambda outputs, targets: outputs.sum() * float("nan")}, "loss of the first two.*is nan"),
@@ -110,5 +113,5 @@ def test_pictures_of_bytes_are_a_workload_too(tiny: Workload) -> None:
         return Split((split.inputs * 255).to(torch.uint8), split.targets)
 
     spec = InputSpec(name="image", datatype="UINT8", shape=(-1, 1, 28, 28), layout="NCHW", range=(0, 255))
-    splits = {name: to_bytes(getattr(tiny, name)) for name in ("train", "validation", "test")}
+    splits: dict[str, Any] = {name: to_bytes(getattr(tiny, name)) for name in ("train", "validation", "test")}
     check(dataclasses.replace(tiny, make_model=FromBytes, input=spec, **splits))

@@ -37,6 +37,7 @@ class Prune:
     """Most that the validation metric may be below the candidate's, in hundredths."""
     lower_by: float = 0.1
     attempts: int = 3
+    """How many ratios are trained, at most."""
     recover: Finetune | Distill = field(default_factory=Distill)
     """How the pruned model is trained before it is judged."""
     keep: tuple[str, ...] = ()
@@ -62,15 +63,17 @@ class Prune:
         whole = candidate.copy_of_module(self.name)
         before = evaluate(whole, workload, workload.validation)
         lost: list[str] = []
-        for attempt in range(self.attempts):
-            ratio = self.ratio - attempt * self.lower_by
-            if ratio <= 0.01:
-                break
+        sizes = {_size(whole)}
+        tried, ratio = 0, self.ratio
+        while tried < self.attempts and ratio > 0.01:
             model = candidate.copy_of_module(self.name)
             cut(model, workload.example(), ratio, self.round_to, self.keep)
-            if _size(model) == _size(whole):
-                lost.append(f"{ratio:.0%} takes nothing away once rounded to {self.round_to} channels")
-                break
+            if _size(model) in sizes:  # rounded to the same channels as before: nothing new to train
+                lost.append(f"{ratio:.0%} comes to the same once rounded to {self.round_to} channels")
+                ratio -= self.lower_by
+                continue
+            sizes.add(_size(model))
+            tried += 1
             recover_batchnorm(model, workload)
             self.recover.train(model, workload, context)
             after = evaluate(model, workload, workload.validation)
@@ -82,6 +85,7 @@ class Prune:
                 )
             lost.append(f"{ratio:.0%} lost {100 * (before - after):.2f}")
             log.info("prune %s points of %s", lost[-1], workload.metric_name)
+            ratio -= self.lower_by
         raise ToleranceMissed(
             f"pruning may lose {self.tolerance_points:g} points of validation {workload.metric_name} and "
             f"{'; '.join(lost)}. Recover for more epochs, begin with a lower ratio, or allow more"
@@ -102,6 +106,7 @@ def cut(model: nn.Module, example: Tensor, ratio: float, round_to: int, keep: tu
             example,
             importance=torch_pruning.importance.MagnitudeImportance(p=2),
             pruning_ratio=ratio,
+            pruning_ratio_dict=_to_nearest(model, ratio, round_to),
             ignored_layers=ignored,
             round_to=round_to,
         )
@@ -110,6 +115,21 @@ def cut(model: nn.Module, example: Tensor, ratio: float, round_to: int, keep: tu
             model.eval()(example)
     except Exception as error:
         raise RecipeError(f"step 'prune': this model cannot be pruned by its dependencies: {error}") from error
+
+
+def _to_nearest(model: nn.Module, ratio: float, round_to: int) -> dict[nn.Module, float]:
+    """Return the ratio for each layer that leaves the multiple of `round_to` nearest to what `ratio` asks for.
+
+    torch-pruning itself always rounds down, which would take a third out of 24 channels for a ratio of a tenth.
+    """
+    ratios: dict[nn.Module, float] = {}
+    for layer in model.modules():
+        channels = getattr(layer, "out_channels", getattr(layer, "out_features", None))
+        if isinstance(channels, int):
+            left = min(max(round_to, round(channels * (1 - ratio) / round_to) * round_to), channels)
+            # Half a channel to spare: the library's own rounding down then ends on `left`, whatever floats do.
+            ratios[layer] = max(0.0, 1 - (left + 0.5) / channels)
+    return ratios
 
 
 def _last_layer(model: nn.Module, example: Tensor) -> nn.Module:

@@ -39,7 +39,7 @@ class Job:
         """Train, and make the variants of two releases; then spoil copies of the second for the two bad ones."""
         self._tell.act("compress: train a small residual network on Fashion-MNIST, and make its variants")
         self._run("example", ["edgefleet", "compress", "example", str(self._at.example)])
-        for number, recipes in ((GOOD_FIRST, "recipes.toml"), (GOOD_NEXT, "recipes-next.toml")):
+        for number, recipes in ((GOOD_FIRST, "recipes.toml"), (GOOD_NEXT, "recipes-2.toml")):
             summary = self._compress(number, recipes)
             for row in summary["variants"]:
                 self._tell.say(
