@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
+from typing import Protocol
 
 import msgspec
 
@@ -73,12 +74,14 @@ def turn_until_stopped(agent: Agent, link: "_Waits", run_folder: Path) -> None:
         (run_folder / STATE_FILE).unlink()
 
 
-class _Waits:
+class _Waits(Protocol):
     """What the loop needs of the link beyond `seams.Link`."""
 
-    def wait(self, timeout_s: float) -> None: ...
+    def wait(self, timeout_s: float) -> None:
+        """Sleep until there is something to do."""
 
-    def wake(self) -> None: ...
+    def wake(self) -> None:
+        """End a `wait`."""
 
 
 def _write_state(run_folder: Path, data: bytes) -> None:

@@ -193,7 +193,7 @@ class MqttLink:
         limit = min(RECONNECT_MAX_S, RECONNECT_MIN_S * 2 ** min(self._failures, 10))
         self._failures += 1
         delay = max(0.05, self._dice() * limit)
-        self._client.reconnect_delay_set(delay, delay)  # type: ignore[arg-type]  # paho only adds it to a time
+        self._client.reconnect_delay_set(delay, delay)
 
     def _on_message(self, client: paho.Client, userdata: Any, message: paho.MQTTMessage) -> None:
         size = len(message.payload)
@@ -203,7 +203,7 @@ class MqttLink:
             ):
                 self.dropped += 1
                 return
-            self._inbox.append(Message(message.topic, message.payload))
+            self._inbox.append(Message(message.topic, bytes(message.payload)))
             self._inbox_bytes += size
             self._news()
 
