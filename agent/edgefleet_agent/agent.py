@@ -15,7 +15,7 @@ from edgefleet_protocol.dsse import open_envelope
 from edgefleet_protocol.errors import BadChunk, BadName, ProtocolError
 from edgefleet_protocol.hardware import Hardware
 from edgefleet_protocol.manifest import Release
-from edgefleet_protocol.messages import Need, Presence
+from edgefleet_protocol.messages import DeviceState, Need, Presence
 from edgefleet_protocol.rollout import DeviceAssignment, Policy, Rollout
 from edgefleet_protocol.telemetry import Window as TelemetryWindow
 from edgefleet_protocol.topics import Topics
@@ -75,6 +75,8 @@ class Agent:
         self._published = ("", "", 0.0)
         self._collect_at = 0.0
         self._linked = False
+        self.state: DeviceState | None = None
+        """The last state that was told, for `status`."""
 
     # --- the turn
 
@@ -95,6 +97,7 @@ class Agent:
         self._collect(now)
         self._fetch(now)
         self._close_window(moment)
+        self._tell_state(moment)
         if self._linked and self.link.connected_session() is not None:
             self._publish(moment)
         return self._wake(now, wakes)
@@ -255,8 +258,13 @@ class Agent:
             region=region,
             now=datetime.fromtimestamp(moment.wall_s, timezone.utc),
         )
-        result = self.looker.look(request)
         assert self._performer is not None
+        try:
+            result = self.looker.look(request)
+        except Exception as error:  # a child that died or a full disk: nothing was judged, and what runs keeps running
+            if knowledge.note_refused(f"the look could not be finished: {error}", region, now):
+                self._performer.tell("look-failed", str(error))
+            return
         if isinstance(result, Missing):
             fresh = knowledge.note_missing(result, now)
             self.link.subscribe([self._asked_topic(kind, name) for kind, name in fresh])
@@ -453,7 +461,6 @@ class Agent:
 
     def _publish(self, moment: Now) -> None:
         """Send what changed: the state, events and telemetry."""
-        self._publish_state(moment)
         for event in self.store.facts.facts.events:
             if event.number not in self._events_sent.values():
                 topic = self.topics.of_device(self.config.device, "event")
@@ -474,7 +481,7 @@ class Agent:
         problems, self.store.outbox.problems = self.store.outbox.problems[:1], []
         return problems
 
-    def _publish_state(self, moment: Now) -> None:
+    def _tell_state(self, moment: Now) -> None:
         rollout = self.documents.rollout()
         assert self.hardware is not None
         state = report.device_state(
@@ -490,6 +497,9 @@ class Agent:
             limits_held=self.launcher.limits_held(),
             models=self.told,
         )
+        self.state = state
+        if not self._linked or self.link.connected_session() is None:
+            return
         facts, words, at = self._published
         essence, whole = report.essence(state, False), report.essence(state, True)
         if essence == facts and (whole == words or moment.monotonic_s < at + report.WORDS_EVERY_S):

@@ -2,6 +2,7 @@
 
 import random
 import tempfile
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -490,7 +491,7 @@ FUZZED = [
 def hostile(body: bytes, seed: int) -> bytes:
     """Return `body` made wrong in one of many ways."""
     rng = random.Random(seed)
-    ways = [
+    ways: list[Callable[[], bytes]] = [
         lambda: b"",
         lambda: b"null",
         lambda: b"[" * 3000 + b"]" * 3000,

@@ -298,7 +298,9 @@ def _split(request: Request) -> tuple[Json, memoryview]:
 
 
 def _parameters(row: Json) -> Json:
-    parameters = row.get("parameters") or {}
+    parameters = row.get("parameters")
+    if parameters is None:
+        return {}
     if not isinstance(parameters, dict):
         raise Refused(400, "parameters is no object")
     return parameters
@@ -308,7 +310,7 @@ def _shape(value: object, name: str, wanted: tuple[int, ...]) -> tuple[int, ...]
     plain = isinstance(value, list) and all(isinstance(size, int) and not isinstance(size, bool) for size in value)
     shape: tuple[int, ...] = tuple(value) if plain and isinstance(value, list) else ()
     fits = len(shape) == len(wanted) and all(
-        size == want or (want == -1 and 0 < size < 2**31) for size, want in zip(shape, wanted, strict=True)
+        0 < size < 2**31 if want == -1 else size == want for size, want in zip(shape, wanted, strict=True)
     )
     if not plain or not fits:
         raise Refused(400, f"input {name} has shape {str(value)[:100]} and must be {list(wanted)}")
