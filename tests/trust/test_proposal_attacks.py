@@ -1,5 +1,6 @@
 """What is altered between proposing and publishing is refused by the holder and by the publisher alike."""
 
+import warnings
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
