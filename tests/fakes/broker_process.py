@@ -13,9 +13,7 @@ import time
 from pathlib import Path
 
 _IOTCORE = """
-import os, signal
 from iotcore import IotCoreBroker
-signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 IotCoreBroker(listen="127.0.0.1", port={port}, max_payload_size=400_000).run_forever()
 """
 
