@@ -5,6 +5,8 @@ neither persistence nor access rules and was measured to carry about fifty devic
 """
 
 import contextlib
+import os
+import pwd
 import shutil
 import socket
 import subprocess
@@ -146,7 +148,9 @@ def mosquitto_config(settings: Settings) -> str:
         f"persistence {'true' if settings.persistence else 'false'}",
     ]
     if settings.persistence:
-        lines += [f"persistence_location {settings.folder}/", "autosave_interval 60"]
+        # Started by root it would become the user `mosquitto`, who may not write into the folder.
+        owner = pwd.getpwuid(os.getuid()).pw_name
+        lines += [f"user {owner}", f"persistence_location {settings.folder}/", "autosave_interval 60"]
     return "\n".join(lines) + "\n"
 
 

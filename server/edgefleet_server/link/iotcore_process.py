@@ -26,8 +26,9 @@ def main(argv: list[str]) -> int:
         # Beside the devices: the hub, a person who looks, and connections that are half gone.
         max_connections=MAX_DEVICES * 2,
     )
-    # The broker's threads are native and take no signal; without this the process would outlive SIGTERM.
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    # The main thread never comes back from native code, so a handler in Python would never run; the default one does.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     broker.run_forever()
     return 0
