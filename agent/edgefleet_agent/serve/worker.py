@@ -44,9 +44,6 @@ def main() -> int:
     except ServeError as error:
         return _fail(control, str(error), held)
     except Exception as error:
-        if "bad_alloc" in str(error) or "bad allocation" in str(error):
-            allowed = (spec.memory_limit_bytes or 0) / 1e6
-            return _fail(control, f"it needs more memory than the {allowed:.0f} MB allowed: {error}", held)
         return _fail(control, f"{type(error).__name__}: {error}", held)
 
 
