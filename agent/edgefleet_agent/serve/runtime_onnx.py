@@ -40,7 +40,12 @@ class OnnxSession:
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Return every output for `inputs`."""
-        values = self._session.run(self._names, dict(inputs))
+        try:
+            values = self._session.run(self._names, dict(inputs))
+        except Exception as error:
+            if _wants_memory(error):
+                raise MemoryError(str(error)) from error
+            raise
         return {name: np.ascontiguousarray(value) for name, value in zip(self._names, values, strict=True)}
 
 
@@ -57,9 +62,9 @@ class OnnxRuntime:
         options.log_severity_level = 3
         try:
             session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
-        except MemoryError:
-            raise
         except Exception as error:  # onnxruntime has a class for each status and no base for them
+            if _wants_memory(error):
+                raise MemoryError(str(error)) from error
             raise CannotOpen(f"onnxruntime {onnxruntime.__version__} cannot open {path.name}: {error}") from error
         # It falls back to the CPU with no more than a warning.
         if session.get_providers()[0] != provider:
@@ -72,6 +77,12 @@ class OnnxRuntime:
 def runtime() -> Runtime:
     """Return the runtime."""
     return OnnxRuntime()
+
+
+def _wants_memory(error: Exception) -> bool:
+    """It has no status for it: memory that C++ or its arena could not have is told apart by the words alone."""
+    words = ("bad_alloc", "bad allocation", "Failed to allocate memory")
+    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
 
 
 def _spec(value: onnxruntime.NodeArg) -> TensorSpec:
