@@ -44,7 +44,7 @@ def test_a_good_candidate_is_measured(launcher: ProcessLauncher, tmp_path: Path)
     assert 0 < found.latency_p50_s <= found.latency_p95_s
     assert found.load_s is not None and found.load_s > 0
     assert found.memory_bytes is not None and 10e6 < found.memory_bytes < 200e6
-    assert found.limits_held["network"] == "namespace"
+    assert found.limits_held["network"] in ("namespace", "seccomp")
     assert found.limits_held["memory"] == "rlimit"
     assert found.limits_held["cpu"] == "rlimit"
 
@@ -146,12 +146,11 @@ def test_hanging_beyond_the_wall_limit_is_told(rogues: ProcessLauncher, tmp_path
     assert not found.ok and "took longer than 2 s" in found.reason
 
 
-def test_a_trial_cannot_reach_the_network(
-    rogues: ProcessLauncher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_trial_cannot_reach_the_network(rogues: ProcessLauncher, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as home:
-        monkeypatch.setenv("HOME_PORT", str(home.getsockname()[1]))
-        found = tried(rogues, rogue(write_model(tmp_path), "calls-home"))
+        spec = write_model(tmp_path)
+        (spec.model_path.parent / "home").write_text(str(home.getsockname()[1]))
+        found = tried(rogues, rogue(spec, "calls-home"))
         assert found.reason.startswith("no way out: "), found.reason
         home.setblocking(False)
         with pytest.raises(BlockingIOError):

@@ -266,6 +266,24 @@ os.kill(os.getpid(), 9)
     until(lambda: not _runs(pid), "the worker is gone")
 
 
+def test_a_worker_knows_no_secret_of_the_agents_environment(
+    launcher: ProcessLauncher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEFLEET_TEST_SECRET", "hunter2")
+    worker = serving(launcher, write_model(tmp_path))
+    assert b"hunter2" not in Path(f"/proc/{worker.pid}/environ").read_bytes()
+
+
+def test_a_worker_inherits_nothing_but_its_sockets(launcher: ProcessLauncher, tmp_path: Path) -> None:
+    secret = (tmp_path / "secret").open("w")
+    os.set_inheritable(secret.fileno(), True)
+    worker = serving(launcher, write_model(tmp_path))
+    opened = [str(path.readlink()) for path in Path(f"/proc/{worker.pid}/fd").iterdir()]
+    assert str(tmp_path / "secret") not in opened
+    assert sum(name.startswith("socket:") for name in opened) == 5  # two listeners, control, and a pair for signals
+    secret.close()
+
+
 def _runs(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]

@@ -138,7 +138,9 @@ def test_a_model_that_hangs_is_told(launcher: ProcessLauncher, tmp_path: Path) -
 
 
 def test_a_model_that_fails_is_told_and_counted_as_its_error(launcher: ProcessLauncher, tmp_path: Path) -> None:
-    worker = launcher.start(rogue(write_model(tmp_path), "calls-home"))
+    spec = write_model(tmp_path)
+    (spec.model_path.parent / "home").write_text("1")
+    worker = launcher.start(rogue(spec, "calls-home"))
     ready(worker)
     worker.accept()
     with pytest.raises(ModelFailed, match="HTTP 500"):

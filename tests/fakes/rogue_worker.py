@@ -24,6 +24,8 @@ class Rogue:
     def __init__(self, behaviour: str) -> None:
         self._behaviour = behaviour
         self._kept: list[bytearray] = []
+        self._warm = False
+        self._home = 0
         self.inputs = (TensorSpec(name="image", datatype="FP32", shape=(-1, FEATURES)),)
         self.outputs = (TensorSpec(name="scores", datatype="FP32", shape=(-1, CLASSES)),)
 
@@ -31,11 +33,14 @@ class Rogue:
         """Return itself, unless it misbehaves already here."""
         if self._behaviour == "never-opens":
             time.sleep(3600)
+        if self._behaviour == "calls-home":
+            self._home = int((path.parent / "home").read_text())
         return self
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Misbehave."""
-        match self._behaviour:
+        """Behave once, so that a worker becomes ready, and then misbehave."""
+        was_warm, self._warm = self._warm, True
+        match self._behaviour if was_warm else "":
             case "hangs":
                 time.sleep(3600)
             case "spins":
@@ -53,13 +58,12 @@ class Rogue:
                 while True:
                     self._kept.append(bytearray(16 * 1024 * 1024))
             case "calls-home":
-                raise CannotOpen(_call_home())
+                raise CannotOpen(_call_home(self._home))
         return {"scores": np.zeros((len(inputs["image"]), CLASSES), np.float32)}
 
 
-def _call_home() -> str:
-    """Try to reach the listener whose port the environment names, and say how that went."""
-    port = int(os.environ["HOME_PORT"])
+def _call_home(port: int) -> str:
+    """Try to reach a listener of the device, and say how that went."""
     try:
         socket.create_connection(("127.0.0.1", port), timeout=2).close()
     except OSError as error:

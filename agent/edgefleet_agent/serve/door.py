@@ -124,6 +124,11 @@ class Door:
             return
         self._turned_away.append((time.monotonic() + 1.0, sock))
 
+    @property
+    def untidy(self) -> bool:
+        """Whether something turned away waits to be closed."""
+        return bool(self._turned_away)
+
     def tidy(self) -> None:
         """Close what was turned away a moment ago."""
         now = time.monotonic()

@@ -26,7 +26,10 @@ HEED_S = 1.0
 
 
 class ProcessLauncher:
-    """Implements `seams.Launcher`. Any call to it or to its workers reaps what ended and kills what overstays."""
+    """Implements `seams.Launcher`. Any call to it or to its workers reaps what ended and kills what overstays.
+
+    Workers die with the thread that started them (so it is in the kernel): use it from the agent's main thread.
+    """
 
     def __init__(self, run_folder: Path, port_base: int = 0, command: Sequence[str] = WORKER) -> None:
         """run_folder: where the sockets lie. port_base: first loopback port, 0 for any free one."""

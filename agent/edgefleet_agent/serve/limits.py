@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import msgspec
 
+from .seccomp import forbid_sockets
+
 RESERVED_BYTES = 96 * 1024 * 1024
 """Data that is reserved but not used, on top of a variant's own bound. Measured on x86 with numpy and onnxruntime 1.32
 loaded: 65 MB of data reserved where 39 MB of memory are used; a connection's thread reserves its stack besides."""
@@ -69,7 +71,7 @@ def _drop_network() -> str:
     # Where user namespaces are forbidden, root can still have a network namespace alone.
     if _call("unshare", _CLONE_NEWNET) is None:
         return "namespace"
-    return why
+    return "seccomp" if forbid_sockets() is None else why
 
 
 def _drop_capabilities() -> None:

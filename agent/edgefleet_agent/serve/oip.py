@@ -46,7 +46,7 @@ class Protocol:
         }
 
     def answer(self, request: Request) -> Response:
-        """Return the answer, errors included. Never raises but for what nobody expected (MemoryError is a 503)."""
+        """Return the answer, errors included. Never raises."""
         began = time.perf_counter()
         infer = False
         try:
@@ -65,6 +65,10 @@ class Protocol:
             if infer:
                 self._counters.refused(time.perf_counter() - began, by_us=True)
             return refusal(Refused(503, "the request needs more memory than the model may use here"))
+        except Exception as error:  # a hole in the checks above: the client is told, and the worker goes on
+            if infer:
+                self._counters.refused(time.perf_counter() - began, by_us=True)
+            return refusal(Refused(500, f"the request could not be answered: {type(error).__name__}"))
 
     def _other(self, request: Request, parts: list[str]) -> Response:
         if not parts or parts[0] != "v2":

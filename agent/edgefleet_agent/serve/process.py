@@ -19,6 +19,9 @@ KILL_AFTER_S = 2.0
 WORKER = (sys.executable, "-I", "-m", "edgefleet_agent.serve.worker")
 """Isolated: neither the working directory nor the environment says where modules come from."""
 
+_KEPT = frozenset({"PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH"})
+_KEPT_PREFIXES = ("CUDA_", "NVIDIA_", "ORT_", "TRT_")
+
 _SIGNALS = {
     signal.SIGILL: "an instruction this CPU lacks",
     signal.SIGSEGV: "a crash inside the runtime",
@@ -72,6 +75,11 @@ class Channel:
             self._ours.close()
 
 
+def environment() -> dict[str, str]:
+    """Return what a worker may know of the agent's environment: where libraries lie, and no secret."""
+    return {name: value for name, value in os.environ.items() if name in _KEPT or name.startswith(_KEPT_PREFIXES)}
+
+
 class Process:
     """One worker process."""
 
@@ -93,6 +101,7 @@ class Process:
                 stderr=subprocess.PIPE,
                 pass_fds=(order.control, *order.listeners),
                 cwd="/",
+                env=environment(),
             )
         finally:
             os.close(given)

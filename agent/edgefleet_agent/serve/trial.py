@@ -39,6 +39,11 @@ def try_model(spec: WorkerSpec, model: Model, load_s: float, wall_s: float) -> T
     )
 
 
+def warm_up(spec: WorkerSpec, model: Model) -> None:
+    """Answer one golden sample, so that the first application does not pay for what a runtime does only once."""
+    model.session.run(_arrays(spec, next(golden.samples(spec.golden_folder, spec.golden_inputs))))
+
+
 def _time(model: Model, inputs: list[dict[str, Array]], budget_s: float) -> list[float]:
     seconds: list[float] = []
     end = time.perf_counter() + budget_s

@@ -76,10 +76,12 @@ def _serve(order: Order, control: socket.socket, held: dict[str, str]) -> int:
     from .door import Door, Queue
     from .model import open_model
     from .oip import Protocol
+    from .trial import warm_up
 
     listeners = [socket.socket(fileno=number) for number in order.listeners]
     began = time.perf_counter()
     model = open_model(order.spec)
+    warm_up(order.spec, model)
     load_s = time.perf_counter() - began
     counters = Counters()
     door = Door(listeners, Protocol(order.spec, model, counters, Queue()).answer)
@@ -101,7 +103,8 @@ def _serve(order: Order, control: socket.socket, held: dict[str, str]) -> int:
             door.tidy()
             if end is not None and (door.connections == 0 or time.monotonic() >= end):
                 break
-            for key, _ in selector.select(TICK_S):
+            # Nothing to look after: sleep until somebody asks. A device at rest should rest.
+            for key, _ in selector.select(TICK_S if end is not None or door.untidy else None):
                 sock = key.fileobj
                 assert isinstance(sock, socket.socket)
                 if sock in listeners:

@@ -1,7 +1,8 @@
 """Boards as files: what /proc, /sys and /etc of a few real boards say, for tests, the demo and trying out.
 
-`python -m edgefleet_agent.hardware.samples DIR` copies them out, to be looked at or changed. The values are those that
-the boards' owners publish (device tree, CPU, memory), those of sensors are of one ordinary moment. Two have a battery.
+`python -m edgefleet_agent.hardware.samples DIR` copies them out, to be looked at or changed. Device
+tree and instruction sets are those that the boards really have; memory and sensors are of one ordinary moment. Two of
+them have a battery.
 """
 
 from pathlib import Path
