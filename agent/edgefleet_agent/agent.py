@@ -351,7 +351,9 @@ class Agent:
             self.told[model] = report.Told(want, step, live)
             if isinstance(step, steps.Wait):
                 return step.until if step.until is not None else now + IDLE_TURN_S
-            if isinstance(step, steps.Fetch) or not self._performer.perform(model, live, step, moment):
+            if isinstance(step, steps.Fetch):
+                return now + IDLE_TURN_S  # the window knows better when to look again
+            if not self._performer.perform(model, live, step, moment):
                 return now + 1.0
             self._collect_at = min(self._collect_at, now) if isinstance(step, COLLECT_AFTER) else self._collect_at
         return now

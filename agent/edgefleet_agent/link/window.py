@@ -15,7 +15,7 @@ MAX_TOPICS = 40
 """AWS allows 50 subscriptions to a connection; the agent's own take a few."""
 MIN_CHUNKS, START_CHUNKS, MAX_CHUNKS = 2, 4, 16
 WINDOW_S = 2.0
-MIN_TIMEOUT_S = 30.0
+MIN_TIMEOUT_S, MAX_TIMEOUT_S = 30.0, 300.0
 TRIES_BEFORE_NEED = 2
 NEED_AGAIN_S = (30.0, 60.0, 120.0, 300.0, 600.0)
 
@@ -143,10 +143,10 @@ class Window:
 
     @property
     def timeout_s(self) -> float:
-        """How long silence is borne: four times what the window should take, at least 30 s."""
+        """How long silence is borne: four times what the window should take, 30 s to 5 minutes."""
         if not self._goodput:
             return MIN_TIMEOUT_S
-        return max(MIN_TIMEOUT_S, 4 * self.window_bytes / self._goodput)
+        return min(MAX_TIMEOUT_S, max(MIN_TIMEOUT_S, 4 * self.window_bytes / self._goodput))
 
     def _missed(self, sha256: str, now: float) -> None:
         tries = self._tries.get(sha256, 0) + 1
@@ -155,10 +155,13 @@ class Window:
             self._not_before[sha256] = now + NEED_AGAIN_S[min(tries - TRIES_BEFORE_NEED, len(NEED_AGAIN_S)) - 1]
 
     def _measure(self, payload_bytes: int, now: float) -> None:
-        """Keep a moving estimate of bytes a second, over stretches of at least half a second."""
+        """Keep a moving estimate of bytes a second, over stretches of at least half a second and one whole chunk.
+
+        A few hundred bytes say nothing of a link: they would make the timeouts minutes long.
+        """
         since, count = self._measured or (now, 0)
         count += payload_bytes
-        if now - since < 0.5:
+        if now - since < 0.5 or count < MAX_PAYLOAD_BYTES:
             self._measured = (since, count)
             return
         rate = count / (now - since)
