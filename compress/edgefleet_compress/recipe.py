@@ -118,7 +118,9 @@ def _variant(entry: Any) -> Recipe:
     if not isinstance(entry, Mapping) or not isinstance(entry.get("name"), str):
         raise RecipeError("each [[variant]] needs a `name`")
     if unknown := sorted(set(entry) - {"name", "steps", "features"}):
-        raise RecipeError(f"variant {entry['name']!r} has no setting {unknown[0]!r}; there are name, steps and features")
+        raise RecipeError(
+            f"variant {entry['name']!r} has no setting {unknown[0]!r}; there are name, steps and features"
+        )
     where = f"variant {entry['name']!r}"
     features: tuple[str, ...] = _value(entry.get("features", []), tuple[str, ...], f"{where}: features")
     return Recipe(entry["name"], _steps(entry.get("steps", []), where), features)

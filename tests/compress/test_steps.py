@@ -222,6 +222,14 @@ def test_every_calibration_method_keeps_most_answers(method: str, trained: Train
     assert (answers(open_session(onnx_of(made)), inputs).argmax(1) == before).mean() > 0.9
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_calibration_leaves_standard_output_to_the_command(
+    method: str, trained: Trained, capfd: pytest.CaptureFixture[str]
+) -> None:
+    QuantizeStatic(method=method, samples=32).apply(trained.exported, trained.workload, trained.context)  # type: ignore[arg-type]
+    assert capfd.readouterr().out == ""
+
+
 def test_what_is_quantized_already_is_refused(int8: Candidate, trained: Trained) -> None:
     with pytest.raises(CannotQuantize, match="quantized already"):
         QuantizeStatic(samples=64).apply(int8, trained.workload, trained.context)

@@ -68,7 +68,7 @@ def _demo(arguments: argparse.Namespace, folder: Path, narrator: Narrator) -> in
         job.compress()
         job.trust()
         first = job.sign(GOOD_FIRST)
-        with job.start_broker(arguments.broker):
+        with job.broker(arguments.broker):
             job.start_parts()
             names = _acts(job, where, processes, narrator, first)
             outcome = job.outcome(GOOD_NEXT)

@@ -108,10 +108,9 @@ class Job:
         self._run("publish", ["edgefleet", "trust", "publish", proposal, "--repository", repository, "--keys", keys])
         return f"{cast.MODEL}/{number}"
 
-    def start_broker(self, kind: Kind | None) -> EmbeddedBroker:
-        """Start the broker and say which it is."""
+    def broker(self, kind: Kind | None) -> EmbeddedBroker:
+        """Return the broker, to be entered, and say which it is."""
         broker = EmbeddedBroker(Settings(self._broker_port, self._at.folder / "broker", kind))
-        broker.start()
         self._tell.act(f"start: broker ({broker.kind}), server, four devices, each a process of its own")
         return broker
 

@@ -12,13 +12,13 @@ class Watch:
 
     def __init__(self, fleet: Fleet, narrator: Narrator) -> None:
         self._fleet, self._narrator = fleet, narrator
-        self._events: set[tuple[str, str, int]] = set()
+        self._events: set[tuple[str, float, str]] = set()
         self._moves: set[tuple[int, float, str]] = set()
 
     def look(self) -> None:
         """Tell every event and move that came since the last look."""
         for event in self._fleet.events():
-            key = (event["device"], event["boot"], event["number"])
+            key = (event["device"], event["received_s"], event["text"])
             if key not in self._events:
                 self._events.add(key)
                 self._narrator.say(f"{event['device']:<12} {event['kind']}: {event['text']}")
