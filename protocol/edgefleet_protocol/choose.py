@@ -68,6 +68,7 @@ def choose(
     measured: p50 in seconds by variant, from trials on this very device.
     failed: reason by variant, of those that failed here and must not be tried again.
     """
+    objective = policy.objective_for(hardware.hardware_class)
     latencies = estimate(release, hardware, measured or {})
     fitting: list[Variant] = []
     excluded: list[Row] = []
@@ -78,15 +79,15 @@ def choose(
             fitting.append(variant)
         else:
             excluded.append(_row(release, variant, "excluded", reason, latency))
-    fitting.sort(key=lambda variant: _rank(release, variant, policy.objective, latencies[variant.name]))
+    fitting.sort(key=lambda variant: _rank(release, variant, objective, latencies[variant.name]))
     rows = []
     for place, variant in enumerate(fitting):
         if place == 0:
-            reason = _why_taken(policy.objective, len(fitting))
+            reason = _why_taken(objective, len(fitting))
         else:
-            reason = _why_lost(release, variant, fitting[0], policy.objective, latencies)
+            reason = _why_lost(release, variant, fitting[0], objective, latencies)
         rows.append(_row(release, variant, "fits" if place else "taken", reason, latencies[variant.name]))
-    return Choice(fitting[0] if fitting else None, (*rows, *excluded), policy.objective)
+    return Choice(fitting[0] if fitting else None, (*rows, *excluded), objective)
 
 
 def estimate(release: Release, hardware: Hardware, measured: Mapping[str, float]) -> dict[str, Latency]:

@@ -15,6 +15,8 @@ class Policy(Record, frozen=True, kw_only=True):
     """A region's rules. A limit of None is no limit; a rollout may only narrow what the manifest bounds."""
 
     objective: Objective = "accuracy"
+    objectives: dict[Annotated[str, Meta(max_length=64)], Objective] = {}
+    """By hardware class, where it differs from `objective`."""
     latency_budget_s: float | None = None
     """Longest p95 of a served request. A variant predicted beyond it is not chosen; one measured beyond it goes back."""
     memory_budget_bytes: int | None = None
@@ -26,6 +28,10 @@ class Policy(Record, frozen=True, kw_only=True):
     """Below it nothing is fetched or tried, on a device that has a battery and is not charging."""
     max_temperature_c: float | None = None
     telemetry_interval_s: Annotated[float, Meta(ge=1, le=86400)] = 60.0
+
+    def objective_for(self, hardware_class: str) -> Objective:
+        """Return what a device of this class should be best at."""
+        return self.objectives.get(hardware_class, self.objective)
 
 
 class Probation(Record, frozen=True, kw_only=True):

@@ -1,0 +1,55 @@
+# What a newcomer types: `make demo`, `make test`. Each target makes .venv and installs what it needs, with pip.
+#
+#   make demo ARGS="--once --json"       the whole job on this machine
+#   make test                            every test; the device's side on each Python of 3.10 to 3.13 at hand
+#   make check                           ruff and mypy --strict
+#   make bench NAME=footprint            a benchmark; its last line is one JSON object
+#   make crash                           the whole-job crash test, with its figures
+#
+#   PYTHON=python3.12                    another interpreter (3.11 or newer)
+#   TORCH_INDEX=URL                      take torch from this index, for example PyTorch's own index of CPU builds:
+#                                        from the default index, pip brings gigabytes of CUDA on Linux
+#   ARGS, TESTS                          passed on to the demo, to pytest
+
+PYTHON ?= $(shell scripts/python 3.11)
+TORCH_INDEX ?=
+VENV ?= .venv
+ARGS ?=
+TESTS ?=
+PIP_FLAGS = --disable-pip-version-check --quiet
+BIN = $(VENV)/bin
+
+.PHONY: demo test test-main test-device check bench crash clean
+
+demo: $(VENV)/ready
+	@$(BIN)/edgefleet demo $(ARGS)
+
+test: test-main test-device
+
+test-main: $(VENV)/ready
+	@scripts/test $(BIN)/python $(TESTS)
+
+test-device:
+	@scripts/test-device
+
+check: $(VENV)/ready
+	@scripts/check $(BIN)
+
+bench: $(VENV)/ready
+	@test -n "$(NAME)" || { echo "make bench NAME=x, where x is one of: $$(cd benchmarks && ls *.py | sed 's/\.py//' | grep -v '^_' | xargs)" >&2; exit 2; }
+	@$(BIN)/python -m benchmarks.$(NAME) $(ARGS)
+
+crash: $(VENV)/ready
+	@$(BIN)/python -m pytest tests/agent/test_crash.py -s -m "crash or not crash"
+
+clean:
+	rm -rf .venv .venv-3.*
+
+# Installed again when what it is made from changes.
+$(VENV)/ready: requirements-dev.txt constraints.txt $(wildcard */pyproject.toml)
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer was found. Name one: make $(MAKECMDGOALS) PYTHON=/path/to/python3" >&2; exit 1; }
+	@echo "Installing into $(VENV) (some minutes the first time) …" >&2
+	@$(PYTHON) -m venv $(VENV)
+	@$(if $(TORCH_INDEX),$(BIN)/pip install $(PIP_FLAGS) --index-url $(TORCH_INDEX) torch -c constraints.txt)
+	@$(BIN)/pip install $(PIP_FLAGS) -c constraints.txt -r requirements-dev.txt
+	@touch $@

@@ -1,0 +1,1 @@
+"""The HTTP API. Nothing else imports FastAPI, but the dashboard."""

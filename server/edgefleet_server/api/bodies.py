@@ -1,0 +1,100 @@
+"""What may be sent to the API."""
+
+from typing import Any
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field
+
+from edgefleet_protocol.names import parse_release_name
+from edgefleet_protocol.rollout import Audience, Gate, Policy, Probation
+
+from ..errors import BadRequest
+from ..rollouts.orders import DEADLINE_S, Order
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class GateBody(_Strict):
+    """What must hold before the next stage."""
+
+    max_failed_percent: float = Field(default=0.0, ge=0, le=100)
+    min_proven_percent: float = Field(default=100.0, ge=0, le=100)
+
+
+class ProbationBody(_Strict):
+    """How long a model is watched after it took over."""
+
+    seconds: float = Field(default=600.0, ge=0, le=86400 * 30)
+    min_requests: int = Field(default=20, ge=0, le=10**9)
+    max_error_percent: float = Field(default=1.0, ge=0, le=100)
+
+
+class AudienceBody(_Strict):
+    """Whom it is for; empty means everyone."""
+
+    tags: list[str] = Field(default=[], max_length=32)
+    hardware: list[str] = Field(default=[], max_length=64)
+
+
+class RolloutBody(_Strict):
+    """A rollout to plan or to start."""
+
+    release: str = Field(max_length=80, examples=["fashion/3"])
+    model: str | None = Field(default=None, description="may be given too, and must be the release's")
+    regions: list[str] = Field(default=[], max_length=1000, description="empty means every region")
+    stages: list[float] = Field(default=[100.0], min_length=1, max_length=32, description="percents, rising")
+    gate: GateBody = GateBody()
+    probation: ProbationBody = ProbationBody()
+    audience: AudienceBody = AudienceBody()
+    policies: dict[str, dict[str, Any]] = Field(default={}, description="by region; else that of server.toml")
+    deadline_s: float = Field(default=DEADLINE_S, ge=1, le=86400 * 365)
+    force: bool = Field(default=False, description="go on although no device matches, or the region runs it already")
+
+    def order(self) -> Order:
+        """Return it in the controller's terms; raise BadRequest where a policy or name is none."""
+        release = self.release
+        if self.model is not None:
+            if "/" not in release:
+                release = f"{self.model}/{release}"
+            if parse_release_name(release)[0] != self.model:
+                raise BadRequest(f"the model is {self.model} and the release is {release}")
+        try:
+            return Order(
+                release=release,
+                regions=tuple(dict.fromkeys(self.regions)),
+                stages=tuple(self.stages),
+                gate=Gate(**self.gate.model_dump()),
+                probation=Probation(**self.probation.model_dump()),
+                audience=msgspec.convert(self.audience.model_dump(), Audience),
+                policies={region: _policy(region, rows) for region, rows in self.policies.items()},
+                deadline_s=self.deadline_s,
+                force=self.force,
+            )
+        except msgspec.ValidationError as error:
+            raise BadRequest(str(error)) from error
+
+
+class AssignmentBody(_Strict):
+    """Where a device belongs."""
+
+    region: str = Field(max_length=64)
+    tags: list[str] = Field(default=[], max_length=32)
+
+
+class ReasonBody(_Strict):
+    """Why a person does it."""
+
+    why: str = Field(default="", max_length=500)
+
+
+def _policy(region: str, rows: dict[str, Any]) -> Policy:
+    if extra := sorted(set(rows) - set(Policy.__struct_fields__)):
+        raise BadRequest(
+            f"the policy of {region} has {extra[0]!r}, which is not known. Known: {', '.join(Policy.__struct_fields__)}"
+        )
+    try:
+        return msgspec.convert(rows, Policy)
+    except msgspec.ValidationError as error:
+        raise BadRequest(f"the policy of {region}: {error}") from error

@@ -1,0 +1,60 @@
+"""What a browser is told, and what it is not let do: the server has no log-in yet, and a page anywhere can reach loopback."""
+
+from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
+
+from fastapi import FastAPI, Request
+from starlette.responses import Response
+
+from .problems import problem
+
+HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+LOCAL_NAMES = {"127.0.0.1", "localhost", "::1"}
+MAX_BODY_BYTES = 1_000_000
+SAFE = {"GET", "HEAD", "OPTIONS"}
+
+
+def why_not(method: str, host: str, origin: str | None, content_type: str, length: str | None) -> str | None:
+    """Return why a request is refused, or None. Pure."""
+    if _name(host) not in LOCAL_NAMES:
+        # A foreign name that resolves to 127.0.0.1 would make this server part of a foreign page's own site.
+        return f"the request is for the host {host!r}, and this server answers for 127.0.0.1 and localhost only"
+    if method in SAFE:
+        return None
+    if origin is not None and urlsplit(origin).netloc != host:
+        return f"the request comes from a page of {origin!r}"
+    if content_type.partition(";")[0].strip().lower() != "application/json":
+        # A form or plain text goes out without the browser asking us first; JSON does not.
+        return "the body must be sent as application/json"
+    if length is None or not length.isascii() or not length.isdigit() or int(length) > MAX_BODY_BYTES:
+        return f"the body must say its length, at most {MAX_BODY_BYTES} bytes"
+    return None
+
+
+def install(app: FastAPI) -> None:
+    """Guard every request to `app`."""
+
+    @app.middleware("http")
+    async def _guard(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
+        headers = request.headers
+        reason = why_not(
+            request.method,
+            headers.get("host", ""),
+            headers.get("origin"),
+            headers.get("content-type", ""),
+            headers.get("content-length"),
+        )
+        response = problem(403, reason) if reason else await go_on(request)
+        response.headers.update(HEADERS)
+        if not request.url.path.startswith("/static/"):
+            response.headers["Cache-Control"] = "no-store"
+        return response
+
+
+def _name(host: str) -> str:
+    return urlsplit(f"//{host}").hostname or "" if host else ""

@@ -1,0 +1,53 @@
+"""Errors as problem details (RFC 9457)."""
+
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from edgefleet_protocol.errors import ProtocolError
+from edgefleet_trust.errors import BreaksRule, NotThere, TrustError
+
+from ..errors import BadRequest, NotAllowed, NotFound, Refused, ServerError
+
+STATUS: tuple[tuple[type[Exception], int], ...] = (
+    (NotFound, 404),
+    (NotThere, 404),
+    (NotAllowed, 403),
+    (Refused, 409),
+    (BreaksRule, 409),
+    (BadRequest, 422),
+    (ProtocolError, 422),
+    (ServerError, 500),
+    (TrustError, 500),
+)
+"""The first that fits."""
+
+
+def problem(status: int, detail: str, **more: Any) -> JSONResponse:
+    """Return a problem of this HTTP status."""
+    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail, **more}
+    return JSONResponse(body, status, media_type="application/problem+json")
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of `app` with a problem."""
+
+    def ours(request: Request, error: Exception) -> JSONResponse:
+        status = next(status for kind, status in STATUS if isinstance(error, kind))
+        return problem(status, str(error))
+
+    for kind, _ in STATUS:
+        app.add_exception_handler(kind, ours)
+
+    @app.exception_handler(RequestValidationError)
+    def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        rows = [f"{'.'.join(str(part) for part in row['loc'])}: {row['msg']}" for row in error.errors()]
+        return problem(422, "; ".join(rows))
+
+    @app.exception_handler(HTTPException)
+    def _http(request: Request, error: HTTPException) -> JSONResponse:
+        return problem(error.status_code, str(error.detail))

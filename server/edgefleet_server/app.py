@@ -1,0 +1,100 @@
+"""The server: built once, from its configuration, with every part handed what it needs."""
+
+import logging
+from types import TracebackType
+
+import uvicorn
+
+from edgefleet_protocol.topics import Topics
+from edgefleet_trust.online import OnlineKeys
+from edgefleet_trust.repository import Repository
+
+from .api.web import make_app
+from .config import ServerConfig
+from .errors import ServerError
+from .ingest.counters import Counters
+from .ingest.router import KINDS, Router
+from .link.broker import Broker
+from .publish.publisher import Publisher
+from .rollouts.controller import Controller
+from .seams import Clock, WallClock
+from .signer import OnlineSigner
+from .store.database import Database
+from .views import Views
+
+LOG = logging.getLogger(__name__)
+
+
+class Server:
+    """One fleet's server. `with Server(config, passphrase):` has everything but HTTP running; `serve` adds that."""
+
+    def __init__(self, config: ServerConfig, passphrase: bytes, clock: Clock | None = None) -> None:
+        self.config = config
+        self.clock = clock or WallClock()
+        self.counters = Counters()
+        self.repository = Repository(config.repository)
+        signer = OnlineSigner(self.repository, OnlineKeys.load(config.keys, passphrase))
+        self.topics = Topics(self.repository.fleet)
+        self.database = Database(config.data / "server.sqlite3")
+        # One id for one fleet's hub: the broker keeps its queue under this name while it is away.
+        filters = [self.topics.all_devices(kind) for kind in KINDS]
+        self.broker = Broker(config.broker.host, config.broker.port, f"edgefleet-hub-{self.topics.fleet}", filters)
+        self.publisher = Publisher(
+            self.broker,
+            self.topics,
+            self.repository,
+            self.database,
+            self.clock,
+            self.counters,
+            config.broker.retained_budget_bytes,
+        )
+        self.controller = Controller(
+            self.repository, signer, self.database, config, self.clock, self.counters, self.publisher.look
+        )
+        self.router = Router(
+            self.broker,
+            self.topics,
+            self.database,
+            self.clock,
+            self.counters,
+            on_change=self._changed,
+            on_need=self.publisher.need,
+        )
+        self.views = Views(
+            self.repository, self.database, self.controller, self.counters, self.clock, lambda: self.broker.session
+        )
+        self.web = make_app(self.controller, self.views, self.database, self.clock)
+
+    def __enter__(self) -> "Server":
+        # A refused release or a broken repository should show at the start and not in a thread.
+        self.controller.turn()
+        self.broker.start()
+        self.router.start()
+        self.publisher.start()
+        self.controller.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.controller.stop()
+        self.publisher.stop()
+        self.router.stop()
+        self.broker.stop()
+        self.database.close()
+
+    def serve(self) -> None:
+        """Answer HTTP until SIGTERM or Ctrl-C; raise ServerError when the address is taken."""
+        host, port = self.config.http.host, self.config.http.port
+        settings = uvicorn.Config(self.web, host=host, port=port, log_level="warning", access_log=False, lifespan="off")
+        http = uvicorn.Server(settings)
+        with self:
+            LOG.info("fleet %s: http://%s:%d", self.topics.fleet, host, port)
+            try:
+                http.run()
+            except SystemExit as error:  # uvicorn's way to say that it could not listen
+                raise ServerError(f"could not listen on {host}:{port}: is another server running there?") from error
+
+    def _changed(self) -> None:
+        self.controller.look()
+        self.publisher.look()

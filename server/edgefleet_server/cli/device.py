@@ -1,0 +1,117 @@
+"""`edgefleet device list|show|assign`."""
+
+import argparse
+from typing import Any
+
+from . import parser
+from .client import Client
+from .output import ago, as_json, clean, megabytes, milliseconds, table
+
+
+def main(argv: list[str]) -> int:
+    """Run `edgefleet device …`; return its exit code."""
+    top = parser.new("device", "The fleet's devices, and where they belong.")
+    verbs = top.add_subparsers(metavar="VERB")
+    one = verbs.add_parser("list", help="every device")
+    one.add_argument("--region")
+    parser.remote(one)
+    one.set_defaults(verb=_list)
+    one = verbs.add_parser("show", help="one device: what it is, runs, chose and why")
+    one.add_argument("device")
+    parser.remote(one)
+    one.set_defaults(verb=_show)
+    one = verbs.add_parser("assign", help="say where a device belongs: signed, and sent to it")
+    one.add_argument("device")
+    one.add_argument("--region", required=True)
+    one.add_argument("--tag", action="append", default=[], help="may be repeated")
+    parser.remote(one)
+    one.set_defaults(verb=_assign)
+    return parser.run(top, argv)
+
+
+def power(row: dict[str, Any]) -> str:
+    """Return how a device is powered, in words."""
+    if row["power_source"] is None:
+        return "-"
+    if row["power_source"] == "mains":
+        return "mains"
+    return f"{row['battery_percent']:.0f} %{' charging' if row['battery_charging'] else ''}"
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    client = Client(arguments.server)
+    rows = client.get("/v1/devices", region=arguments.region)
+    if arguments.json:
+        print(as_json(rows))
+        return 0
+    if not rows:
+        print("No device was heard of yet.")
+        return 0
+    now_s = client.get("/healthz")["now_s"]
+    lines = []
+    for row in rows:
+        for model in row["models"] or [None]:
+            lines.append(
+                (
+                    row["id"],
+                    row["region"],
+                    row["hardware_class"],
+                    f"{model['release']} {model['variant']}" if model and model["release"] else None,
+                    model["phase"] if model else None,
+                    milliseconds(model["latency_p50_s"] if model else None),
+                    milliseconds(model["latency_p95_s"] if model else None),
+                    megabytes(model["memory_bytes"] if model else None),
+                    power(row),
+                    "online" if row["online"] else f"offline, seen {ago(now_s, row['last_seen_s'])}",
+                )
+            )
+    headings = ("device", "region", "hardware", "runs", "state", "p50", "p95", "memory", "power", "seen")
+    print(table(headings, lines))
+    return 0
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    client = Client(arguments.server)
+    row = client.get(f"/v1/devices/{arguments.device}")
+    if arguments.json:
+        print(as_json(row))
+        return 0
+    now_s = client.get("/healthz")["now_s"]
+    facts: list[tuple[str, object]] = [
+        ("region", row["region"]),
+        ("tags", ", ".join(row["tags"])),
+        ("seen", "online" if row["online"] else f"offline, seen {ago(now_s, row['last_seen_s'])}"),
+        ("hardware", f"{row['hardware_class']} ({row['board']}, {row['arch']})"),
+        ("agent", row["agent_version"]),
+        ("power", power(row)),
+        ("temperature", None if row["temperature_c"] is None else f"{row['temperature_c']:.1f} °C"),
+        ("received", megabytes(row["bytes_received"])),
+        ("wish", f"number {row['rollout_serial']}"),
+    ]
+    if row["trust_problem"]:
+        facts.append(("trust", row["trust_problem"]))
+    facts += [(f"limit on {name}", how) for name, how in row["limits_held"].items()]
+    print(clean(row["id"]))
+    for name, value in facts:
+        print(f"  {clean(name):<14}{clean(value)}")
+    for model in row["models"]:
+        runs = f"{model['release']} {model['variant']}" if model["release"] else "nothing"
+        print(f"\n{clean(model['model'])}: runs {clean(runs)}, {model['phase']}: {clean(model['why'])}")
+        if model["chosen"]:
+            print(f"  chose {clean(model['chosen'])}: {clean(model['chosen_why'])}")
+        print(f"  p50 {milliseconds(model['latency_p50_s'])}, p95 {milliseconds(model['latency_p95_s'])}")
+        for failure in model["failures"]:
+            what = f"{failure['release']} {failure['variant']}"
+            print(f"  {clean(what)} failed in {failure['stage']}: {clean(failure['reason'])}")
+    return 0
+
+
+def _assign(arguments: argparse.Namespace) -> int:
+    answer = Client(arguments.server).put(
+        f"/v1/devices/{arguments.device}/assignment", {"region": arguments.region, "tags": arguments.tag}
+    )
+    if arguments.json:
+        print(as_json(answer))
+    else:
+        print(f"{answer['device']} belongs to {answer['region']} from number {answer['number']} on")
+    return 0

@@ -1,0 +1,60 @@
+"""What the three commands share: help that lists exit codes, and errors that become them."""
+
+import argparse
+import sys
+from collections.abc import Callable
+
+from edgefleet_protocol.errors import ProtocolError
+from edgefleet_trust.errors import TrustError
+
+from ..errors import BadConfig, BadRequest, NotFound, Refused, ServerError
+from .client import VARIABLE, Unreachable
+
+EXIT_CODES = (
+    "exit codes: 0 done, 1 failed, 2 usage, 3 not found, 5 refused by a rule, 7 server unreachable, 130 interrupted"
+)
+
+CODES: tuple[tuple[type[Exception], int], ...] = (
+    (Unreachable, 7),
+    (NotFound, 3),
+    (Refused, 5),
+    (BadRequest, 2),
+    (BadConfig, 2),
+    (ServerError, 1),
+    (ProtocolError, 2),
+    (TrustError, 1),
+)
+"""The first that fits."""
+
+Verb = Callable[[argparse.Namespace], int]
+
+
+def new(noun: str, text: str) -> argparse.ArgumentParser:
+    """Return the parser of a noun."""
+    return argparse.ArgumentParser(prog=f"edgefleet {noun}", description=text, epilog=EXIT_CODES)
+
+
+def remote(parser: argparse.ArgumentParser) -> None:
+    """Add what every verb that asks a server takes."""
+    parser.epilog = EXIT_CODES
+    parser.add_argument("--server", metavar="URL", help=f"the server's address (default: {VARIABLE}, or this machine)")
+    parser.add_argument("--json", action="store_true", help="print the server's answer as JSON")
+
+
+def run(parser: argparse.ArgumentParser, argv: list[str]) -> int:
+    """Parse `argv`, do the verb, and return the exit code; an error is printed to standard error."""
+    try:
+        arguments = parser.parse_args(argv)
+    except SystemExit as error:  # argparse has printed why, or the help
+        return int(error.code or 0)
+    verb: Verb | None = getattr(arguments, "verb", None)
+    if verb is None:
+        parser.print_help(sys.stderr)
+        return 2
+    try:
+        return verb(arguments)
+    except KeyboardInterrupt:
+        return 130
+    except tuple(kind for kind, _ in CODES) as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return next(code for kind, code in CODES if isinstance(error, kind))

@@ -1,0 +1,35 @@
+"""`edgefleet server run`."""
+
+import argparse
+import logging
+from pathlib import Path
+
+from ..config import load
+from . import parser
+
+
+def main(argv: list[str]) -> int:
+    """Run `edgefleet server …`; return its exit code."""
+    top = parser.new("server", "The fleet's server: broker link, rollouts, telemetry, API and dashboard.")
+    verbs = top.add_subparsers(metavar="VERB")
+    run = verbs.add_parser("run", help="run until SIGTERM or Ctrl-C", epilog=parser.EXIT_CODES)
+    run.add_argument("--config", type=Path, required=True, metavar="FILE", help="server.toml")
+    run.add_argument("--verbose", action="store_true", help="say more of what it does")
+    run.set_defaults(verb=_run)
+    return parser.run(top, argv)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from ..app import Server
+    from ..signer import online_passphrase
+
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    if not arguments.verbose:
+        for noisy in ("alembic", "httpx"):
+            logging.getLogger(noisy).setLevel(logging.WARNING)
+    config = load(arguments.config)
+    Server(config, online_passphrase()).serve()
+    return 0

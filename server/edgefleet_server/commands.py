@@ -1,0 +1,22 @@
+"""Where the command `edgefleet` comes in. Each function loads its own part only."""
+
+
+def server(argv: list[str]) -> int:
+    """Run `edgefleet server …`."""
+    from .cli.serve import main
+
+    return main(argv)
+
+
+def rollout(argv: list[str]) -> int:
+    """Run `edgefleet rollout …`."""
+    from .cli.rollout import main
+
+    return main(argv)
+
+
+def device(argv: list[str]) -> int:
+    """Run `edgefleet device …`."""
+    from .cli.device import main
+
+    return main(argv)

@@ -1,0 +1,38 @@
+"""The errors of the server.
+
+ServerError
+├── BadConfig         server.toml says something that cannot be, or must not be
+├── NotFound          a device, region, release or rollout that the server does not know
+├── Refused           a rule forbids it: the message names the rule and the way out
+│   └── NotAllowed    the actor may not do this in that region
+├── BadRequest        what was asked makes no sense as it was written
+└── NoBroker          a broker could not be started or reached
+"""
+
+
+class ServerError(Exception):
+    """Something that the server was asked to do could not be done. The message says what, and what to do next."""
+
+
+class BadConfig(ServerError):
+    """The configuration says something that cannot be, or must not be."""
+
+
+class NotFound(ServerError):
+    """A device, region, release or rollout that the server does not know."""
+
+
+class BadRequest(ServerError):
+    """What was asked makes no sense as it was written."""
+
+
+class Refused(ServerError):
+    """A rule forbids it."""
+
+
+class NotAllowed(Refused):
+    """The actor may not do this in that region."""
+
+
+class NoBroker(ServerError):
+    """A broker could not be started or reached."""

@@ -1,0 +1,1 @@
+"""What devices say: each message is checked, kept or refused, and counted. No message ends the server."""

@@ -1,0 +1,190 @@
+"""From the broker's queue into the database: one thread, a few messages to a transaction."""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from edgefleet_protocol.codec import Document, decode
+from edgefleet_protocol.errors import BadDocument, ProtocolError
+from edgefleet_protocol.messages import MAX_MESSAGE_BYTES, DeviceState, Event, Need, Presence
+from edgefleet_protocol.topics import Kind, Parsed, Topics
+
+from ..link.broker import Broker, Incoming
+from ..seams import Clock
+from ..store import devices, events
+from ..store import telemetry as telemetry_store
+from ..store.database import Database
+from . import telemetry
+from .counters import Counters
+from .freshness import stale_presence, stale_state
+
+LOG = logging.getLogger(__name__)
+
+D = TypeVar("D", bound=Document)
+
+KINDS: tuple[Kind, ...] = ("state", "presence", "event", "need", "telemetry", "reply")
+BATCH = 200
+"""Messages to a commit: SQLite is three times as fast with a hundred than with one."""
+PAUSE_AFTER_FAULT_S = 1.0
+
+
+class Stale(Exception):
+    """A message that is older than what is known. Not wrong, only late."""
+
+
+class Router:
+    """Takes what devices say. `on_change` is called after a commit that the controller or publisher should look at."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        topics: Topics,
+        database: Database,
+        clock: Clock,
+        counters: Counters,
+        on_change: Callable[[], None],
+        on_need: Callable[[Need], None],
+    ) -> None:
+        self._broker, self._topics, self._database, self._clock = broker, topics, database, clock
+        self._counters, self._on_change, self._on_need = counters, on_change, on_need
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="ingest", daemon=True)
+
+    def start(self) -> None:
+        """Begin to take messages."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Deal with what is at hand and end."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=10)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            batch = self._next_batch()
+            if batch:
+                self._take(batch)
+
+    def _next_batch(self) -> list[Incoming]:
+        batch: list[Incoming] = []
+        message = self._broker.receive(timeout_s=0.2)
+        while message is not None:
+            batch.append(message)
+            message = self._broker.receive(timeout_s=0.0) if len(batch) < BATCH else None
+        return batch
+
+    def _take(self, batch: Sequence[Incoming]) -> None:
+        while True:
+            try:
+                changed, needs = self.handle(batch)
+                break
+            except SQLAlchemyError:
+                # A full disk or a locked file is no fault of the message: keep it, and the order, and try again.
+                LOG.exception("the database refused; trying again")
+                self._counters.add("database_faults")
+                if self._stopping.wait(PAUSE_AFTER_FAULT_S):
+                    return  # not acknowledged: the broker sends it again
+        self._broker.done(batch)
+        for need in needs:
+            self._on_need(need)
+        if changed:
+            self._on_change()
+
+    def handle(self, batch: Sequence[Incoming]) -> tuple[bool, list[Need]]:
+        """Store a batch in one transaction; return whether anything changed that matters, and what is asked for."""
+        changed, needs = False, []
+        now = self._clock.now()
+        counted: list[tuple[str, int, str | None]] = []
+        with self._database.write() as connection:
+            for message in batch:
+                kind = "unknown"
+                try:
+                    parsed = self._topics.parse(message.topic)
+                    kind = parsed.kind
+                    with connection.begin_nested():
+                        found = self._one(connection, parsed, message, now, counted)
+                    counted.append((f"{kind}_taken", 1, None))
+                    if isinstance(found, Need):
+                        needs.append(found)
+                    elif found:
+                        changed = True
+                except Stale as late:
+                    counted.append((f"{kind}_stale", 1, f"{message.topic}: {late}"))
+                except ProtocolError as error:
+                    counted.append((f"{kind}_refused", 1, f"{message.topic}: {error}"))
+                except SQLAlchemyError:
+                    raise
+                except Exception as error:  # a fault of ours must not end the server, and must be seen
+                    LOG.exception("a message on %s could not be handled", message.topic)
+                    counted.append((f"{kind}_faults", 1, f"{message.topic}: {error!r}"))
+        for name, by, reason in counted:  # only now: the transaction may be tried again
+            self._counters.add(name, by, reason=reason)
+        return changed, needs
+
+    def _one(
+        self,
+        connection: Connection,
+        topic: Parsed,
+        message: Incoming,
+        now: float,
+        counted: list[tuple[str, int, str | None]],
+    ) -> bool | Need:
+        live = not message.retained
+        if topic.kind == "state":
+            return self._state(connection, topic.name, message.payload, now, live)
+        if topic.kind == "presence":
+            return self._presence(connection, topic.name, message.payload, now, live)
+        if topic.kind == "telemetry":
+            parsed = telemetry.parse(message.payload)
+            self._same("telemetry", parsed.device, topic.name)
+            for window in parsed.windows:
+                new = telemetry_store.add(connection, topic.name, window, telemetry.place(window, now), now)
+                counted.append(("windows_taken" if new else "windows_repeated", 1, None))
+            counted += [("windows_refused", 1, f"{message.topic}: {why}") for why in parsed.refused]
+            devices.touch(connection, topic.name, now)
+            devices.put_dropped(connection, topic.name, parsed.dropped_windows)
+            return False
+        if topic.kind == "event":
+            event = self._decode(message.payload, Event, topic.name)
+            if not events.add(connection, event, now):
+                counted.append(("events_repeated", 1, None))
+            return True
+        if topic.kind == "need":
+            return self._decode(message.payload, Need, topic.name)
+        if topic.kind == "reply":
+            return False
+        raise BadDocument(f"{topic.kind} is the server's to write")
+
+    def _state(self, connection: Connection, device: str, payload: bytes, now: float, live: bool) -> bool:
+        state = self._decode(payload, DeviceState, device)
+        known = devices.find(connection, device)
+        if reason := stale_state(known, state.session, state.boot, state.at_s):
+            raise Stale(reason)
+        same = known is not None and known.state_bytes == payload
+        if same and not live:
+            return False
+        devices.put_state(connection, state, payload, now, live=live)
+        return not same
+
+    def _presence(self, connection: Connection, device: str, payload: bytes, now: float, live: bool) -> bool:
+        presence = self._decode(payload, Presence, device)
+        known = devices.find(connection, device)
+        if reason := stale_presence(known, presence.session):
+            raise Stale(reason)
+        devices.put_presence(connection, device, presence.session, presence.online, now, live=live)
+        return known is None or known.online != presence.online
+
+    def _decode(self, payload: bytes, kind: type[D], device: str) -> D:
+        document = decode(payload, kind, limit=MAX_MESSAGE_BYTES)
+        self._same(kind.__name__, document.device, device)  # type: ignore[attr-defined]
+        return document
+
+    @staticmethod
+    def _same(what: str, said: str, topic: str) -> None:
+        if said != topic:
+            raise BadDocument(f"a {what} document of {said!r} on the topic of {topic!r}")

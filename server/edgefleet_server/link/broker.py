@@ -1,0 +1,207 @@
+"""The hub's connection to the broker.
+
+The session is persistent and messages are acknowledged only once they are dealt with, so what devices publish with
+QoS 1 while the hub is away or dies waits at the broker. What comes in waits in a queue without a limit: a state that the
+hub threw away would be a device that it does not know.
+"""
+
+import contextlib
+import logging
+import queue
+import random
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+
+LOG = logging.getLogger(__name__)
+
+KEEPALIVE_S = 60
+BACKOFF_CAP_S = 30.0
+"""Reconnects wait a random time up to 0.5, 1, 2 … 30 seconds: after a broker's restart not all come at once."""
+TOPICS_PER_SUBSCRIBE = 8
+"""AWS IoT Core takes no more in one packet."""
+MAX_INFLIGHT = 100
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """A message from the broker. `retained`: it is from the broker's memory, not said just now."""
+
+    topic: str
+    payload: bytes
+    retained: bool
+    session: int
+    mid: int
+    qos: int
+
+
+class Broker:
+    """One connection, kept up. `session` counts connections: a new number means that the broker may have forgotten."""
+
+    def __init__(self, host: str, port: int, client_id: str, filters: Sequence[str]) -> None:
+        self._host, self._port = host, port
+        self._filters = tuple(filters)
+        self._incoming: queue.SimpleQueue[Incoming | None] = queue.SimpleQueue()
+        self._state = threading.Condition()
+        self._session = 0
+        self._connected = False
+        self._stopping = threading.Event()
+        self._probes: dict[str, queue.SimpleQueue[bytes]] = {}
+        self._client_id = client_id
+        self._client = self._new_client()
+        self._sent: list[paho.MQTTMessageInfo] = []
+        self._thread = threading.Thread(target=self._keep_connected, name="broker", daemon=True)
+
+    def start(self) -> None:
+        """Begin to connect; returns at once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Disconnect and end."""
+        self._stopping.set()
+        self._client.disconnect()
+        self._incoming.put(None)
+        if self._thread.is_alive():
+            self._thread.join(timeout=10)
+
+    @property
+    def session(self) -> int | None:
+        """The number of the connection that stands now, or None."""
+        with self._state:
+            return self._session if self._connected else None
+
+    def wait_connected(self, timeout_s: float) -> bool:
+        """Return whether there is a connection, after waiting for one for at most `timeout_s`."""
+        with self._state:
+            return self._state.wait_for(lambda: self._connected, timeout_s)
+
+    def receive(self, timeout_s: float) -> Incoming | None:
+        """Return the next message, or None when none came in time or the link was stopped."""
+        try:
+            return self._incoming.get(timeout=timeout_s)
+        except queue.Empty:
+            return None
+
+    def done(self, messages: Iterable[Incoming]) -> None:
+        """Tell the broker that these were dealt with. Numbers of an earlier connection mean nothing in this one."""
+        session = self.session
+        for message in messages:
+            if message.qos > 0 and message.session == session:
+                self._client.ack(message.mid, message.qos)
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool = True) -> None:
+        """Send with QoS 1, in order; `flush` says when the broker has all of it. Without a connection it goes nowhere."""
+        if self.session is not None:
+            self._sent.append(self._client.publish(topic, payload, qos=1, retain=retain))
+
+    @property
+    def unflushed(self) -> int:
+        """How many messages were published since the last `flush`."""
+        return len(self._sent)
+
+    def flush(self, session: int, timeout_s: float) -> bool:
+        """Return whether the broker took everything published since the last call, all in the connection `session`."""
+        sent, self._sent = self._sent, []
+        deadline = time.monotonic() + timeout_s
+        for info in sent:
+            while not _published(info):
+                if self.session != session or time.monotonic() > deadline:
+                    return False
+                with contextlib.suppress(RuntimeError, ValueError):
+                    info.wait_for_publish(timeout=0.2)
+        return self.session == session
+
+    def retained(self, topic: str, timeout_s: float) -> bytes | None:
+        """Return what the broker keeps for `topic`, or None when nothing came in time: MQTT has no "not found"."""
+        answer: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._probes[topic] = answer
+        try:
+            # Unsubscribe first: some brokers send retained messages only for a subscription that is new to them.
+            self._client.unsubscribe(topic)
+            self._client.subscribe(topic, qos=0)
+            return answer.get(timeout=timeout_s)
+        except queue.Empty:
+            return None
+        finally:
+            self._client.unsubscribe(topic)
+            self._probes.pop(topic, None)
+
+    def _new_client(self) -> paho.Client:
+        """A client for one connection: paho would send an old one's messages again, after newer ones of the same topic."""
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=self._client_id,
+            clean_session=False,
+            manual_ack=True,
+            reconnect_on_failure=False,
+        )
+        client.max_inflight_messages_set(MAX_INFLIGHT)
+        client.max_queued_messages_set(0)
+        client.suppress_exceptions = True
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_message = self._on_message
+        return client
+
+    def _keep_connected(self) -> None:
+        attempt = 0
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            self._client = self._new_client()
+            try:
+                self._client.connect(self._host, self._port, keepalive=KEEPALIVE_S)
+                self._client.loop_forever(retry_first_connection=False)
+            except OSError as error:
+                LOG.info("no broker at %s:%d: %s", self._host, self._port, error)
+            self._lost()
+            attempt = 0 if time.monotonic() - began > BACKOFF_CAP_S else attempt + 1
+            self._stopping.wait(random.uniform(0, min(BACKOFF_CAP_S, 0.25 * 2 ** min(attempt, 10))))
+
+    def _on_connect(self, client: paho.Client, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
+        if reason.is_failure:
+            LOG.warning("the broker refused the hub: %s", reason)
+            return
+        for at in range(0, len(self._filters), TOPICS_PER_SUBSCRIBE):
+            client.subscribe([(topic, 1) for topic in self._filters[at : at + TOPICS_PER_SUBSCRIBE]])
+        with self._state:
+            self._session += 1
+            self._connected = True
+            self._state.notify_all()
+        LOG.info("connected to the broker at %s:%d, for the %d. time", self._host, self._port, self._session)
+
+    def _on_disconnect(self, client: paho.Client, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
+        self._lost()  # paho may call this twice for one loss
+
+    def _lost(self) -> None:
+        with self._state:
+            self._connected = False
+            self._state.notify_all()
+
+    def _on_message(self, client: paho.Client, userdata: Any, message: paho.MQTTMessage) -> None:
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:  # a topic that is no UTF-8 is nobody's
+            client.ack(message.mid, message.qos)
+            return
+        probe = self._probes.get(topic)
+        if probe is not None and message.retain:
+            probe.put(bytes(message.payload))
+        if topic in self._probes or not any(paho.topic_matches_sub(row, topic) for row in self._filters):
+            if message.qos:
+                client.ack(message.mid, message.qos)
+            return
+        self._incoming.put(
+            Incoming(topic, bytes(message.payload), message.retain, self._session, message.mid, message.qos)
+        )
+
+
+def _published(info: paho.MQTTMessageInfo) -> bool:
+    try:
+        return info.is_published()
+    except (RuntimeError, ValueError):  # it was never sent
+        return False

@@ -1,0 +1,167 @@
+"""A broker of our own, for the demo and for tests: on loopback, open, and gone with the process that started it.
+
+Mosquitto where it is installed; else `iotcore`, a broker in a Python wheel, in a process of its own. The second knows
+neither persistence nor access rules and was measured to carry about fifty devices, so it is for demos only.
+"""
+
+import contextlib
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+from ..errors import NoBroker
+
+Kind = Literal["mosquitto", "iotcore"]
+
+# Measured: a payload of 60 KiB with its topic fits; a client that does not read costs the broker at most 4 MB instead
+# of the whole retained store; a limit by count would drop silently.
+MAX_PACKET_BYTES = 300_000
+MAX_QUEUED_BYTES = 4_000_000
+MAX_QUEUED_MESSAGES = 0
+START_TIMEOUT_S = 20.0
+
+
+def mosquitto_path() -> str | None:
+    """Return where Mosquitto is: on PATH, or in /usr/sbin, which Debian leaves out of people's PATH."""
+    return shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
+
+
+def available() -> tuple[Kind, ...]:
+    """Return the brokers that can be started here, the better first."""
+    kinds: list[Kind] = []
+    if mosquitto_path() is not None:
+        kinds.append("mosquitto")
+    if find_spec("iotcore") is not None:
+        kinds.append("iotcore")
+    return tuple(kinds)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Which broker, where it listens, and where it keeps its memory over a restart."""
+
+    port: int
+    folder: Path
+    kind: Kind | None = None
+    """None takes the better one that is here."""
+    persistence: bool = False
+
+
+class EmbeddedBroker:
+    """A broker in a child process. `with EmbeddedBroker(settings) as broker:` has it listening on 127.0.0.1."""
+
+    def __init__(self, settings: Settings) -> None:
+        kind = settings.kind or next(iter(available()), None)
+        if kind is None:
+            raise NoBroker(
+                "no broker is here to start. Install one: apt install mosquitto, or pip install 'edgefleet-server[demo]'"
+            )
+        if kind not in available():
+            raise NoBroker(f"{kind} is not installed here; found: {', '.join(available()) or 'none'}")
+        if settings.persistence and kind == "iotcore":
+            raise NoBroker("iotcore keeps nothing over a restart: ask for Mosquitto, or for no persistence")
+        self.kind: Kind = kind
+        self.port = settings.port
+        self._settings = settings
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> "EmbeddedBroker":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process id while it runs."""
+        return self._process.pid if self._process else None
+
+    def start(self) -> None:
+        """Start it and return once it listens; raise NoBroker with its last words when it does not."""
+        if _listens(self.port):
+            raise NoBroker(f"port {self.port} is taken by another program: choose another, or end that one")
+        self._settings.folder.mkdir(parents=True, exist_ok=True)
+        log = self._settings.folder / "broker.log"
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(self._command(), stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not _listens(self.port):
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                words = log.read_text(errors="replace").strip().splitlines()[-3:]
+                raise NoBroker(f"{self.kind} did not listen on port {self.port}: {' / '.join(words) or 'no words'}")
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        """End it politely; with persistence it writes its memory first."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+            return
+        process.kill()
+        process.wait()
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+
+    def wait(self) -> int:
+        """Return the child's exit code once it ended by itself."""
+        assert self._process is not None, "the broker was not started"
+        return self._process.wait()
+
+    def _command(self) -> list[str]:
+        if self.kind == "iotcore":
+            return [sys.executable, "-m", "edgefleet_server.link.iotcore_process", "--port", str(self.port)]
+        program = mosquitto_path()
+        assert program is not None  # `available` said so
+        path = self._settings.folder / "mosquitto.conf"
+        path.write_text(mosquitto_config(self._settings), encoding="utf-8")
+        return [program, "-c", str(path)]
+
+
+def mosquitto_config(settings: Settings) -> str:
+    """Return Mosquitto's configuration: open, so on loopback only, and with the limits that were measured."""
+    lines = [
+        "# Made by EdgeFleet for a demo or a test. Open to every program on this machine, and to no other machine.",
+        f"listener {settings.port} 127.0.0.1",
+        "allow_anonymous true",
+        f"max_packet_size {MAX_PACKET_BYTES}",
+        f"max_queued_messages {MAX_QUEUED_MESSAGES}",
+        f"max_queued_bytes {MAX_QUEUED_BYTES}",
+        "max_inflight_messages 100",
+        f"persistence {'true' if settings.persistence else 'false'}",
+    ]
+    if settings.persistence:
+        # Started by root it would become the user `mosquitto`, who may not write into the folder.
+        owner = pwd.getpwuid(os.getuid()).pw_name
+        lines += [f"user {owner}", f"persistence_location {settings.folder}/", "autosave_interval 60"]
+    return "\n".join(lines) + "\n"
+
+
+def free_port() -> int:
+    """Return a TCP port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -1,0 +1,253 @@
+"""Makes the broker hold what it should: looks, sends what differs, takes away what nobody names, looks again."""
+
+import contextlib
+import logging
+import queue
+import threading
+import time
+
+from edgefleet_protocol.codec import sha256_hex
+from edgefleet_protocol.errors import ProtocolError
+from edgefleet_protocol.manifest import Release
+from edgefleet_protocol.messages import Need
+from edgefleet_protocol.topics import Topics
+
+from ..ingest.counters import Counters
+from ..link.broker import Broker
+from ..seams import Clock, Repository
+from ..store import devices, retained
+from ..store.database import Database
+from .needs import Needs
+from .picks import picked
+from .wanted import Wanted, chunks_of, marker, wanted
+
+LOG = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 5.0
+"""Without a reason to look sooner."""
+MARKER_WAIT_S = 2.0
+"""How long the broker may take to say what it remembers; a retained message comes at once or never."""
+FLUSH_EVERY = 200
+"""Messages in flight towards the broker: 12 MB of chunks."""
+FLUSH_TIMEOUT_S = 60.0
+
+
+def marker_topic(topics: Topics) -> str:
+    """The hub's note to itself, of what it has put there. No device reads or writes it, so it is not in the table."""
+    return f"{topics.prefix}/server/retained"
+
+
+class LostBroker(Exception):
+    """The connection went while publishing; what arrived is not known."""
+
+
+class Publisher:
+    """One thread that owns all retained topics of the server."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        topics: Topics,
+        repository: Repository,
+        database: Database,
+        clock: Clock,
+        counters: Counters,
+        budget_bytes: int,
+    ) -> None:
+        self._broker, self._topics, self._repository = broker, topics, repository
+        self._database, self._clock, self._counters = database, clock, counters
+        self._budget_bytes = budget_bytes
+        self._needs = Needs()
+        self._asked: queue.SimpleQueue[Need] = queue.SimpleQueue()
+        self._look = threading.Event()
+        self._stopping = threading.Event()
+        self._session = 0
+        self._present: dict[str, str] | None = None
+        """What the broker holds, by topic; None while that is not known."""
+        self._manifests: dict[str, Release] = {}
+        self._thread = threading.Thread(target=self._run, name="publish", daemon=True)
+
+    def start(self) -> None:
+        """Begin to keep the broker as it should be."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End; what is retained stays."""
+        self._stopping.set()
+        self._look.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=10)
+
+    def look(self) -> None:
+        """Something changed: look at once."""
+        self._look.set()
+
+    def need(self, need: Need) -> None:
+        """A device lacks something."""
+        self._asked.put(need)
+        self._look.set()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self.turn()
+            except LostBroker:
+                LOG.info("lost the broker while publishing; beginning again once it is back")
+                self._present = None
+            except Exception:  # the repository may be half copied by a person, the disk full: say so and go on
+                LOG.exception("could not publish")
+                self._counters.add("publish_faults")
+                self._stopping.wait(1.0)
+            self._look.wait(LOOK_EVERY_S if self._broker.session is not None else 0.2)
+            self._look.clear()
+
+    def turn(self) -> None:
+        """Bring the broker to what it should hold, once."""
+        session = self._broker.session
+        if session is None:
+            return
+        want = self._want()
+        if session != self._session or self._present is None:
+            self._present = self._remembered()
+            self._session = session
+        self._put(want, session)
+        self._answer_needs(session)
+
+    def _remembered(self) -> dict[str, str]:
+        """What the broker still holds: all that we put there, when our note is there too; else nothing for certain.
+
+        The note is written last, and a broker saves its memory as a whole or not at all, so with the note came all that
+        it speaks of.
+        """
+        with self._database.read() as connection:
+            put = retained.every(connection)
+        note = self._broker.retained(marker_topic(self._topics), MARKER_WAIT_S) if put else None
+        if put and note == marker(put):
+            return put
+        if put:
+            LOG.info("the broker has lost what it retained, or never had it: publishing all of it")
+            self._counters.add("reseeded")
+        # Unknown: what was there may still be, so that it must be cleared if nobody names it now.
+        return dict.fromkeys(put, "")
+
+    def _want(self) -> Wanted:
+        rollouts = {}
+        for region in self._repository.regions():
+            if (rollout := self._repository.rollout(region)) is not None:
+                rollouts[region] = rollout
+        refs = {row.release.sha256: row.release for rollout in rollouts.values() for row in rollout.assignments}
+        for sha256, ref in refs.items():
+            if sha256 not in self._manifests:
+                self._manifests[sha256] = self._repository.manifest(ref)[0]
+        self._manifests = {sha256: row for sha256, row in self._manifests.items() if sha256 in refs}
+        with self._database.read() as connection:
+            known = devices.every(connection)
+            envelopes = devices.assignments(connection)
+        chunks: dict[str, int] = {}
+        for release, variants in picked(rollouts, self._manifests, known).values():
+            chunks |= chunks_of(release, variants)
+        sizes = {
+            chunk.sha256: chunk.wire_bytes
+            for release in self._manifests.values()
+            for entry in release.files
+            for chunk in entry.chunks
+        }
+        asked = [(name, sizes[name]) for name in self._needs.kept(self._clock.now()) if name in sizes]
+        # Metadata before targets: a rollout signed in between then misses a document for one turn, never the reverse.
+        stamp = self._repository.version_stamp()
+        metadata, targets = self._repository.metadata(), self._repository.targets()
+        if self._repository.version_stamp() != stamp:
+            self._look.set()
+        return wanted(
+            self._topics,
+            chunks=chunks,
+            asked=asked,
+            targets=targets,
+            metadata=metadata,
+            assignments=envelopes,
+            budget_bytes=self._budget_bytes,
+        )
+
+    def _put(self, want: Wanted, session: int) -> None:
+        assert self._present is not None
+        sent: dict[str, tuple[str, int]] = {}
+        missing = [item for item in want.items if self._present.get(item.topic) != item.digest]
+        for item in missing:
+            payload = item.payload if item.payload is not None else self._repository.chunk(item.digest)
+            if payload is None:
+                self._counters.add("chunks_missing", reason=f"{item.topic} is named and not in the repository")
+                continue
+            self._send(item.topic, payload, session)
+            sent[item.topic] = (item.digest, len(payload))
+        self._flush(session)
+        names = want.by_topic
+        gone = [topic for topic in self._present if topic not in names]
+        if sent or gone:
+            # Stored before anything is cleared: a topic that is forgotten while it is retained would stay for ever.
+            with self._database.write() as connection:
+                retained.put(connection, sent)
+            for topic in gone:
+                self._send(topic, b"", session)
+            self._present |= {topic: digest for topic, (digest, _) in sent.items()}
+            for topic in gone:
+                del self._present[topic]
+            self._send(marker_topic(self._topics), marker(self._present), session)
+            self._flush(session)
+            with self._database.write() as connection:
+                retained.drop(connection, gone)
+            self._counters.add("published", len(sent))
+            self._counters.add("published_bytes", sum(size for _, size in sent.values()))
+            self._counters.add("cleared", len(gone))
+
+    def _answer_needs(self, session: int) -> None:
+        while True:
+            try:
+                need = self._asked.get_nowait()
+            except queue.Empty:
+                return
+            with contextlib.suppress(ProtocolError):
+                self._answer(need, session)
+
+    def _answer(self, need: Need, session: int) -> None:
+        assert self._present is not None
+        targets, metadata = self._repository.targets(), self._repository.metadata()
+        names = [*need.chunks, *need.targets, *need.metadata]
+        send, too_many = self._needs.ask(need.device, names, self._clock.now())
+        if too_many:
+            self._counters.add("needs_over_share", too_many, reason=f"{need.device} asks for more than its share")
+        kept = []
+        for name in send:
+            payload: bytes | None
+            if name in need.chunks:
+                payload, topic, digest = self._repository.chunk(name), self._topics.chunk(name), name
+                if payload is not None:
+                    kept.append(name)
+            elif name in need.targets:
+                payload, topic, digest = targets.get(name), self._topics.target(name), name
+            else:
+                payload, topic = metadata.get(name), self._topics.trust(name)
+                digest = sha256_hex(payload or b"")
+            if payload is None:
+                self._counters.add("needs_unknown", reason=f"{need.device} asks for {name[:80]}, which is nowhere")
+                continue
+            self._send(topic, payload, session)
+            self._counters.add("needs_answered")
+            with self._database.write() as connection:
+                retained.put(connection, {topic: (digest, len(payload))})
+            self._present[topic] = digest
+        self._needs.keep(kept, self._clock.now())
+        self._send(marker_topic(self._topics), marker(self._present), session)
+        self._flush(session)
+
+    def _send(self, topic: str, payload: bytes, session: int) -> None:
+        if self._broker.session != session:
+            raise LostBroker
+        self._broker.publish(topic, payload, retain=True)
+        if self._broker.unflushed >= FLUSH_EVERY:
+            self._flush(session)
+
+    def _flush(self, session: int) -> None:
+        began = time.monotonic()
+        if not self._broker.flush(session, FLUSH_TIMEOUT_S):
+            LOG.info("the broker did not take all of it within %.1f s", time.monotonic() - began)
+            raise LostBroker

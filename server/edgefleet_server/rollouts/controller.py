@@ -1,0 +1,299 @@
+"""Moves rollouts: looks at the fleet, asks `decide`, stores the move, and signs what the records then say.
+
+The database is written first and the document is derived from it, so a server that dies in between signs the same
+document when it is back.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import msgspec
+
+from edgefleet_protocol.codec import encode
+from edgefleet_protocol.manifest import Release
+from edgefleet_protocol.names import check_label
+from edgefleet_protocol.rollout import DeviceAssignment, Policy, ReleaseRef
+from edgefleet_protocol.trust import DEVICE_ASSIGNMENT_TYPE, release_of_path
+
+from ..config import ServerConfig
+from ..errors import NotFound, Refused
+from ..ingest.counters import Counters
+from ..seams import Clock, Repository, Signer
+from ..store import audit, devices, releases, rollouts
+from ..store.database import Database
+from ..store.rollouts import Record
+from . import documents
+from .decide import decide
+from .evidence import Evidence, weigh
+from .gates import Tally, tally
+from .orders import Checked, Order, check
+from .plan import RegionPlan, plan
+
+LOG = logging.getLogger(__name__)
+
+REFRESH_EVERY_S = 600.0
+"""How often it looks whether the timestamp is older than a day."""
+
+
+class Controller:
+    """One thread that moves rollouts; its other methods are called by the API. Only it signs."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        signer: Signer,
+        database: Database,
+        config: ServerConfig,
+        clock: Clock,
+        counters: Counters,
+        on_signed: Callable[[], None],
+    ) -> None:
+        self._repository, self._signer, self._database = repository, signer, database
+        self._config, self._clock, self._counters, self._on_signed = config, clock, counters, on_signed
+        self._look = threading.Event()
+        self._stopping = threading.Event()
+        self._lock = threading.RLock()
+        """Over a look and its signature: the API starts rollouts while the thread moves them."""
+        self._refreshed_s = float("-inf")
+        self._manifests: dict[str, Release] = {}
+        self._thread = threading.Thread(target=self._run, name="controller", daemon=True)
+
+    def start(self) -> None:
+        """Begin to move rollouts."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the move at hand."""
+        self._stopping.set()
+        self._look.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=30)
+
+    def look(self) -> None:
+        """A device said something that matters: look at once."""
+        self._look.set()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self.turn()
+            except Exception:  # a repository that a person is changing, a full disk: say so, and look again
+                LOG.exception("the rollout controller could not finish its look")
+                self._counters.add("controller_faults")
+                self._stopping.wait(1.0)
+            self._look.wait(self._config.rollouts.tick_s)
+            self._look.clear()
+
+    def turn(self) -> None:
+        """Look once: at most one move for each rollout, then one signature for each region that needs it."""
+        with self._lock:
+            now = self._clock.now()
+            for record in self.current():
+                if record.status in ("running", "paused"):
+                    self._advance(record, now)
+            for region in self._repository.regions():
+                self._sign(region, now)
+            if now - self._refreshed_s >= REFRESH_EVERY_S:
+                self._refresh(now)
+
+    def current(self, region: str | None = None) -> tuple[Record, ...]:
+        """Return the rollouts that were not superseded."""
+        with self._database.read() as connection:
+            return rollouts.current(connection, region)
+
+    def evidence(self, record: Record) -> tuple[tuple[Evidence, ...], Tally]:
+        """Return what every device of the record's region is to it now, and the counts of the open stage."""
+        with self._database.read() as connection:
+            fleet = devices.every(connection, record.region)
+        release = self.manifest(record.assignment.release)
+        found = weigh(record, release, fleet, self._clock.now(), self._config.rollouts.offline_after_s)
+        return found, tally(found)
+
+    def manifest(self, ref: ReleaseRef) -> Release:
+        """Return a release; they never change, so each is read once."""
+        found = self._manifests.get(ref.sha256)
+        if found is None:
+            found = self._manifests[ref.sha256] = self._repository.manifest(ref)[0]
+        return found
+
+    def plan(self, order: Order) -> tuple[RegionPlan, ...]:
+        """Return what `order` would do in each of its regions."""
+        checked = check(order, self._repository)
+        return tuple(self._plan(checked, region) for region in checked.regions)
+
+    def begin(self, order: Order, actor: str) -> tuple[RegionPlan, ...]:
+        """Start the rollout that `order` describes, in all its regions or, when one refuses, in none."""
+        checked = check(order, self._repository)
+        with self._lock:
+            plans = tuple(self._plan(checked, region) for region in checked.regions)
+            refused = [row for row in plans if row.refused]
+            if refused and not order.force:
+                whole = "; ".join(f"{row.refused}{_left_out(row)}" for row in refused)
+                raise Refused(f"{order.release} was not rolled out: {whole}. To go on all the same, force it")
+            now = self._clock.now()
+            with self._database.write() as connection:
+                for row in plans:
+                    current = self._of_model(rollouts.current(connection, row.region), checked.manifest.model)
+                    signed = self._repository.rollout(row.region)
+                    previous, previous_policy = documents.base_of(checked.manifest.model, current, signed)
+                    why = f"{actor} started it for {len(row.devices)} devices"
+                    rollouts.add(
+                        connection,
+                        region=row.region,
+                        assignment=checked.assignment(),
+                        release=order.release,
+                        policy=self._policy(order, row.region),
+                        previous=previous,
+                        previous_policy=previous_policy,
+                        why=why,
+                        now=now,
+                    )
+                    deed = audit.AuditRow(now, actor, "rollout.start", row.region, order.release, why)
+                    audit.add(connection, deed)
+            for row in plans:
+                self._sign(row.region, now)
+        self.look()
+        return plans
+
+    def pause(self, region: str, model: str | None, actor: str, why: str = "") -> Record:
+        """Hold the next stage of a rollout back."""
+        return self._by_hand(region, model, actor, "pause", ("running",), why)
+
+    def resume(self, region: str, model: str | None, actor: str, why: str = "") -> Record:
+        """Let a paused rollout go on, with its stage's time counted anew."""
+        return self._by_hand(region, model, actor, "resume", ("paused",), why)
+
+    def go_back(self, region: str, model: str | None, actor: str, why: str = "") -> Record:
+        """Take a release back, whatever its evidence says."""
+        return self._by_hand(region, model, actor, "go-back", ("running", "paused", "complete"), why)
+
+    def assign(self, device: str, region: str, tags: tuple[str, ...], actor: str) -> DeviceAssignment:
+        """Say where a device belongs: numbered, signed, and retained for it."""
+        check_label("device", device)
+        for tag in tags:
+            check_label("tag", tag)
+        if region not in self._repository.regions():
+            raise NotFound(f"there is no region {region}. There are: {', '.join(self._repository.regions()) or 'none'}")
+        with self._lock:
+            now = self._clock.now()
+            with self._database.read() as connection:
+                known = devices.find(connection, device)
+            # Above what the device says that it holds, too: a database restored from a backup may have forgotten some.
+            number = 1 + max(
+                known.assigned_number if known else 0,
+                known.state.assignment_number if known and known.state else 0,
+            )
+            document = DeviceAssignment(device=device, number=number, region=region, tags=tags, issued=_time(now))
+            envelope = self._signer.sign_envelope(DEVICE_ASSIGNMENT_TYPE, encode(document))
+            with self._database.write() as connection:
+                devices.put_assignment(connection, device, number, region, tags, envelope, now)
+                text = f"number {number}: {region} {' '.join(tags)}".strip()
+                audit.add(connection, audit.AuditRow(now, actor, "device.assign", region, device, text))
+        self._on_signed()
+        self.look()
+        return document
+
+    def _advance(self, record: Record, now: float) -> None:
+        found, counts = self.evidence(record)
+        proven = sum(row.standing == "proven" for row in found)
+        move = decide(record, counts, proven, now)
+        with self._database.write() as connection:
+            if move.kind == "wait":
+                if move.why != record.why:
+                    rollouts.waits(connection, record, move.why)
+                return
+            if record not in rollouts.current(connection, record.region):
+                return  # somebody moved it while we looked
+            rollouts.move(
+                connection,
+                record,
+                kind=move.kind,
+                status=move.status(record.status),
+                stage=move.stage(record.stage),
+                why=move.why,
+                now=now,
+            )
+        LOG.info("%s in %s: %s, because %s", record.release, record.region, move.kind, move.why)
+
+    def _sign(self, region: str, now: float) -> None:
+        records = self.current(region)
+        before = self._repository.rollout(region)
+        if not records:
+            return
+        document = documents.wish(region, records, before, self._config.policy(region), _time(now))
+        if document is None:
+            return
+        listed = {ref.sha256 for ref in self._repository.releases().values()}
+        for row in document.assignments:
+            if row.release.sha256 not in listed:
+                # Unlisting is revocation: what is not listed is not signed for anyone, also not as the way back.
+                name = release_of_path(row.release.path)
+                self._counters.add("unlisted", reason=f"{name} is not listed any more and was left out in {region}")
+        kept = tuple(row for row in document.assignments if row.release.sha256 in listed)
+        if before is not None and (kept, document.policy) == (before.assignments, before.policy):
+            return
+        self._signer.sign_rollout(msgspec.structs.replace(document, assignments=kept), _time(now))
+        LOG.info("signed number %d for %s", document.serial, region)
+        self._on_signed()
+
+    def _refresh(self, now: float) -> None:
+        with self._database.write() as connection:
+            releases.see(connection, self._repository.releases(), now)
+        if self._signer.refresh(_time(now)):
+            self._on_signed()
+        self._refreshed_s = now
+
+    def _plan(self, checked: Checked, region: str) -> RegionPlan:
+        with self._database.read() as connection:
+            fleet = devices.every(connection, region)
+            current = self._of_model(rollouts.current(connection, region), checked.manifest.model)
+        base, _ = documents.base_of(checked.manifest.model, current, self._repository.rollout(region))
+        policy = self._policy(checked.order, region)
+        return plan(region, checked.manifest, checked.assignment(), policy, fleet, base)
+
+    def _policy(self, order: Order, region: str) -> Policy:
+        return (order.policies or {}).get(region) or self._config.policy(region)
+
+    @staticmethod
+    def _of_model(records: tuple[Record, ...], model: str) -> Record | None:
+        return next((record for record in records if record.model == model), None)
+
+    def _by_hand(
+        self, region: str, model: str | None, actor: str, kind: str, allowed: tuple[str, ...], why: str
+    ) -> Record:
+        after: dict[str, rollouts.Status] = {"pause": "paused", "resume": "running", "go-back": "gone-back"}
+        with self._lock:
+            records = [row for row in self.current(region) if model is None or row.model == model]
+            if not records:
+                what = f"of {model} " if model else ""
+                raise NotFound(f"there is no rollout {what}in {region}. See: edgefleet rollout list")
+            if len(records) > 1:
+                raise Refused(
+                    f"{region} has rollouts of {', '.join(row.model for row in records)}: say which with model"
+                )
+            record = records[0]
+            if record.status not in allowed:
+                raise Refused(
+                    f"{record.release} in {region} is {record.status}; {kind} is for one that is {' or '.join(allowed)}"
+                )
+            if kind == "go-back" and record.status == "complete" and record.previous is None:
+                raise Refused(f"{region} ran nothing before {record.release}, so there is nothing to go back to")
+            now = self._clock.now()
+            text = f"{actor}: {why}" if why else f"{actor} did it by hand"
+            with self._database.write() as connection:
+                rollouts.move(connection, record, kind=kind, status=after[kind], stage=record.stage, why=text, now=now)
+                audit.add(connection, audit.AuditRow(now, actor, f"rollout.{kind}", region, record.release, text))
+            self._sign(region, now)
+        self.look()
+        return self._of_model(self.current(region), record.model) or record
+
+
+def _left_out(row: RegionPlan) -> str:
+    said = ", ".join(f"{left.device}: {left.why}" for left in row.left_out[:5])
+    return f" ({said})" if said else ""
+
+
+def _time(now: float) -> datetime:
+    return datetime.fromtimestamp(now, UTC)

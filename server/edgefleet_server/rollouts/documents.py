@@ -1,0 +1,77 @@
+"""The region's signed document, from what the records say. Pure."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+import msgspec
+
+from edgefleet_protocol.rollout import Assignment, Policy, Rollout, Stage
+
+from ..store.rollouts import Record
+
+
+def for_everybody(assignment: Assignment) -> Assignment:
+    """Return `assignment` in one stage of 100 %, as the base that a newer release is rolled out over."""
+    return msgspec.structs.replace(assignment, stages=(Stage(percent=100.0),), stage=0)
+
+
+def assignments(record: Record) -> tuple[Assignment, ...]:
+    """Return the assignments of the record's model, first the one that a device takes if it is admitted."""
+    base = () if record.previous is None else (for_everybody(record.previous),)
+    if record.status == "gone-back":
+        return base
+    if record.status == "complete":
+        # An audience, or a last stage below 100 %, leaves some devices with what they had.
+        return (for_everybody(record.assignment),) if is_for_all(record.assignment) else (record.assignment, *base)
+    return (record.assignment, *base)
+
+
+def policy(records: Iterable[Record], default: Policy) -> Policy:
+    """Return the region's policy: of the rollout that was moved last; a release that went takes its policy along."""
+    found = default
+    for record in sorted(records, key=lambda record: record.updated_s):
+        if record.status != "gone-back":
+            found = record.policy
+        elif record.previous_policy is not None:
+            found = record.previous_policy
+    return found
+
+
+def wish(
+    region: str, records: Iterable[Record], before: Rollout | None, default: Policy, issued: datetime
+) -> Rollout | None:
+    """Return the document that the region's devices should get now, or None when the one before says the same."""
+    records = tuple(records)
+    rows = [row for record in records for row in assignments(record)]
+    models = {record.model for record in records}
+    # A model that the database knows nothing of was rolled out before the database began: it stays as it is.
+    rows += [row for row in (before.assignments if before else ()) if row.model not in models]
+    document = Rollout(
+        region=region,
+        serial=before.serial + 1 if before else 1,
+        issued=issued,
+        policy=policy(records, before.policy if before else default),
+        assignments=tuple(rows),
+    )
+    if before and (before.assignments, before.policy) == (document.assignments, document.policy):
+        return None
+    return document
+
+
+def base_of(model: str, current: Record | None, signed: Rollout | None) -> tuple[Assignment | None, Policy | None]:
+    """Return what a new rollout of `model` goes over, and back to: the release that the whole region should run."""
+    if current is not None:
+        if current.status == "complete" and is_for_all(current.assignment):
+            return current.assignment, current.policy
+        return current.previous, current.previous_policy
+    if signed is not None:
+        rows = [row for row in signed.assignments if row.model == model]
+        if rows:
+            return rows[-1], signed.policy
+    return None, None
+
+
+def is_for_all(assignment: Assignment) -> bool:
+    """Return whether every device of the region ends up in it."""
+    audience = assignment.audience
+    return not audience.tags and not audience.hardware and assignment.stages[-1].percent >= 100

@@ -1,0 +1,88 @@
+"""What each device of a region is to a rollout now: proven, failed, under way, or counted apart. Pure."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from edgefleet_protocol.audience import why_not
+from edgefleet_protocol.manifest import Release
+from edgefleet_protocol.messages import ModelState
+
+from ..store.devices import Device
+from ..store.rollouts import Record
+from .predict import predict
+
+Standing = Literal["proven", "failed", "under way", "away", "frozen", "offline", "left out", "outside"]
+"""proven: runs the release and has proven it; failed: the release failed there, or its deadline passed;
+under way: on its way there; away: silent for a short while, so still waited for;
+frozen: held back by hand; offline: silent for long, and never saw the release; left out: none of its variants fits;
+outside: not in the audience, or not in a stage that is open. The last four are counted apart and hold nothing up."""
+
+FROZEN_TAG = "frozen"
+"""A device with this tag is held back by hand: what it does counts neither for nor against a release."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One device, what it is to the rollout, and why in words."""
+
+    device: str
+    standing: Standing
+    why: str
+
+
+def weigh(
+    record: Record, release: Release, fleet: Iterable[Device], now: float, offline_after_s: float
+) -> tuple[Evidence, ...]:
+    """Return what each device of the record's region is to it."""
+    return tuple(
+        Evidence(device.id, *_standing(record, release, device, now, offline_after_s))
+        for device in fleet
+        if device.region == record.region
+    )
+
+
+def _standing(
+    record: Record, release: Release, device: Device, now: float, offline_after_s: float
+) -> tuple[Standing, str]:
+    sha256 = record.assignment.release.sha256
+    hardware_class = device.hardware.hardware_class if device.hardware else ""
+    if reason := why_not(device.id, device.tags, hardware_class, record.assignment):
+        return "outside", reason
+    if FROZEN_TAG in device.tags:
+        return "frozen", f"it is tagged {FROZEN_TAG}"
+    state = device.model(record.model)
+    if state and state.running and state.running.release_sha256 == sha256 and state.running.proven:
+        return "proven", f"runs {state.running.variant}"
+    # A failure of a variant counts although the device may find another one that holds: a release is meant to be good.
+    if state and (failures := [row for row in state.failures if row.release_sha256 == sha256]):
+        last = failures[-1]
+        return "failed", f"{last.variant} failed in {last.stage}: {last.reason}"
+    choice = predict(device, release, sha256, record.policy)
+    if choice is not None and choice.taken is None:
+        return "left out", f"none of its variants fits: {choice.why}"
+    silent_s = None if device.last_seen_s is None else now - device.last_seen_s
+    saw_it = state is not None and state.wanted_sha256 == sha256
+    if not device.online and not saw_it:
+        if silent_s is None or silent_s > offline_after_s:
+            return "offline", "offline" if silent_s is None else f"offline for {_span(silent_s)}"
+        return "away", f"silent for {_span(silent_s)}"
+    # From when the stage opened, or the device came to be: a late joiner has its own time.
+    waited_s = now - max(record.stage_opened_s, device.first_seen_s)
+    if waited_s > record.assignment.deadline_s:
+        doing = _doing(state)
+        return "failed", f"not proven {_span(waited_s)} after it was admitted; {doing}"
+    return "under way", _doing(state)
+
+
+def _doing(state: ModelState | None) -> str:
+    if state is None:
+        return "has not answered yet"
+    return f"{state.phase}: {state.why}" if state.why else state.phase
+
+
+def _span(seconds: float) -> str:
+    for size, word in ((86400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {word}s"
+    return f"{seconds:.0f} seconds"

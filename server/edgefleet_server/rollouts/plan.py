@@ -1,0 +1,128 @@
+"""What a rollout would do, before it is begun: the words of the devices' own `explain`. Pure."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from edgefleet_protocol.audience import stable_number, why_not
+from edgefleet_protocol.choose import Choice
+from edgefleet_protocol.explain import choice_to_dict, render
+from edgefleet_protocol.hardware import Hardware
+from edgefleet_protocol.manifest import Release
+from edgefleet_protocol.rollout import Assignment, Policy
+
+from ..store.devices import Device
+from .evidence import FROZEN_TAG
+from .predict import predict
+
+
+@dataclass(frozen=True)
+class DevicePlan:
+    """What one device would do, or why it would not."""
+
+    device: str
+    stage: int
+    """The first stage that admits it, from 0."""
+    hardware: Hardware
+    choice: Choice
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A device that would not run the release, and why."""
+
+    device: str
+    why: str
+
+
+@dataclass(frozen=True)
+class RegionPlan:
+    """One region: who takes what, who is left out, and what to say to it."""
+
+    region: str
+    release: str
+    stages: tuple[float, ...]
+    devices: tuple[DevicePlan, ...]
+    left_out: tuple[LeftOut, ...]
+    wire_bytes: int
+    """Bytes of all chunks that the region's devices would need, each once: what the broker must keep."""
+    refused: str | None
+    """Why the rollout is refused unless it is forced, or None."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain objects, with the rendered text of each device's table."""
+        return {
+            "region": self.region,
+            "release": self.release,
+            "stages": list(self.stages),
+            "matched": len(self.devices),
+            "devices": [
+                {
+                    "device": row.device,
+                    "stage": row.stage,
+                    "hardware_class": row.hardware.hardware_class,
+                    "choice": choice_to_dict(row.choice),
+                    "text": render(row.choice, self.release, row.hardware),
+                }
+                for row in self.devices
+            ],
+            "left_out": [msgspec.to_builtins(row) for row in self.left_out],
+            "wire_bytes": self.wire_bytes,
+            "refused": self.refused,
+        }
+
+
+def plan(
+    region: str,
+    release: Release,
+    assignment: Assignment,
+    policy: Policy,
+    fleet: Iterable[Device],
+    base: Assignment | None,
+) -> RegionPlan:
+    """Return what a rollout of `assignment` would do in `region`.
+
+    base: what the whole region should run now, if anything.
+    """
+    whole = msgspec.structs.replace(assignment, stage=len(assignment.stages) - 1)
+    members = [device for device in fleet if device.region == region]
+    planned: list[DevicePlan] = []
+    left_out: list[LeftOut] = []
+    chunks: dict[str, int] = {}
+    for device in members:
+        choice = predict(device, release, assignment.release.sha256, policy)
+        if device.hardware is None or choice is None:
+            left_out.append(LeftOut(device.id, "it has not said what it is yet"))
+        elif reason := why_not(device.id, device.tags, device.hardware.hardware_class, whole):
+            left_out.append(LeftOut(device.id, reason))
+        elif FROZEN_TAG in device.tags:
+            left_out.append(LeftOut(device.id, f"it is tagged {FROZEN_TAG}, so it is counted apart"))
+        elif choice.taken is None:
+            left_out.append(LeftOut(device.id, f"none of its variants fits: {choice.why}"))
+        else:
+            planned.append(DevicePlan(device.id, _first_stage(device.id, assignment), device.hardware, choice))
+            for entry in release.files_for(choice.taken):
+                chunks |= {chunk.sha256: chunk.wire_bytes for chunk in entry.chunks}
+    refused = None
+    if not members:
+        refused = f"no device is known in {region}"
+    elif not planned:
+        refused = f"of the {len(members)} devices in {region} none would run it"
+    elif base is not None and base.release.sha256 == assignment.release.sha256:
+        refused = f"{region} runs {release.name} already"
+    return RegionPlan(
+        region=region,
+        release=release.name,
+        stages=tuple(stage.percent for stage in assignment.stages),
+        devices=tuple(planned),
+        left_out=tuple(left_out),
+        wire_bytes=sum(chunks.values()),
+        refused=refused,
+    )
+
+
+def _first_stage(device: str, assignment: Assignment) -> int:
+    number = stable_number(device, assignment)
+    return next(place for place, stage in enumerate(assignment.stages) if number < stage.percent)

@@ -1,0 +1,1 @@
+"""The database: one file per noun. Nothing outside this folder writes SQL."""

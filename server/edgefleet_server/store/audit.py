@@ -1,0 +1,41 @@
+"""Who did what: written in the transaction of the change, and for every refusal."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, insert, select
+
+from .schema import audit
+
+
+@dataclass(frozen=True)
+class AuditRow:
+    """One deed, done or refused."""
+
+    at_s: float
+    actor: str
+    action: str
+    region: str | None
+    subject: str
+    outcome: str
+
+
+def add(connection: Connection, row: AuditRow) -> None:
+    """Append `row`."""
+    connection.execute(
+        insert(audit).values(
+            at_s=row.at_s,
+            actor=row.actor,
+            action=row.action,
+            region=row.region,
+            subject=row.subject,
+            outcome=row.outcome,
+        )
+    )
+
+
+def latest(connection: Connection, limit: int = 100) -> tuple[AuditRow, ...]:
+    """Return the newest rows first."""
+    return tuple(
+        AuditRow(row.at_s, row.actor, row.action, row.region, row.subject, row.outcome)
+        for row in connection.execute(select(audit).order_by(audit.c.id.desc()).limit(limit))
+    )

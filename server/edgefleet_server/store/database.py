@@ -1,0 +1,68 @@
+"""One SQLite file, many threads: readers as they like, writers one at a time.
+
+SQLite has a single writer whatever we do; a lock of our own makes threads wait their turn instead of failing with
+"database is locked" when a transaction that began by reading wants to write.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+
+from .migrate import upgrade
+
+BUSY_MS = 10_000
+"""For another process that holds the file, such as a backup."""
+
+
+class Database:
+    """The server's memory. Opening it brings the tables to this version's form."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.engine = make_engine(path)
+        self._writer = threading.Lock()
+        with self._writer:
+            upgrade(self.engine)
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection that sees one moment of the database."""
+        with self.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction: all of it is stored when the block ends, or nothing when it raises."""
+        with self._writer, self.engine.begin() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.engine.dispose()
+
+
+def make_engine(path: Path) -> Engine:
+    """Return an engine for the file at `path`, in WAL mode."""
+    engine = create_engine(f"sqlite:///{path}")
+
+    @event.listens_for(engine, "connect")
+    def _settings(connection: Any, record: Any) -> None:
+        connection.isolation_level = None  # the driver's own would begin transactions too late for savepoints
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        # NORMAL may lose the last commits to a power cut but never the file; the hub acknowledges a message only after
+        # its commit, and devices assert their states again, so what is lost comes back.
+        cursor.execute("PRAGMA synchronous=NORMAL")
+        cursor.execute(f"PRAGMA busy_timeout={BUSY_MS}")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN")
+
+    return engine

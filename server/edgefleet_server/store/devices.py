@@ -1,0 +1,151 @@
+"""Devices: what each says of itself, kept as the bytes that came, and where it was assigned."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, select, update
+from sqlalchemy.dialects.sqlite import insert
+
+from edgefleet_protocol.codec import decode
+from edgefleet_protocol.errors import ProtocolError
+from edgefleet_protocol.hardware import Hardware
+from edgefleet_protocol.messages import DeviceState, ModelState
+
+from .schema import devices
+
+
+@dataclass(frozen=True)
+class Device:
+    """One device as the server knows it. `state` is None before its first one."""
+
+    id: str
+    online: bool
+    session: int
+    boot: str
+    first_seen_s: float
+    last_seen_s: float | None
+    region: str | None
+    """Where it was assigned; before that, where it says that it belongs."""
+    tags: tuple[str, ...]
+    assigned_number: int
+    assignment: bytes | None
+    """The signed envelope, as it is retained for the device."""
+    state: DeviceState | None
+    state_bytes: bytes | None
+    state_at_s: float | None
+    """When the state came, by the server's clock."""
+    dropped_windows: int = 0
+
+    @property
+    def hardware(self) -> Hardware | None:
+        """What it is, as it said."""
+        return self.state.hardware if self.state else None
+
+    def model(self, name: str) -> ModelState | None:
+        """Its state of one model, or None when it says nothing of it."""
+        if self.state is None:
+            return None
+        return next((model for model in self.state.models if model.model == name), None)
+
+
+def find(connection: Connection, device: str) -> Device | None:
+    """Return one device, or None."""
+    row = connection.execute(select(devices).where(devices.c.id == device)).mappings().first()
+    return None if row is None else _device(row)
+
+
+def every(connection: Connection, region: str | None = None) -> tuple[Device, ...]:
+    """Return all devices, or those of one region, by id."""
+    rows = connection.execute(select(devices).order_by(devices.c.id)).mappings()
+    found = (_device(row) for row in rows)
+    return tuple(device for device in found if region is None or device.region == region)
+
+
+def put_state(connection: Connection, state: DeviceState, data: bytes, now: float, *, live: bool) -> None:
+    """Keep the state of a device. `live`: it came now, and not from the broker's memory."""
+    values: dict[str, Any] = {
+        "session": state.session,
+        "boot": state.boot,
+        "region": state.region,
+        "tags": json.dumps(list(state.tags)),
+        "hardware_class": state.hardware.hardware_class if state.hardware else None,
+        "state": data,
+        "state_at_s": now,
+    }
+    if live:
+        values |= {"online": True, "last_seen_s": now}
+    _upsert(connection, state.device, now, values)
+
+
+def put_presence(connection: Connection, device: str, session: int, online: bool, now: float, *, live: bool) -> None:
+    """Keep whether a device is connected."""
+    values: dict[str, Any] = {"online": online, "session": session}
+    if live and online:
+        values["last_seen_s"] = now
+    _upsert(connection, device, now, values)
+
+
+def touch(connection: Connection, device: str, now: float) -> None:
+    """Keep that a device spoke just now."""
+    _upsert(connection, device, now, {"last_seen_s": now})
+
+
+def put_dropped(connection: Connection, device: str, dropped: int) -> None:
+    """Keep how many windows the device says that it lost."""
+    connection.execute(update(devices).where(devices.c.id == device).values(dropped_windows=dropped))
+
+
+def put_assignment(
+    connection: Connection, device: str, number: int, region: str, tags: Sequence[str], envelope: bytes, now: float
+) -> None:
+    """Keep where a device was assigned, with the signed envelope that tells it so."""
+    values = {
+        "assigned_number": number,
+        "assigned_region": region,
+        "assigned_tags": json.dumps(list(tags)),
+        "assignment": envelope,
+    }
+    _upsert(connection, device, now, values)
+
+
+def assignments(connection: Connection) -> dict[str, bytes]:
+    """Return the signed envelope of every device that has one."""
+    rows = connection.execute(select(devices.c.id, devices.c.assignment).where(devices.c.assignment.is_not(None)))
+    return {row.id: row.assignment for row in rows}
+
+
+def _upsert(connection: Connection, device: str, now: float, values: dict[str, Any]) -> None:
+    statement = insert(devices).values(id=device, first_seen_s=now, **values)
+    connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=values))
+
+
+def _device(row: RowMapping) -> Device:
+    assigned = row["assigned_number"] > 0
+    return Device(
+        id=row["id"],
+        online=row["online"],
+        session=row["session"],
+        boot=row["boot"],
+        first_seen_s=row["first_seen_s"],
+        last_seen_s=row["last_seen_s"],
+        region=row["assigned_region"] if assigned else row["region"],
+        tags=tuple(json.loads(row["assigned_tags"] if assigned else row["tags"])),
+        assigned_number=row["assigned_number"],
+        assignment=row["assignment"],
+        state=_state(row["state"]),
+        state_bytes=row["state"],
+        state_at_s=row["state_at_s"],
+        dropped_windows=row["dropped_windows"],
+    )
+
+
+def _state(data: bytes | None) -> DeviceState | None:
+    """The document in `data`. It was valid when it came; a version that reads less of it says nothing rather than die."""
+    if data is None:
+        return None
+    try:
+        return decode(data, DeviceState)
+    except ProtocolError:
+        return None

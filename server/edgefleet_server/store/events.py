@@ -1,0 +1,70 @@
+"""Events of devices, each once, whatever the broker repeats."""
+
+import json
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, func, select
+from sqlalchemy.dialects.sqlite import insert
+
+from edgefleet_protocol.messages import Event
+
+from .schema import events
+
+
+@dataclass(frozen=True)
+class EventRow:
+    """An event, and when the server heard of it."""
+
+    device: str
+    at_s: float
+    received_s: float
+    kind: str
+    text: str
+    model: str | None
+    release: str | None
+    variant: str | None
+    facts: dict[str, str]
+
+
+def add(connection: Connection, event: Event, now: float) -> bool:
+    """Keep `event`; return False when it was there already."""
+    statement = insert(events).values(
+        device=event.device,
+        boot=event.boot,
+        number=event.number,
+        at_s=event.at_s,
+        received_s=now,
+        kind=event.kind,
+        text=event.text,
+        model=event.model,
+        release=event.release,
+        variant=event.variant,
+        facts=json.dumps(event.facts),
+    )
+    return connection.execute(statement.on_conflict_do_nothing()).rowcount == 1
+
+
+def latest(connection: Connection, *, device: str | None = None, limit: int = 100) -> tuple[EventRow, ...]:
+    """Return events, newest first, of one device or of all."""
+    query = select(events).order_by(events.c.received_s.desc(), events.c.number.desc()).limit(limit)
+    if device is not None:
+        query = query.where(events.c.device == device)
+    return tuple(
+        EventRow(
+            device=row.device,
+            at_s=row.at_s,
+            received_s=row.received_s,
+            kind=row.kind,
+            text=row.text,
+            model=row.model,
+            release=row.release,
+            variant=row.variant,
+            facts=json.loads(row.facts),
+        )
+        for row in connection.execute(query)
+    )
+
+
+def count(connection: Connection) -> int:
+    """Return how many events are kept."""
+    return int(connection.execute(select(func.count()).select_from(events)).scalar_one())

@@ -1,0 +1,158 @@
+"""Rollouts: what was started where, how far it is, and every move with its reason."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+from sqlalchemy import Connection, RowMapping, insert, select, update
+
+from edgefleet_protocol.rollout import Assignment, Policy
+
+from .schema import moves, rollouts
+
+Status = Literal["running", "paused", "complete", "gone-back", "superseded"]
+"""running: stages open by themselves; paused: stays at its stage; complete: the release is what the region runs;
+gone-back: the release before is; superseded: another rollout of the same model took its place."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One rollout of one release in one region."""
+
+    id: int
+    region: str
+    model: str
+    release: str
+    assignment: Assignment
+    """With the stage that is open now."""
+    policy: Policy
+    previous: Assignment | None
+    """What the region ran before, for whoever is not yet admitted, and to go back to."""
+    previous_policy: Policy | None
+    status: Status
+    why: str
+    """Why it is where it is: the words of the last move, or of what it waits for."""
+    started_s: float
+    stage_opened_s: float
+    updated_s: float
+
+    @property
+    def stage(self) -> int:
+        """The stage that is open, from 0."""
+        return self.assignment.stage
+
+    @property
+    def is_last_stage(self) -> bool:
+        """Whether no stage follows."""
+        return self.stage >= len(self.assignment.stages) - 1
+
+
+@dataclass(frozen=True)
+class MoveRow:
+    """One move, as it was made."""
+
+    at_s: float
+    kind: str
+    stage: int
+    why: str
+
+
+def add(
+    connection: Connection,
+    *,
+    region: str,
+    assignment: Assignment,
+    release: str,
+    policy: Policy,
+    previous: Assignment | None,
+    previous_policy: Policy | None,
+    why: str,
+    now: float,
+) -> int:
+    """Start a rollout; the one of the same model before it is superseded. Returns its number."""
+    connection.execute(
+        update(rollouts)
+        .where(rollouts.c.region == region, rollouts.c.model == assignment.model, rollouts.c.status != "superseded")
+        .values(status="superseded", why=f"{release} took its place", updated_s=now)
+    )
+    result = connection.execute(
+        insert(rollouts).values(
+            region=region,
+            model=assignment.model,
+            release=release,
+            assignment=msgspec.json.encode(assignment),
+            policy=msgspec.json.encode(policy),
+            previous=None if previous is None else msgspec.json.encode(previous),
+            previous_policy=None if previous_policy is None else msgspec.json.encode(previous_policy),
+            status="running",
+            why=why,
+            started_s=now,
+            stage_opened_s=now,
+            updated_s=now,
+        )
+    )
+    assert result.inserted_primary_key is not None
+    number = int(result.inserted_primary_key[0])
+    _add_move(connection, number, now, "start", assignment.stage, why)
+    return number
+
+
+def move(
+    connection: Connection, record: Record, *, kind: str, status: Status, stage: int, why: str, now: float
+) -> None:
+    """Store a move of `record`: its new status and stage, and the reason."""
+    assignment = msgspec.structs.replace(record.assignment, stage=stage)
+    reopened = stage != record.stage or kind == "resume"
+    connection.execute(
+        update(rollouts)
+        .where(rollouts.c.id == record.id)
+        .values(
+            assignment=msgspec.json.encode(assignment),
+            status=status,
+            why=why,
+            stage_opened_s=now if reopened else record.stage_opened_s,
+            updated_s=now,
+        )
+    )
+    _add_move(connection, record.id, now, kind, stage, why)
+
+
+def waits(connection: Connection, record: Record, why: str) -> None:
+    """Store what `record` waits for; a wait is no move, so nothing is added to its history."""
+    connection.execute(update(rollouts).where(rollouts.c.id == record.id).values(why=why))
+
+
+def current(connection: Connection, region: str | None = None) -> tuple[Record, ...]:
+    """Return the rollout of each region and model that was not superseded, oldest first."""
+    query = select(rollouts).where(rollouts.c.status != "superseded").order_by(rollouts.c.id)
+    records = map(_record, connection.execute(query).mappings())
+    return tuple(record for record in records if region is None or record.region == region)
+
+
+def every(connection: Connection, region: str | None = None, limit: int = 200) -> tuple[Record, ...]:
+    """Return all rollouts, newest first."""
+    query = select(rollouts).order_by(rollouts.c.id.desc()).limit(limit)
+    if region is not None:
+        query = query.where(rollouts.c.region == region)
+    return tuple(map(_record, connection.execute(query).mappings()))
+
+
+def history(connection: Connection, number: int) -> tuple[MoveRow, ...]:
+    """Return the moves of one rollout, oldest first."""
+    rows = connection.execute(select(moves).where(moves.c.rollout == number).order_by(moves.c.id))
+    return tuple(MoveRow(row.at_s, row.kind, row.stage, row.why) for row in rows)
+
+
+def _add_move(connection: Connection, number: int, now: float, kind: str, stage: int, why: str) -> None:
+    connection.execute(insert(moves).values(rollout=number, at_s=now, kind=kind, stage=stage, why=why))
+
+
+def _record(row: RowMapping) -> Record:
+    values: dict[str, Any] = dict(row)
+    values["assignment"] = msgspec.json.decode(row["assignment"], type=Assignment)
+    values["policy"] = msgspec.json.decode(row["policy"], type=Policy)
+    if row["previous"] is not None:
+        values["previous"] = msgspec.json.decode(row["previous"], type=Assignment)
+    if row["previous_policy"] is not None:
+        values["previous_policy"] = msgspec.json.decode(row["previous_policy"], type=Policy)
+    return Record(**values)

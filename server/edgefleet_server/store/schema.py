@@ -1,0 +1,151 @@
+"""Every table. A change here needs a migration beside it: a test compares the two."""
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+)
+
+metadata = MetaData()
+
+devices = Table(
+    "devices",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("first_seen_s", Float, nullable=False),
+    Column("last_seen_s", Float),
+    Column("online", Boolean, nullable=False, default=False),
+    Column("session", Integer, nullable=False, default=0),
+    Column("boot", String(128), nullable=False, default=""),
+    Column("region", String(64)),
+    Column("tags", Text, nullable=False, default="[]"),
+    Column("hardware_class", String(256)),
+    Column("state", LargeBinary),
+    Column("state_at_s", Float),
+    Column("assigned_number", Integer, nullable=False, default=0),
+    Column("assigned_region", String(64)),
+    Column("assigned_tags", Text, nullable=False, default="[]"),
+    Column("assignment", LargeBinary),
+    Column("dropped_windows", Integer, nullable=False, default=0),
+)
+
+releases = Table(
+    "releases",
+    metadata,
+    Column("name", String(80), primary_key=True),
+    Column("path", String(200), nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("seen_s", Float, nullable=False),
+)
+
+rollouts = Table(
+    "rollouts",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("region", String(64), nullable=False),
+    Column("model", String(64), nullable=False),
+    Column("release", String(80), nullable=False),
+    Column("assignment", LargeBinary, nullable=False),
+    Column("policy", LargeBinary, nullable=False),
+    Column("previous", LargeBinary),
+    Column("previous_policy", LargeBinary),
+    Column("status", String(16), nullable=False),
+    Column("why", Text, nullable=False),
+    Column("started_s", Float, nullable=False),
+    Column("stage_opened_s", Float, nullable=False),
+    Column("updated_s", Float, nullable=False),
+    Index("rollouts_by_region", "region", "model"),
+)
+
+moves = Table(
+    "moves",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("rollout", Integer, ForeignKey("rollouts.id"), nullable=False),
+    Column("at_s", Float, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("stage", Integer, nullable=False),
+    Column("why", Text, nullable=False),
+    Index("moves_by_rollout", "rollout"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("device", String(64), nullable=False),
+    Column("boot", String(128), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("at_s", Float, nullable=False),
+    Column("received_s", Float, nullable=False),
+    Column("kind", String(128), nullable=False),
+    Column("text", Text, nullable=False),
+    Column("model", String(128)),
+    Column("release", String(128)),
+    Column("variant", String(128)),
+    Column("facts", Text, nullable=False, default="{}"),
+    PrimaryKeyConstraint("device", "boot", "number"),
+    Index("events_by_time", "received_s"),
+)
+
+windows = Table(
+    "windows",
+    metadata,
+    Column("device", String(64), nullable=False),
+    Column("boot", String(128), nullable=False),
+    Column("started_monotonic_s", Float, nullable=False),
+    Column("placed_s", Float, nullable=False),
+    Column("seconds", Float, nullable=False),
+    Column("received_s", Float, nullable=False),
+    Column("facts", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("device", "boot", "started_monotonic_s"),
+    Index("windows_by_device", "device", "placed_s"),
+)
+
+model_windows = Table(
+    "model_windows",
+    metadata,
+    Column("device", String(64), nullable=False),
+    Column("boot", String(128), nullable=False),
+    Column("started_monotonic_s", Float, nullable=False),
+    Column("model", String(64), nullable=False),
+    Column("placed_s", Float, nullable=False),
+    Column("release", String(128), nullable=False),
+    Column("variant", String(64), nullable=False),
+    Column("requests", Integer, nullable=False),
+    Column("errors", Integer, nullable=False),
+    Column("latency", LargeBinary, nullable=False),
+    Column("p50_s", Float),
+    Column("p95_s", Float),
+    Column("memory_bytes", Integer),
+    PrimaryKeyConstraint("device", "boot", "started_monotonic_s", "model"),
+    Index("model_windows_by_device", "device", "model", "placed_s"),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at_s", Float, nullable=False),
+    Column("actor", String(128), nullable=False),
+    Column("action", String(64), nullable=False),
+    Column("region", String(64)),
+    Column("subject", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+)
+
+retained = Table(
+    "retained",
+    metadata,
+    Column("topic", String(300), primary_key=True),
+    Column("digest", String(64), nullable=False),
+    Column("bytes", Integer, nullable=False),
+)

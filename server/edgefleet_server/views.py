@@ -1,0 +1,298 @@
+"""What the API and the page show: plain objects, read from the database. The keys are the API's and stay."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from edgefleet_protocol.messages import ModelState
+from edgefleet_protocol.sketch import merge
+from edgefleet_protocol.telemetry import DeviceWindow
+from edgefleet_protocol.trust import release_of_path
+
+from . import __version__
+from .errors import NotFound
+from .ingest.counters import Counters
+from .rollouts.controller import Controller
+from .seams import Clock, Repository
+from .store import audit, devices, events, releases, rollouts, telemetry
+from .store.database import Database
+from .store.devices import Device
+from .store.rollouts import MoveRow, Record
+from .store.telemetry import ModelRow
+
+POINTS = 240
+"""Of a chart: about three pixels each."""
+
+
+class Views:
+    """Reads, and never writes."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        database: Database,
+        controller: Controller,
+        counters: Counters,
+        clock: Clock,
+        session: Callable[[], int | None],
+    ) -> None:
+        self._repository, self._database, self._controller = repository, database, controller
+        self._counters, self._clock, self._session = counters, clock, session
+
+    def health(self) -> dict[str, Any]:
+        """Whether the server can do its work now, and its counters."""
+        return {
+            "version": __version__,
+            "fleet": self._repository.fleet,
+            "now_s": self._clock.now(),
+            "broker_connected": self._session() is not None,
+            "counters": self._counters.snapshot(),
+            "last_reasons": self._counters.reasons(),
+        }
+
+    def overview(self) -> dict[str, Any]:
+        """Everything that the page shows at once."""
+        return {
+            "fleet": self._repository.fleet,
+            "version": __version__,
+            "now_s": self._clock.now(),
+            "broker_connected": self._session() is not None,
+            "regions": list(self._repository.regions()),
+            "devices": self.devices(),
+            "rollouts": self.rollouts(),
+            "events": self.events(limit=60),
+            "refused": sum(n for name, n in self._counters.snapshot().items() if name.endswith("_refused")),
+        }
+
+    def devices(self, region: str | None = None) -> list[dict[str, Any]]:
+        """Every device, by id."""
+        with self._database.read() as connection:
+            known = devices.every(connection, region)
+            latest = telemetry.latest_models(connection, [device.id for device in known])
+            own = {device.id: telemetry.latest_device(connection, device.id) for device in known}
+        return [_device(device, latest, row.facts if (row := own[device.id]) else None) for device in known]
+
+    def device(self, name: str) -> dict[str, Any]:
+        """One device with its whole state as it said it; raise NotFound for one that was never heard of."""
+        with self._database.read() as connection:
+            device = devices.find(connection, name)
+            if device is None:
+                raise NotFound(f"no device {name} is known. See: edgefleet device list")
+            latest = telemetry.latest_models(connection, [name])
+            own = telemetry.latest_device(connection, name)
+        shown = _device(device, latest, own.facts if own else None)
+        shown["document"] = None if device.state_bytes is None else json.loads(device.state_bytes)
+        shown["dropped_windows"] = device.dropped_windows
+        return shown
+
+    def latency(self, name: str, *, last_s: float, model: str | None) -> dict[str, Any]:
+        """A device's latency over time: for each model points of (at_s, p50_s, p95_s), merged from its windows."""
+        now = self._clock.now()
+        with self._database.read() as connection:
+            if devices.find(connection, name) is None:
+                raise NotFound(f"no device {name} is known. See: edgefleet device list")
+            rows = telemetry.models(connection, name, since_s=now - last_s, model=model)
+        by_model: dict[str, list[ModelRow]] = {}
+        for row in rows:
+            by_model.setdefault(row.model, []).append(row)
+        return {
+            "device": name,
+            "now_s": now,
+            "last_s": last_s,
+            "models": [_curve(model, rows, last_s) for model, rows in sorted(by_model.items())],
+        }
+
+    def rollouts(self, region: str | None = None, *, past: bool = False) -> list[dict[str, Any]]:
+        """The current rollout of each region and model, the one moved last first; with `past`, also earlier ones."""
+        with self._database.read() as connection:
+            records = rollouts.every(connection, region) if past else rollouts.current(connection, region)
+            histories = {record.id: rollouts.history(connection, record.id) for record in records}
+        shown = [self._rollout(record, histories[record.id]) for record in records]
+        return sorted(shown, key=lambda row: (row["region"], row["model"], -row["id"]))
+
+    def rollouts_of(self, region: str) -> list[dict[str, Any]]:
+        """The rollouts of one region; raise NotFound for a region that is none."""
+        if region not in self._repository.regions():
+            raise NotFound(f"there is no region {region}. There are: {', '.join(self._repository.regions())}")
+        return self.rollouts(region)
+
+    def events(self, *, device: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
+        """Events, newest first."""
+        with self._database.read() as connection:
+            rows = events.latest(connection, device=device, limit=limit)
+        return [msgspec.to_builtins(row) for row in rows]
+
+    def releases(self) -> list[dict[str, Any]]:
+        """Listed releases with their variants."""
+        with self._database.read() as connection:
+            seen = releases.seen(connection)
+        shown = []
+        for name, ref in sorted(self._repository.releases().items()):
+            release = self._controller.manifest(ref)
+            shown.append(
+                {
+                    "release": name,
+                    "sha256": ref.sha256,
+                    "seen_s": seen.get(name),
+                    "notes": release.notes,
+                    "original_accuracy": release.original_accuracy.value if release.original_accuracy else None,
+                    "variants": [
+                        {
+                            "name": variant.name,
+                            "accuracy": variant.accuracy.value,
+                            "metric": variant.accuracy.metric,
+                            "bytes": variant.bytes,
+                            "wire_bytes": release.wire_bytes(variant),
+                            "memory_bytes": variant.requires.memory_bytes,
+                            "recipe": variant.recipe,
+                        }
+                        for variant in release.variants
+                    ],
+                }
+            )
+        return shown
+
+    def audit(self, limit: int = 100) -> list[dict[str, Any]]:
+        """Who did what, newest first."""
+        with self._database.read() as connection:
+            return [msgspec.to_builtins(row) for row in audit.latest(connection, limit)]
+
+    def _rollout(self, record: Record, history: tuple[MoveRow, ...]) -> dict[str, Any]:
+        evidence, counts = self._controller.evidence(record)
+        ended = record.status in ("complete", "gone-back", "superseded")
+        return {
+            "id": record.id,
+            "region": record.region,
+            "model": record.model,
+            "release": record.release,
+            "previous": release_of_path(record.previous.release.path) if record.previous else None,
+            "status": record.status,
+            "why": record.why,
+            "stage": record.stage,
+            "stages": [
+                {
+                    "percent": stage.percent,
+                    "max_failed_percent": stage.gate.max_failed_percent,
+                    "min_proven_percent": stage.gate.min_proven_percent,
+                    "state": _stage_state(record, place, ended),
+                }
+                for place, stage in enumerate(record.assignment.stages)
+            ],
+            "counts": {
+                "proven": len(counts.proven),
+                "failed": len(counts.failed),
+                "under_way": len(counts.under_way),
+                "apart": len(counts.apart),
+                "outside": sum(row.standing == "outside" for row in evidence),
+            },
+            "evidence": [msgspec.to_builtins(row) for row in evidence],
+            "policy": msgspec.to_builtins(record.policy),
+            "started_s": record.started_s,
+            "stage_opened_s": record.stage_opened_s,
+            "updated_s": record.updated_s,
+            "moves": [msgspec.to_builtins(row) for row in history],
+        }
+
+
+def _stage_state(record: Record, place: int, ended: bool) -> str:
+    if record.status == "complete" or place < record.stage:
+        return "passed"
+    if place > record.stage:
+        return "to come"
+    if record.status == "gone-back":
+        return "failed"
+    return "ended" if ended else "open"
+
+
+def _device(device: Device, latest: dict[tuple[str, str], ModelRow], facts: DeviceWindow | None) -> dict[str, Any]:
+    state, hardware = device.state, device.hardware
+    return {
+        "id": device.id,
+        "region": device.region,
+        "tags": list(device.tags),
+        "online": device.online,
+        "last_seen_s": device.last_seen_s,
+        "first_seen_s": device.first_seen_s,
+        "session": device.session,
+        "hardware_class": hardware.hardware_class if hardware else None,
+        "board": hardware.board if hardware else None,
+        "arch": hardware.arch if hardware else None,
+        "memory_total_bytes": hardware.memory_bytes if hardware else None,
+        "agent_version": state.agent_version if state else None,
+        "assigned_number": device.assigned_number,
+        "assignment_number": state.assignment_number if state else 0,
+        "rollout_serial": state.rollout_serial if state else None,
+        "trust": dict(state.trust) if state else {},
+        "trust_problem": state.trust_problem if state else None,
+        "bytes_received": state.bytes_received if state else 0,
+        "limits_held": dict(state.limits_held) if state else {},
+        "models": [_model(row, latest.get((device.id, row.model))) for row in state.models] if state else [],
+        "temperature_c": facts.temperature_c if facts else None,
+        "cpu_percent": facts.cpu_percent if facts else None,
+        "battery_percent": facts.battery_percent if facts else None,
+        "battery_charging": facts.battery_charging if facts else None,
+        "power_w": facts.power_w if facts else None,
+        # A device that reports itself and has no battery is on mains; of one that reported nothing nobody knows.
+        "power_source": None if facts is None else "mains" if facts.battery_percent is None else "battery",
+        "throttled": list(facts.throttled) if facts and facts.throttled is not None else None,
+        "memory_available_bytes": facts.memory_available_bytes if facts else None,
+        "agent_memory_bytes": facts.agent_memory_bytes if facts else None,
+    }
+
+
+def _model(state: ModelState, latest: ModelRow | None) -> dict[str, Any]:
+    running = state.running
+    return {
+        "model": state.model,
+        "phase": state.phase,
+        "why": state.why,
+        "wanted": state.wanted,
+        "release": running.release if running else None,
+        "variant": running.variant if running else None,
+        "variant_sha256": running.variant_sha256 if running else None,
+        "since_s": running.since_s if running else None,
+        "proven": running.proven if running else False,
+        "previous": state.previous.release if state.previous else None,
+        "chosen": state.chosen,
+        "chosen_why": state.chosen_why,
+        "failures": [msgspec.to_builtins(row) for row in state.failures],
+        "measured": [msgspec.to_builtins(row) for row in state.measured],
+        "latency_p50_s": latest.p50_s if latest else None,
+        "latency_p95_s": latest.p95_s if latest else None,
+        "memory_bytes": latest.memory_bytes if latest else None,
+        "window_at_s": latest.placed_s if latest else None,
+    }
+
+
+def _curve(model: str, rows: list[ModelRow], last_s: float) -> dict[str, Any]:
+    """Merge windows into at most about POINTS points; a point holds one variant of one release only."""
+    step = last_s / POINTS
+    groups: dict[tuple[int, str, str], list[ModelRow]] = {}
+    for row in rows:
+        groups.setdefault((int(row.placed_s // step), row.release, row.variant), []).append(row)
+    points = []
+    for (_, release, variant), group in groups.items():
+        sketch = merge(row.latency for row in group)
+        points.append(
+            {
+                "at_s": group[0].placed_s,
+                "p50_s": sketch.quantile(0.5),
+                "p95_s": sketch.quantile(0.95),
+                "requests": sum(row.requests for row in group),
+                "errors": sum(row.errors for row in group),
+                "memory_bytes": group[-1].memory_bytes,
+                "release": release,
+                "variant": variant,
+            }
+        )
+    whole = merge(row.latency for row in rows)
+    return {
+        "model": model,
+        "p50_s": whole.quantile(0.5),
+        "p95_s": whole.quantile(0.95),
+        "requests": sum(row.requests for row in rows),
+        "errors": sum(row.errors for row in rows),
+        "points": points,
+    }

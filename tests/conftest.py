@@ -1,0 +1,13 @@
+"""What every test shares: a skipped test fails the run, because what is not run shows nothing."""
+
+import pytest
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Turn a run with skipped tests into a failed one."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    skipped = len(reporter.stats.get("skipped", [])) if reporter else 0
+    if skipped and exitstatus == 0:
+        session.exitstatus = 1
+        reporter.write_line(f"{skipped} tests were skipped: a skipped test is a failed run", red=True)

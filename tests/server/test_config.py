@@ -1,0 +1,64 @@
+"""server.toml, and what it may not say."""
+
+from pathlib import Path
+
+import pytest
+
+from edgefleet_protocol.rollout import Policy
+from edgefleet_server.config import load
+from edgefleet_server.errors import BadConfig
+
+FOLDERS = "repository = 'repo'\nkeys = 'keys'\ndata = '/var/lib/edgefleet'\n"
+
+
+def read(tmp_path: Path, text: str):  # type: ignore[no-untyped-def]
+    path = tmp_path / "server.toml"
+    path.write_text(text)
+    return load(path)
+
+
+def test_folders_are_relative_to_the_file_and_the_rest_has_defaults(tmp_path: Path) -> None:
+    config = read(tmp_path, FOLDERS)
+    assert (config.repository, config.data) == (tmp_path / "repo", Path("/var/lib/edgefleet"))
+    assert (config.http.host, config.http.port, config.broker.port) == ("127.0.0.1", 8300, 1883)
+    assert config.policy("eu-west") == Policy()
+
+
+def test_a_region_has_its_policy(tmp_path: Path) -> None:
+    text = FOLDERS + "[regions.eu-west.policy]\nobjective = 'latency'\nlatency_budget_s = 0.02\n"
+    assert read(tmp_path, text).policy("eu-west") == Policy(objective="latency", latency_budget_s=0.02)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.7", "192.168.1.2"])
+def test_no_address_that_others_can_reach(tmp_path: Path, host: str) -> None:
+    with pytest.raises(BadConfig, match="which other machines can reach, and this version knows no users yet"):
+        read(tmp_path, FOLDERS + f"[http]\nhost = '{host}'\n")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.5", "::1", "localhost"])
+def test_loopback_by_any_of_its_names(tmp_path: Path, host: str) -> None:
+    assert read(tmp_path, FOLDERS + f"[http]\nhost = '{host}'\n").http.host == host
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "repository is missing"),
+        (FOLDERS + "fleet = 'x'\n", "fleet is not known. Known here: broker, data"),
+        (FOLDERS + "[broker]\nprot = 1\n", "broker.prot is not known"),
+        (FOLDERS + "[broker]\nport = 'x'\n", "broker: Expected `int`"),
+        (FOLDERS + "[http]\nhost = 'example.org'\n", "write an address"),
+        (FOLDERS + "[regions.eu-west.policy]\nobjective = 'luck'\n", "regions.eu-west.policy: Invalid enum value 'luck'"),
+        (FOLDERS + "[regions.eu-west.policy]\nbudget = 1\n", "regions.eu-west.policy.budget is not known"),
+        ("repository = \n", "is not TOML"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(BadConfig) as error:
+        read(tmp_path, text)
+    assert words in str(error.value)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(BadConfig, match="cannot be read"):
+        load(tmp_path / "none.toml")

@@ -1,0 +1,60 @@
+"""What a rollout would do, before it is begun."""
+
+import msgspec
+
+from edgefleet_protocol.choose import choose
+from edgefleet_protocol.explain import render
+from edgefleet_protocol.rollout import Audience, Policy
+from edgefleet_server.rollouts.plan import plan
+from tests.fakes.scripted_device import PI4, ZERO
+
+from .records import NEW, OLD, assignment, device
+from .releases import release
+
+STAGED = assignment(stages=(1.0, 100.0))
+
+
+def test_the_plan_prints_the_table_that_the_device_prints() -> None:
+    fleet = [device("pi"), device("zero", hardware=ZERO)]
+    found = plan("eu-west", release(), STAGED, Policy(), fleet, assignment(OLD, 1))
+    assert found.refused is None
+    assert [(row.device, row.choice.taken and row.choice.taken.name, row.stage) for row in found.devices] == [
+        ("pi", "large", 1),
+        ("zero", "small", 1),
+    ]
+    texts = [row["text"] for row in found.to_json()["devices"]]
+    assert texts == [render(choose(release(), row, Policy()), "fashion/2", row) for row in (PI4, ZERO)]
+
+
+def test_the_broker_keeps_each_chunk_once_whatever_the_fleet() -> None:
+    few = plan("eu-west", release(), STAGED, Policy(), [device("a")], None)
+    many = plan("eu-west", release(), STAGED, Policy(), [device(f"a{n}") for n in range(9)], None)
+    assert few.wire_bytes == many.wire_bytes == 5 * 80
+
+
+def test_who_is_left_out_and_why() -> None:
+    fleet = [
+        device("silent", said=False),
+        device("held", tags=("frozen",)),
+        device("bare", hardware=msgspec.structs.replace(PI4, runtimes=())),
+        device("zero", hardware=ZERO),
+        device("far", region="ap-south"),
+    ]
+    only_pi4 = msgspec.structs.replace(STAGED, audience=Audience(hardware=("pi4",)))
+    found = plan("eu-west", release(), only_pi4, Policy(), fleet, None)
+    reasons = {row.device: row.why for row in found.left_out}
+    assert reasons.keys() == {"silent", "held", "bare", "zero"}
+    assert "has not said what it is" in reasons["silent"]
+    assert "tagged frozen" in reasons["held"]
+    assert "onnxruntime, which is not installed" in reasons["bare"]
+    assert "it is for pi4 and this is pi-zero-2-w" in reasons["zero"]
+
+
+def test_a_rollout_that_would_do_nothing_is_refused_with_the_reason() -> None:
+    def refused(fleet: list[object], base: object = None) -> str | None:
+        return plan("eu-west", release(), STAGED, Policy(), fleet, base).refused  # type: ignore[arg-type]
+
+    assert refused([]) == "no device is known in eu-west"
+    assert refused([device("silent", said=False)]) == "of the 1 devices in eu-west none would run it"
+    assert refused([device("pi")], assignment(NEW, 2)) == "eu-west runs fashion/2 already"
+    assert refused([device("pi")], assignment(OLD, 1)) is None

@@ -1,0 +1,54 @@
+"""What a proposal would change, in words for the person who is asked to sign it."""
+
+from edgefleet_protocol.manifest import Release, Variant
+
+from .chain import Hand
+from .proposal import Proposal, manifest_digest
+
+
+def describe(proposal: Proposal, release: Release, hand: Hand) -> list[str]:
+    """Return the lines that a key holder reads before signing. The proposal has been checked."""
+    wire = sum(len(payload) for payload in proposal.chunks.values())
+    new = proposal.next().signed
+    lines = [
+        f"New release {release.name}: {release.interface.task}, {len(release.interface.labels)} labels",
+        f"  digest    {manifest_digest(proposal)}",
+        f"  proposed  {release.created:%Y-%m-%d %H:%M} UTC" if release.created else "  proposed  no date",
+        f"  agents    {release.minimum_agent} and later",
+        f"  size      {sum(entry.bytes for entry in release.files) / 1e6:.2f} MB in {len(release.files)} files, "
+        f"{wire / 1e6:.2f} MB as it travels",
+    ]
+    if release.original_accuracy is not None:
+        original = release.original_accuracy
+        lines.append(f"  original  {original.metric} {original.value:.4f} on {original.samples} samples")
+    if release.notes:
+        lines.append(f"  notes     {release.notes}")
+    width = max(len(variant.name) for variant in release.variants)
+    lines += [f"  variant   {_variant(variant, width)}" for variant in release.variants]
+    before = sorted(proposal.current().signed.targets)
+    lines.append("Listed already: " + (", ".join(_name(path) for path in before) or "nothing"))
+    lines.append(
+        f"The list goes from version {new.version - 1} to {new.version} and is valid until {new.expires:%Y-%m-%d}"
+    )
+    signed = ", ".join(keyid[:8] for keyid in hand.signed) or "nobody yet"
+    lines.append(f"Signed by {signed}; {hand.threshold} of {len(hand.keyids)} must sign")
+    return [_plain(line) for line in lines]
+
+
+def _plain(line: str) -> str:
+    """Names and notes are the proposer's words: an escape sequence in them could hide a line from the holder."""
+    return "".join(letter if letter.isprintable() else "?" for letter in line)
+
+
+def _variant(variant: Variant, width: int) -> str:
+    accuracy = variant.accuracy
+    needs = variant.requires
+    arch = "/".join(needs.arch) or "any processor"
+    return (
+        f"{variant.name:<{width}}  {variant.bytes / 1e6:8.3f} MB  {accuracy.metric} {accuracy.value:.4f}  "
+        f"{arch}, {needs.memory_bytes / 1e6:.0f} MB of memory" + (f"  ({variant.recipe})" if variant.recipe else "")
+    )
+
+
+def _name(path: str) -> str:
+    return path.removeprefix("releases/").removesuffix(".json")

@@ -1,0 +1,101 @@
+"""One change of the repository: new role metadata, then snapshot and timestamp by the online keys, all or nothing.
+
+The set is shown to a fresh client first. Then files come into place in the order in which nothing refers to what is not
+there yet: chunks, targets, metadata, and timestamp.json very last; until that rename every client sees the old state.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from tuf.api.metadata import Metadata, MetaFile, Snapshot, Targets, Timestamp
+
+from edgefleet_protocol.codec import sha256_hex
+from edgefleet_protocol.trust import ISSUED_FIELD
+
+from .current import CHUNKS, METADATA, TARGETS, Current
+from .device_view import device_view
+from .files import Disk
+from .online import OnlineKeys
+from .roles import life, sign, stamp, whole_seconds
+
+KEPT_VERSIONS = 2
+"""Of each role besides root: a device may be in the middle of fetching the state before this one."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is new. Metadata is signed already."""
+
+    roles: Mapping[str, bytes] = field(default_factory=dict)
+    targets: Mapping[str, bytes] = field(default_factory=dict)
+    """By SHA-256."""
+    chunks: Mapping[str, bytes] = field(default_factory=dict)
+    """Payloads by the SHA-256 of the plain bytes."""
+    found: Mapping[str, str | None] = field(default_factory=dict)
+    """Target paths that a device must find afterwards, with their SHA-256."""
+
+
+def online_pair(
+    roles: Mapping[str, bytes], versions: tuple[int, int], keys: OnlineKeys, now: datetime
+) -> dict[str, bytes]:
+    """Return a new snapshot of `roles` and a timestamp of it, by published name.
+
+    versions: of the snapshot and the timestamp.
+    """
+    meta = {}
+    for role, data in roles.items():
+        version = Metadata[Targets].from_bytes(data).signed.version
+        meta[f"{role}.json"] = MetaFile(version, len(data), {"sha256": sha256_hex(data)})
+    snapshot = Snapshot(version=versions[0], expires=whole_seconds(now) + life("snapshot"), meta=meta)
+    body = sign(Metadata(snapshot), [keys.signer("snapshot")])
+    timestamp = Timestamp(
+        version=versions[1],
+        expires=whole_seconds(now) + life("timestamp"),
+        snapshot_meta=MetaFile(versions[0], len(body), {"sha256": sha256_hex(body)}),
+    )
+    timestamp.unrecognized_fields[ISSUED_FIELD] = stamp(now)
+    return {
+        f"{versions[0]}.snapshot.json": body,
+        "timestamp.json": sign(Metadata(timestamp), [keys.signer("timestamp")]),
+    }
+
+
+def commit(folder: Path, current: Current, change: Change, keys: OnlineKeys, now: datetime, disk: Disk) -> None:
+    """Bring `change` into the repository in `folder`, whose lock the caller holds.
+
+    Raises BreaksRule, with nothing changed, when a device would refuse the result.
+    """
+    roles = {role: current.files[current.role_file(role)] for role in current.roles} | dict(change.roles)
+    versions = current.snapshot.version + 1, current.timestamp.version + 1
+    fresh = {
+        f"{Metadata[Targets].from_bytes(data).signed.version}.{role}.json": data for role, data in change.roles.items()
+    }
+    pair = online_pair(roles, versions, keys, now)
+    device_view(current.files | fresh | pair, change.found)
+    place(folder, change.targets, change.chunks, fresh | pair, disk)
+    prune(folder, disk)
+
+
+def place(
+    folder: Path, targets: Mapping[str, bytes], chunks: Mapping[str, bytes], metadata: Mapping[str, bytes], disk: Disk
+) -> None:
+    """Write everything durably, each kind before what refers to it."""
+    disk.put_all({path: data for name, data in chunks.items() if not (path := folder / CHUNKS / name).exists()})
+    disk.put_all({folder / TARGETS / name: data for name, data in targets.items()})
+    disk.put_all({folder / METADATA / name: data for name, data in metadata.items() if name != "timestamp.json"})
+    disk.put(folder / METADATA / "timestamp.json", metadata["timestamp.json"])
+
+
+def prune(folder: Path, disk: Disk) -> None:
+    """Remove versions that nobody needs any more; roots stay for ever."""
+    numbered: dict[str, list[int]] = {}
+    for path in (folder / METADATA).glob("*.*.json"):
+        number, _, role = path.name.partition(".")
+        if number.isdigit() and role != "root.json":
+            numbered.setdefault(role, []).append(int(number))
+    for role, numbers in numbered.items():
+        # Twice as many as are published: a reader may just be collecting them.
+        for old in sorted(numbers)[: -2 * KEPT_VERSIONS]:
+            disk.remove(folder / METADATA / f"{old}.{role}")

@@ -1,0 +1,76 @@
+"""Writing so that a power cut leaves the old file or the new one, never half of either.
+
+Every change of a repository, key or proposal goes through a `Disk`, so that tests can cut the power after each step.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .errors import BreaksRule
+
+PRIVATE = 0o600
+PUBLIC = 0o644
+
+
+class Disk:
+    """The steps of a durable change, and the change made of them."""
+
+    def write(self, path: Path, data: bytes, mode: int) -> None:
+        """Write `data` to a new file and have it on the medium."""
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, mode)
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Put `source` in the place of `target`. Durable once the folder is synced."""
+        source.replace(target)
+
+    def sync(self, folder: Path) -> None:
+        """Have the names in `folder` on the medium."""
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def remove(self, path: Path) -> None:
+        """Remove a file that nothing refers to."""
+        path.unlink(missing_ok=True)
+
+    def put(self, path: Path, data: bytes, mode: int = PUBLIC) -> None:
+        """Make `path` hold `data`, whole and durable when this returns."""
+        self.put_all({path: data}, mode)
+
+    def put_all(self, files: dict[Path, bytes], mode: int = PUBLIC) -> None:
+        """Make each path hold its bytes; a folder is synced once, after its last file."""
+        for path, data in files.items():
+            beside = path.with_name(f".{path.name}.new")
+            self.write(beside, data, mode)
+            self.rename(beside, path)
+        for folder in dict.fromkeys(path.parent for path in files):
+            self.sync(folder)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the one right to change `folder`: server and command line may both want it."""
+    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, PRIVATE)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(folder: Path, mode: int = 0o755) -> None:
+    """Make a folder that must not hold anything yet; raise BreaksRule when it does."""
+    if folder.exists() and any(folder.iterdir()):
+        raise BreaksRule(f"{folder} is not empty: name a new folder, nothing here is overwritten")
+    folder.mkdir(mode=mode, parents=True, exist_ok=True)
+    folder.chmod(mode)

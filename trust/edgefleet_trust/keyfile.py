@@ -1,0 +1,125 @@
+"""Key files: an Ed25519 private key under a passphrase.
+
+Our own small wrapper, scrypt and AES-256-GCM: PKCS#8 as `cryptography` writes it uses PBKDF2 with 2048 rounds, which
+unlocks in a millisecond and so falls to guessing. Everything outside the ciphertext is authenticated with it.
+"""
+
+import base64
+import os
+import secrets
+import stat
+from pathlib import Path
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from securesystemslib.signer import CryptoSigner
+
+from .errors import KeyProblem, NotThere, WrongPassphrase
+from .files import PRIVATE, Disk
+from .passphrase import Passphrase
+
+SCRYPT_N = 2**15
+"""32 MiB and about 0.1 s for each guess."""
+MIN_N, MAX_N = 2**15, 2**20
+_LIMIT = 4096
+
+
+class _Header(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    keyid: str
+    public: str
+    scrypt_n: int
+    salt: str
+    nonce: str
+    format: int = 1
+    cipher: str = "scrypt r=8 p=1, AES-256-GCM"
+
+
+class _KeyFile(msgspec.Struct, frozen=True, kw_only=True):
+    header: _Header
+    ciphertext: str
+
+
+class KeyWriter:
+    """Writes the keys of one ceremony into a folder, under one passphrase and salt."""
+
+    def __init__(self, folder: Path, secret: Passphrase, *, disk: Disk, n: int = SCRYPT_N) -> None:
+        self._folder, self._secret, self._disk, self._n = folder, secret, disk, n
+        self._salt = secrets.token_bytes(16)
+
+    def new(self, name: str) -> CryptoSigner:
+        """Make a key, write it to `<name>.json`, and return its signer. An existing file is refused."""
+        path = self._folder / f"{name}.json"
+        if path.exists():
+            raise KeyProblem(f"{path} exists: a key is never overwritten")
+        private = Ed25519PrivateKey.generate()
+        signer = CryptoSigner(private)
+        nonce = secrets.token_bytes(12)
+        header = _Header(
+            name=name,
+            keyid=signer.public_key.keyid,
+            public=signer.public_key.keyval["public"],
+            scrypt_n=self._n,
+            salt=_text(self._salt),
+            nonce=_text(nonce),
+        )
+        box = AESGCM(self._secret.derive(self._salt, self._n))
+        sealed = box.encrypt(nonce, private.private_bytes_raw(), msgspec.json.encode(header))
+        document = msgspec.json.encode(_KeyFile(header=header, ciphertext=_text(sealed)))
+        self._disk.put(path, msgspec.json.format(document) + b"\n", PRIVATE)
+        return signer
+
+
+def read_key(path: Path, secret: Passphrase) -> CryptoSigner:
+    """Return the signer of the key in `path`.
+
+    Raises NotThere, WrongPassphrase, or KeyProblem for a file that others may read or that is no key file.
+    """
+    file = _parse(path, _read_private(path))
+    header = file.header
+    if not MIN_N <= header.scrypt_n <= MAX_N or header.scrypt_n & (header.scrypt_n - 1):
+        raise KeyProblem(f"{path}: scrypt n is {header.scrypt_n}, and only powers of 2 in {MIN_N}..{MAX_N} are used")
+    try:
+        salt, nonce, sealed = (
+            base64.b64decode(part, validate=True) for part in (header.salt, header.nonce, file.ciphertext)
+        )
+        raw = AESGCM(secret.derive(salt, header.scrypt_n)).decrypt(nonce, sealed, msgspec.json.encode(header))
+        signer = CryptoSigner(Ed25519PrivateKey.from_private_bytes(raw))
+    except InvalidTag as error:
+        raise WrongPassphrase(
+            f"the passphrase does not open {path} (key {header.name}), or the file was changed"
+        ) from error
+    except ValueError as error:
+        raise KeyProblem(f"{path} is not a key file of this version: {error}") from error
+    if signer.public_key.keyid != header.keyid:
+        raise KeyProblem(f"{path} says key {header.keyid[:8]} and holds {signer.public_key.keyid[:8]}")
+    return signer
+
+
+def _read_private(path: Path) -> bytes:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except FileNotFoundError as error:
+        raise NotThere(f"there is no key {path}") from error
+    except OSError as error:
+        raise KeyProblem(f"{path} cannot be opened as a key: {error.strerror}") from error
+    with os.fdopen(descriptor, "rb") as file:
+        mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
+        if mode & 0o077:
+            raise KeyProblem(f"{path} has mode {mode:04o}, so others may read it: chmod 600 {path}")
+        return file.read(_LIMIT + 1)
+
+
+def _parse(path: Path, data: bytes) -> _KeyFile:
+    try:
+        if len(data) > _LIMIT:
+            raise ValueError(f"more than {_LIMIT} bytes")
+        return msgspec.json.decode(data, type=_KeyFile)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise KeyProblem(f"{path} is not a key file of this version: {error}") from error
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode()

@@ -1,0 +1,55 @@
+"""Passphrases: from a file that an environment variable names, or from a prompt. Never an argument, which `ps` shows."""
+
+import getpass
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+
+from .errors import KeyProblem, NotThere
+
+OFFLINE = "EDGEFLEET_PASSPHRASE_FILE"
+ONLINE = "EDGEFLEET_ONLINE_PASSPHRASE_FILE"
+_PROMPTS = {OFFLINE: "offline keys", ONLINE: "online keys"}
+
+
+class Passphrase:
+    """A passphrase, and the keys derived from it: keys made in one ceremony share a salt, so scrypt runs once."""
+
+    def __init__(self, secret: bytes) -> None:
+        if not secret:
+            raise KeyProblem("the passphrase is empty: choose one of four or more words")
+        self._secret = secret
+        self._derived: dict[tuple[bytes, int], bytes] = {}
+
+    def derive(self, salt: bytes, n: int) -> bytes:
+        """Return the 32-byte key for `salt` at the cost `n` (scrypt, r=8, p=1: n × 1 KiB of memory)."""
+        if (salt, n) not in self._derived:
+            self._derived[salt, n] = Scrypt(salt=salt, length=32, n=n, r=8, p=1).derive(self._secret)
+        return self._derived[salt, n]
+
+
+def passphrase(variable: str, environment: Mapping[str, str], *, twice: bool = False) -> Passphrase:
+    """Return the passphrase of the file that `variable` names, else the answer to a prompt.
+
+    The online keys fall back to the file of the offline ones. twice: for new keys, to catch a slip.
+    """
+    path = environment.get(variable) or (environment.get(OFFLINE) if variable == ONLINE else None)
+    if path:
+        try:
+            return Passphrase(Path(path).read_bytes().removesuffix(b"\n").removesuffix(b"\r"))
+        except OSError as error:
+            raise NotThere(f"{variable} names {path}, which cannot be read: {error.strerror}") from error
+    if not sys.stdin.isatty():
+        raise KeyProblem(f"no passphrase: set {variable} to the path of a file with it, or run this in a terminal")
+    secret = getpass.getpass(f"Passphrase of the {_PROMPTS[variable]}: ")
+    if twice and secret != getpass.getpass("The same once more: "):
+        raise KeyProblem("the two passphrases differ: start again")
+    return Passphrase(secret.encode())
+
+
+def from_environment(variable: str, *, twice: bool = False) -> Passphrase:
+    """Return the passphrase as `passphrase` does, by this process's environment."""
+    return passphrase(variable, os.environ, twice=twice)

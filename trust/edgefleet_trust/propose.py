@@ -1,0 +1,130 @@
+"""`edgefleet release propose`: a package folder of `edgefleet compress`, checked, numbered and cut, as a proposal."""
+
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+from tuf.api.metadata import Metadata, Targets
+
+from edgefleet_protocol import codec
+from edgefleet_protocol.chunks import cut_file
+from edgefleet_protocol.errors import ProtocolError
+from edgefleet_protocol.manifest import FileEntry, Release
+from edgefleet_protocol.names import parse_release_name
+from edgefleet_protocol.release_check import check_release
+from edgefleet_protocol.trust import RELEASES_ROLE
+
+from .contents import check_file, check_models
+from .current import Current
+from .errors import BadPackage, NotThere, TrustError
+from .proposal import Proposal, release_target
+from .repository import Repository
+from .roles import life, to_bytes, whole_seconds
+
+Say = Callable[[str], None]
+
+
+def propose(
+    package: Path, repository: Repository, now: datetime, *, notes: str = "", say: Say | None = None
+) -> Proposal:
+    """Return a proposal, unsigned, to list `package` as the next release of its model.
+
+    say: is told how far it is. Raises NotThere or BadPackage.
+    """
+    say = say or (lambda text: None)
+    draft, contents = read_package(package)
+    current = repository.current()
+    number = 1 + max((v for m, v in map(parse_release_name, current.releases()) if m == draft.model), default=0)
+    files, chunks = _cut(draft, contents, repository, say)
+    release = msgspec.structs.replace(
+        draft, version=number, created=whole_seconds(now), files=files, notes=notes or draft.notes
+    )
+    manifest = codec.encode(release)
+    try:
+        check_release(codec.decode(manifest, Release))
+    except ProtocolError as error:
+        raise BadPackage(f"{package}: as a release it would break a rule: {error}") from error
+    return Proposal(
+        manifest=manifest,
+        releases=_next_list(current, release, manifest, now),
+        roots=tuple(current.files[f"{n}.root.json"] for n in range(1, current.root.version + 1)),
+        targets=current.files[current.role_file("targets")],
+        base=current.files[current.role_file(RELEASES_ROLE)],
+        chunks=chunks,
+    )
+
+
+def read_package(package: Path) -> tuple[Release, dict[str, bytes]]:
+    """Return the draft and the bytes of its files, which are what the draft says and may be given to a runtime."""
+    try:
+        data = (package / "release.json").read_bytes()
+    except OSError as error:
+        raise NotThere(
+            f"{package} is no package: {package / 'release.json'} cannot be read ({error.strerror}). "
+            "`edgefleet compress` makes one"
+        ) from error
+    try:
+        draft = codec.decode(data, Release)
+        check_release(draft)
+    except ProtocolError as error:
+        raise BadPackage(f"{package}: {error}") from error
+    if draft.version or any(entry.chunks for entry in draft.files):
+        raise BadPackage(f"{package} holds {draft.name}, which is numbered or cut already; propose the original folder")
+    contents = {entry.name: _read(package / "files", entry) for entry in draft.files}
+    try:
+        for entry in draft.files:
+            check_file(entry, contents[entry.name])
+        check_models(draft, contents.__getitem__)
+    except TrustError as error:
+        raise BadPackage(f"{package}: {error}") from error
+    return draft, contents
+
+
+def _read(folder: Path, entry: FileEntry) -> bytes:
+    path = folder / entry.name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise BadPackage(f"{path} leads out of the package")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadPackage(f"the package lists {entry.name}, and {path} cannot be read: {error.strerror}") from error
+
+
+def _cut(
+    draft: Release, contents: dict[str, bytes], repository: Repository, say: Say
+) -> tuple[tuple[FileEntry, ...], dict[str, bytes]]:
+    """Return the files with their chunks, and every payload. A chunk that the repository has keeps its payload."""
+    total = sum(entry.bytes for entry in draft.files)
+    done = new = 0
+    files, chunks = [], {}
+    for entry in draft.files:
+        rows = []
+        for chunk, fresh in cut_file(entry.name, contents[entry.name]):
+            kept = repository.chunk(chunk.sha256)
+            payload = fresh if kept is None else kept
+            new += len(payload) if kept is None and chunk.sha256 not in chunks else 0
+            chunks[chunk.sha256] = payload
+            rows.append(msgspec.structs.replace(chunk, wire_bytes=len(payload)))
+        files.append(msgspec.structs.replace(entry, chunks=tuple(rows)))
+        done += entry.bytes
+        say(f"cut {done / 1e6:.1f} of {total / 1e6:.1f} MB, {new / 1e6:.1f} MB new on the wire")
+    return tuple(files), chunks
+
+
+def _next_list(current: Current, release: Release, manifest: bytes, now: datetime) -> bytes:
+    old = current.roles[RELEASES_ROLE]
+    target = release_target(release, manifest)
+    body = Targets(
+        version=old.version + 1,
+        expires=whole_seconds(now) + life(RELEASES_ROLE),
+        targets={**old.targets, target.path: target},
+    )
+    return to_bytes(Metadata(body))
+
+
+def progress(text: str) -> None:
+    """Print how far it is, on one line of the terminal or a line each elsewhere."""
+    end = "\r" if sys.stderr.isatty() else "\n"
+    print(text, end=end, file=sys.stderr, flush=True)

@@ -1,0 +1,84 @@
+"""`edgefleet release`: propose, list."""
+
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import Any
+
+from .cli import DONE, run, say, utc_now
+from .errors import BreaksRule
+from .files import Disk
+from .proposal import manifest_digest, write_proposal
+from .propose import progress, propose
+from .repository import Repository
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run `edgefleet release ARGV`; return the exit code: 0 done, 1 failed, 2 usage, 3 not found, 5 refused by a rule."""
+    return run(_parser(), sys.argv[1:] if argv is None else argv)
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(prog="edgefleet release", description="Propose a folder of variants as a release.")
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+
+    propose = verbs.add_parser("propose", help="check, number and cut a package; write the file that holders sign")
+    propose.add_argument("package", type=Path, help="a folder that `edgefleet compress` made")
+    propose.add_argument("--repository", type=Path, required=True, metavar="REPO")
+    propose.add_argument("--out", type=Path, required=True, metavar="FILE", help="the proposal to write; must be new")
+    propose.add_argument("--notes", default="", help="what is new, for the people who sign it")
+    propose.set_defaults(verb=_propose)
+
+    listed = verbs.add_parser("list", help="the listed releases")
+    listed.add_argument("--repository", type=Path, required=True, metavar="REPO")
+    listed.set_defaults(verb=_list)
+
+    for verb in (propose, listed):
+        verb.add_argument("--json", action="store_true", help="answer in JSON")
+    return parser
+
+
+def _propose(arguments: Namespace) -> int:
+    if arguments.out.exists():
+        raise BreaksRule(f"{arguments.out} exists and may hold signatures: name a new file")
+    repository = Repository(arguments.repository)
+    proposal = propose(arguments.package, repository, utc_now(), notes=arguments.notes, say=progress)
+    write_proposal(arguments.out, proposal, Disk())
+    release = proposal.release()
+    wire = sum(len(payload) for payload in proposal.chunks.values())
+    new = sum(len(payload) for name, payload in proposal.chunks.items() if repository.chunk(name) is None)
+    answer = {
+        "release": release.name,
+        "sha256": manifest_digest(proposal),
+        "file": str(arguments.out),
+        "variants": [variant.name for variant in release.variants],
+        "wire_bytes": wire,
+        "new_wire_bytes": new,
+    }
+    lines = [
+        f"Proposed {release.name} with {len(release.variants)} variants: {wire / 1e6:.2f} MB as it travels, "
+        f"{new / 1e6:.2f} MB of it new.",
+        f"Next: edgefleet trust sign {arguments.out} --keys KEYS",
+    ]
+    say(arguments, answer, lines)
+    return DONE
+
+
+def _list(arguments: Namespace) -> int:
+    repository = Repository(arguments.repository)
+    rows: list[dict[str, Any]] = []
+    lines = []
+    for name, ref in sorted(repository.releases().items()):
+        release, _ = repository.manifest(ref)
+        rows.append(
+            {
+                "release": name,
+                "sha256": ref.sha256,
+                "created": release.created.isoformat() if release.created else None,
+                "variants": [variant.name for variant in release.variants],
+                "notes": release.notes,
+            }
+        )
+        lines.append(f"{name}  {ref.sha256[:12]}  {', '.join(variant.name for variant in release.variants)}")
+    say(arguments, {"releases": rows}, lines or ["No release is listed yet."])
+    return DONE

@@ -1,0 +1,106 @@
+"""`edgefleet trust status`: who must sign what, how long it is still valid, and what to worry about."""
+
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from .current import Current
+from .repository import Repository
+from .roles import WARN, is_online, stamp
+
+
+@dataclass(frozen=True)
+class RoleStatus:
+    """One role as it stands."""
+
+    role: str
+    version: int
+    expires: datetime
+    days_left: int
+    threshold: int
+    keyids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Status:
+    """The whole repository as it stands."""
+
+    fleet: str
+    regions: tuple[str, ...]
+    roles: tuple[RoleStatus, ...]
+    releases: dict[str, str]
+    """Digest by name."""
+    rollouts: dict[str, int]
+    """Serial of the current rollout by region; 0 where none was signed."""
+    warnings: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        rows = [{**asdict(row), "expires": stamp(row.expires)} for row in self.roles]
+        return {**asdict(self), "roles": rows}
+
+
+def read_status(repository: Repository, now: datetime) -> Status:
+    """Return how the repository stands at `now`."""
+    current = repository.current()
+    roles = _roles(current, now)
+    releases = {name: ref.sha256 for name, ref in sorted(current.releases().items())}
+    rollouts = {}
+    for region in repository.regions():
+        rollout = repository.rollout(region)
+        rollouts[region] = rollout.serial if rollout is not None else 0
+    return Status(repository.fleet, repository.regions(), roles, releases, rollouts, tuple(_warnings(roles, now)))
+
+
+def _roles(current: Current, now: datetime) -> tuple[RoleStatus, ...]:
+    rows = []
+    for name in ("root", "targets", "snapshot", "timestamp"):
+        signed = {"root": current.root, "snapshot": current.snapshot, "timestamp": current.timestamp}.get(name)
+        body = signed if signed is not None else current.roles["targets"]
+        owner = current.root.roles[name]
+        rows.append(_row(name, body.version, body.expires, owner.threshold, owner.keyids, now))
+    delegations = current.roles["targets"].delegations
+    for name, role in ((delegations.roles if delegations is not None else None) or {}).items():
+        body = current.roles[name]
+        rows.append(_row(name, body.version, body.expires, role.threshold, role.keyids, now))
+    return tuple(rows)
+
+
+def _row(name: str, version: int, expires: datetime, threshold: int, keyids: list[str], now: datetime) -> RoleStatus:
+    return RoleStatus(name, version, expires, (expires - now) // timedelta(days=1), threshold, tuple(sorted(keyids)))
+
+
+def _warnings(roles: tuple[RoleStatus, ...], now: datetime) -> list[str]:
+    out = []
+    alone = [row.role for row in roles if not is_online(row.role) and len(row.keyids) == 1]
+    if alone:
+        out.append(
+            f"one key alone signs {', '.join(alone)}: whoever steals it can release anything, and if it is lost nothing "
+            "can be signed any more. Keep a copy apart, and add holders before this fleet matters"
+        )
+    for row in roles:
+        if row.expires <= now:
+            out.append(f"{row.role} expired on {row.expires:%Y-%m-%d}: devices take no change until it is signed anew")
+        elif row.days_left < WARN.get(row.role, WARN["snapshot"]):
+            who = "the server signs it anew" if is_online(row.role) else "its holders must sign it anew"
+            out.append(f"{row.role} expires in {row.days_left} days: {who}")
+    return out
+
+
+def describe_status(status: Status) -> list[str]:
+    """Return the status as lines for a terminal."""
+    lines = [f"Fleet {status.fleet}, regions {', '.join(status.regions)}", ""]
+    width = max(len(row.role) for row in status.roles)
+    lines.append(f"{'role':<{width}}  version  expires     days  signatures  keys")
+    for row in status.roles:
+        lines.append(
+            f"{row.role:<{width}}  {row.version:>7}  {row.expires:%Y-%m-%d}  {row.days_left:>4}  "
+            f"{f'{row.threshold} of {len(row.keyids)}':<10}  {' '.join(keyid[:8] for keyid in row.keyids)}"
+        )
+    lines += ["", "Listed releases:" if status.releases else "No release is listed yet."]
+    lines += [f"  {name}  {digest}" for name, digest in status.releases.items()]
+    lines.append(
+        "Rollouts: " + ", ".join(f"{region} at {serial or 'none'}" for region, serial in status.rollouts.items())
+    )
+    lines += [f"WARNING: {text}" for text in status.warnings]
+    return lines
