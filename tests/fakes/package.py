@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edgefleet_protocol import codec
+from edgefleet_protocol.chunks import cut_file
 from edgefleet_protocol.manifest import (
     Accuracy,
     FileEntry,
@@ -93,7 +94,16 @@ def make_release(
         ),
         golden_inputs=(TensorFile(name=INPUT_NAME, datatype="FP32", shape=(GOLDEN_SAMPLES, INPUTS), file=INPUT_FILE),),
         variants=tuple(rows),
-        files=tuple(FileEntry(name=n, bytes=len(data), sha256=codec.sha256_hex(data)) for n, data in files.items()),
+        files=tuple(
+            FileEntry(
+                name=n,
+                bytes=len(data),
+                sha256=codec.sha256_hex(data),
+                # Of a numbered release every file is cut, or no device could fetch it.
+                chunks=tuple(chunk for chunk, _ in cut_file(n, data)) if version else (),
+            )
+            for n, data in files.items()
+        ),
         original_accuracy=Accuracy(metric="top-1", value=0.96, samples=CHECK_SAMPLES),
     )
     check_release(release)
