@@ -33,7 +33,7 @@ def accepted(repository: Repository) -> set[str]:
 def test_a_publish_cut_at_each_step_is_old_or_new_and_completes_when_run_again(
     desk: Desk, tmp_path: Path, torn: bool
 ) -> None:
-    desk.propose(ballast=150_000)
+    desk.propose(ballast=70_000)
     desk.sign()
     proposal, online = read_proposal(desk.file), desk.repo.online
     whole = tmp_path / "whole"
