@@ -243,7 +243,9 @@ class ScriptedDevice:
                 self._client.subscribe(self.topics.chunk(name), qos=0)
             if time.monotonic() - self._asked_s > 1.0:
                 if self._asked_s:
-                    self._client.publish(self._own("need"), encode(Need(device=self.name, chunks=tuple(missing)[:256])), qos=1)
+                    self._client.publish(
+                        self._own("need"), encode(Need(device=self.name, chunks=tuple(missing)[:256])), qos=1
+                    )
                 self._asked_s = time.monotonic()
             return "fetching", f"{len(missing)} chunks to go", sha256
         self._asked_s = 0.0

@@ -48,7 +48,10 @@ def test_loopback_by_any_of_its_names(tmp_path: Path, host: str) -> None:
         (FOLDERS + "[broker]\nprot = 1\n", "broker.prot is not known"),
         (FOLDERS + "[broker]\nport = 'x'\n", "broker: Expected `int`"),
         (FOLDERS + "[http]\nhost = 'example.org'\n", "write an address"),
-        (FOLDERS + "[regions.eu-west.policy]\nobjective = 'luck'\n", "regions.eu-west.policy: Invalid enum value 'luck'"),
+        (
+            FOLDERS + "[regions.eu-west.policy]\nobjective = 'luck'\n",
+            "regions.eu-west.policy: Invalid enum value 'luck'",
+        ),
         (FOLDERS + "[regions.eu-west.policy]\nbudget = 1\n", "regions.eu-west.policy.budget is not known"),
         ("repository = \n", "is not TOML"),
     ],

@@ -67,7 +67,12 @@ def test_the_next_move_follows_from_the_facts(
         (device(online=False, last_seen_s=NOW - 30 * 86400), LATE, "offline", "offline for 30 days"),
         (device(said=False), NOW, "under way", "has not answered yet"),
         (device(tags=("frozen",), failed=NEW), NOW, "frozen", "tagged frozen"),
-        (device(hardware=msgspec.structs.replace(PI4, runtimes=())), NOW, "left out", "onnxruntime, which is not installed"),
+        (
+            device(hardware=msgspec.structs.replace(PI4, runtimes=())),
+            NOW,
+            "left out",
+            "onnxruntime, which is not installed",
+        ),
     ],
 )
 def test_what_a_device_is_to_a_rollout(one: Device, now: float, standing: str, words: str) -> None:

@@ -29,7 +29,7 @@ from .decide import decide
 from .evidence import Evidence, weigh
 from .gates import Tally, tally
 from .orders import Checked, Order, check
-from .plan import RegionPlan, plan
+from .plan import RegionPlan, devices_in_words, plan
 
 LOG = logging.getLogger(__name__)
 
@@ -138,7 +138,7 @@ class Controller:
                     current = self._of_model(rollouts.current(connection, row.region), checked.manifest.model)
                     signed = self._repository.rollout(row.region)
                     previous, previous_policy = documents.base_of(checked.manifest.model, current, signed)
-                    why = f"{actor} started it for {len(row.devices)} devices"
+                    why = f"{actor} started it for {devices_in_words(len(row.devices))}"
                     rollouts.add(
                         connection,
                         region=row.region,
