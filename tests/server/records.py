@@ -77,7 +77,7 @@ def device(
             since_s=0.0,
             proven=proven,
         )
-    failures = ()
+    failures: tuple[Failure, ...] = ()
     if failed:
         failures = (
             Failure(

@@ -226,14 +226,14 @@ class Controller:
         if document is None:
             return
         listed = {ref.sha256 for ref in self._repository.releases().values()}
-        for row in document.assignments:
-            if row.release.sha256 not in listed:
-                # Unlisting is revocation: what is not listed is not signed for anyone, also not as the way back.
-                name = release_of_path(row.release.path)
-                self._counters.add("unlisted", reason=f"{name} is not listed any more and was left out in {region}")
         kept = tuple(row for row in document.assignments if row.release.sha256 in listed)
         if before is not None and (kept, document.policy) == (before.assignments, before.policy):
             return
+        for row in document.assignments:
+            if row not in kept:
+                # Unlisting is revocation: what is not listed is not signed for anyone, also not as the way back.
+                name = release_of_path(row.release.path)
+                self._counters.add("unlisted", reason=f"{name} is not listed any more and was left out in {region}")
         self._signer.sign_rollout(msgspec.structs.replace(document, assignments=kept), _time(now))
         LOG.info("signed number %d for %s", document.serial, region)
         self._on_signed()
