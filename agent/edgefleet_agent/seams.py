@@ -5,7 +5,7 @@ working fakes here and run many agents in one process. Nothing here blocks for l
 `Looker.look` (tens of milliseconds) and `Worker.ask` (its own deadline).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -45,8 +45,11 @@ class Link(Protocol):
     def connected_session(self) -> int | None:
         """The number of this connection, counting up; None while there is none. A new number means: subscribe again."""
 
-    def start(self, session: int, will_topic: str, will: bytes) -> None:
-        """Connect. The will is retained; it is set anew with each session's number by `refresh_will`."""
+    def start(self, first_session: int, will_topic: str, will: Callable[[int], bytes]) -> None:
+        """Connect, and stay connected. The first connection has the number `first_session`, each later one the next.
+
+        will: the retained last will of a connection, by its number.
+        """
 
     def subscribe(self, topics: Sequence[str], qos: int = 0) -> None:
         """Ask for topics; at most 8 to a packet go out. Retained messages come again for each subscription."""

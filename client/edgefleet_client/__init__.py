@@ -1,3 +1,25 @@
-"""EdgeFleet client: what an application on the device imports."""
+"""EdgeFleet client: what an application on the device imports.
+
+from edgefleet_client import Model
+
+fashion = Model("fashion")
+prediction = fashion.predict(image)
+print(prediction.label, prediction.release)
+"""
+
+from .errors import BadInput, ClientError, ModelFailed, ModelNotServed, NoAnswer, ServerBusy
+from .model import Model
+from .prediction import Prediction
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "BadInput",
+    "ClientError",
+    "Model",
+    "ModelFailed",
+    "ModelNotServed",
+    "NoAnswer",
+    "Prediction",
+    "ServerBusy",
+]

@@ -188,10 +188,10 @@ def _why_lost(
         return (
             f"{variant.accuracy.metric} {variant.accuracy.value:.4f} against {best.accuracy.value:.4f} of {best.name}"
         )
-    if objective in ("latency", "energy"):
+    if objective in ("latency", "energy") and its.p50_s is not None:
         if mine.p50_s is None:
             return f"its latency here is not known and that of {best.name} is"
-        if its.p50_s is not None and mine.p50_s != its.p50_s:
+        if mine.p50_s != its.p50_s:
             return f"{_ms(mine.p50_s)} ({mine.source}) against {_ms(its.p50_s)} of {best.name}"
     if objective == "memory" and variant.requires.memory_bytes != best.requires.memory_bytes:
         return (
@@ -199,6 +199,8 @@ def _why_lost(
         )
     if objective == "download" and release.wire_bytes(variant) != release.wire_bytes(best):
         return f"{_mb(release.wire_bytes(variant))} to download against {_mb(release.wire_bytes(best))} of {best.name}"
+    if objective == "accuracy":
+        return f"as accurate as {best.name}, and slower, larger or later by name"
     if variant.accuracy.value != best.accuracy.value:
         return f"equal to {best.name} by {objective}, and less accurate"
     return f"equal to {best.name} by {objective} and accuracy, and slower, larger or later by name"
@@ -219,9 +221,9 @@ def _row(
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """`1.23.2` or `1.20.0+cu124` as numbers; a part that is none counts as 0, so an odd version loses, not crashes."""
-    parts = version.split("+")[0].split(".")[:3]
-    return tuple(int(part) if part.isascii() and part.isdigit() else 0 for part in parts)
+    """`1.23.2` or `1.20.0+cu124` as three numbers; a part that is none counts as 0, so an odd version loses, not crashes."""
+    parts = [*version.split("+")[0].split("."), "0", "0", "0"][:3]
+    return tuple(int(part) if part.isascii() and part.isdigit() and len(part) < 10 else 0 for part in parts)
 
 
 def _mb(size: int) -> str:

@@ -23,6 +23,8 @@ SMALL_TENSOR_BYTES = 16 * 1024
 
 RAW, ZSTD = 0, 1
 ZSTD_LEVEL = 19
+_WINDOW_LOG_MAX = 17
+"""128 KiB, twice a chunk: a frame that asks for a larger window (up to 128 MiB by default) gets no memory."""
 
 
 def cut(data: bytes, boundaries: Iterable[int] = ()) -> Iterator[bytes]:
@@ -85,11 +87,13 @@ def unpack(payload: bytes, chunk: Chunk) -> bytes:
     if encoding == RAW:
         piece = body
     elif encoding == ZSTD:
-        decompressor = zstd.ZstdDecompressor()
+        decompressor = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _WINDOW_LOG_MAX})
         try:
             piece = decompressor.decompress(body, max_length=chunk.bytes + 1)
         except zstd.ZstdError as error:
             raise BadChunk(f"chunk {short}: not zstd: {error}") from error
+        if len(piece) == chunk.bytes and (not decompressor.eof or decompressor.unused_data):
+            raise BadChunk(f"chunk {short}: its zstd frame is cut short or something follows it")
     else:
         raise BadChunk(f"chunk {short}: encoding {encoding} is not known here")
     if len(piece) != chunk.bytes:

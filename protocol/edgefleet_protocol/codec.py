@@ -7,17 +7,25 @@ the bytes as they came.
 
 import hashlib
 import re
-from typing import TypeVar
+from datetime import datetime
+from typing import Annotated, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from .errors import BadDocument, TooLarge, TooNew
 
 FORMAT = 1
-_VERSION = re.compile(r"^\d{1,4}\.\d{1,4}\.\d{1,4}\Z")
+_VERSION = re.compile(r"^[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}\Z")
 
 MAX_DOCUMENT_BYTES = 1_000_000
 """The largest document of any kind; TUF's limit for targets metadata is the same (facts in docs/decisions)."""
+
+
+Time = Annotated[datetime, Meta(tz=True)]
+"""A time with its offset: one without cannot be compared to one with."""
+Moment = Annotated[float, Meta(ge=-6e10, le=2.5e11)]
+"""Seconds since 1970 by a device's clock, which may be wrong, but lies within what a calendar can name (years 69 to 9892)."""
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -59,6 +67,8 @@ def decode(data: bytes, kind: type[D], *, agent_version: str | None = None, limi
             raise TooNew(
                 f"{name} has format {head.format} and this version reads up to {FORMAT}: update this side first"
             )
+        if head.format < 1:
+            raise BadDocument(f"{name} has format {head.format}; formats count from 1")
         if agent_version is not None and version_tuple(head.minimum_agent) > version_tuple(agent_version):
             raise TooNew(f"{name} needs agent {head.minimum_agent} and this is {agent_version}: update the agent first")
         return msgspec.json.decode(data, type=kind)

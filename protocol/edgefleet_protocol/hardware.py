@@ -7,6 +7,7 @@ from msgspec import Meta
 from .codec import Record
 
 Text = Annotated[str, Meta(max_length=256)]
+Count = Annotated[int, Meta(ge=0, le=2**53)]
 
 
 class RuntimeInfo(Record, frozen=True, kw_only=True):
@@ -15,10 +16,10 @@ class RuntimeInfo(Record, frozen=True, kw_only=True):
     name: Text
     """`onnxruntime`, the first; a variant names its runtime by this word."""
     version: Text
-    providers: tuple[Text, ...] = ("CPUExecutionProvider",)
-    max_ir: int = 10
+    providers: Annotated[tuple[Text, ...], Meta(max_length=32)] = ("CPUExecutionProvider",)
+    max_ir: Count = 10
     """The newest ONNX IR version that it opens. Defaults are onnxruntime 1.19's, the oldest that is supported."""
-    max_opset: int = 21
+    max_opset: Count = 21
 
 
 class Hardware(Record, frozen=True, kw_only=True):
@@ -32,9 +33,9 @@ class Hardware(Record, frozen=True, kw_only=True):
     """As `uname -m` says: `aarch64`, `x86_64`."""
     features: Annotated[tuple[Text, ...], Meta(max_length=256)] = ()
     """Instruction sets that *every* core has, by the kernel's names: `asimd`, `asimddp`, `avx2`."""
-    cores: int = 0
-    memory_bytes: int = 0
-    storage_bytes: int = 0
+    cores: Count = 0
+    memory_bytes: Count = 0
+    storage_bytes: Count = 0
     """Size of the file system that holds the agent's state. Free bytes change and are telemetry."""
     accelerator: Text | None = None
     """The GPU's compute capability, `sm_87`, where there is one."""

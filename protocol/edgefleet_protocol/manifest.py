@@ -4,12 +4,11 @@ A folder made by `edgefleet compress` holds the same document as `release.json`,
 yet cut (`chunks` empty); `edgefleet release propose` does both.
 """
 
-from datetime import datetime
 from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from .codec import Document, Record
+from .codec import Document, Record, Time
 from .names import FileName, ModelName, Sha256, VariantName
 
 Text = Annotated[str, Meta(max_length=2000)]
@@ -25,7 +24,7 @@ DATATYPE_BYTES: dict[str, int] = {
 MAX_VARIANTS = 64
 MAX_FILES = 512
 MAX_CHUNKS = 20_000
-"""1.2 GB in chunks of 60 KiB; the document itself is bounded by codec.MAX_DOCUMENT_BYTES."""
+"""Of one file. A chunk costs about 120 bytes of the document, so codec.MAX_DOCUMENT_BYTES ends a release at about 8,000."""
 
 
 class Chunk(Record, frozen=True, kw_only=True):
@@ -184,7 +183,7 @@ class Release(Document, frozen=True, kw_only=True):
     version: Count
     """Counts up by one for each release of a model; 0 in a package that is not yet proposed."""
     kind: Literal["model", "agent", "runtime"] = "model"
-    created: datetime | None = None
+    created: Time | None = None
     interface: Interface
     golden_inputs: Annotated[tuple[TensorFile, ...], Meta(min_length=1, max_length=16)]
     """One tensor per input; the first dimension counts samples, which are sent one at a time."""
@@ -222,7 +221,8 @@ class Release(Document, frozen=True, kw_only=True):
             *(tensor.file for tensor in self.golden_inputs),
             *(t.file for t in variant.golden.outputs),
         ]
-        return tuple(self.file(name) for name in dict.fromkeys(names))
+        by_name = {entry.name: entry for entry in self.files}
+        return tuple(by_name[name] for name in dict.fromkeys(names))
 
     def wire_bytes(self, variant: Variant) -> int:
         """Return the bytes on the wire for a device that has no chunk of it yet."""

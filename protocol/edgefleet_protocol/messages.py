@@ -4,13 +4,14 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from .codec import Document, Record
+from .codec import Document, Moment, Record
 from .hardware import Hardware
 from .names import DeviceId, ModelName, RegionName, Sha256, VariantName
 
 Text = Annotated[str, Meta(max_length=2000)]
 Label = Annotated[str, Meta(max_length=128)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
+Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 
 MAX_MESSAGE_BYTES = 60_000
 
@@ -28,7 +29,7 @@ class Running(Record, frozen=True, kw_only=True):
     variant: VariantName
     variant_sha256: Sha256
     """Digest of the variant's first file."""
-    since_s: float
+    since_s: Moment
     proven: bool = False
 
 
@@ -37,9 +38,9 @@ class Measured(Record, frozen=True, kw_only=True):
 
     release: Label
     variant: VariantName
-    latency_p50_s: float
-    latency_p95_s: float
-    memory_bytes: int | None = None
+    latency_p50_s: Seconds
+    latency_p95_s: Seconds
+    memory_bytes: Count | None = None
 
 
 class Failure(Record, frozen=True, kw_only=True):
@@ -50,7 +51,7 @@ class Failure(Record, frozen=True, kw_only=True):
     variant: VariantName
     stage: Literal["choose", "fetch", "verify", "trial", "switch", "probation", "deadline"]
     reason: Text
-    at_s: float
+    at_s: Moment
 
 
 class ModelState(Record, frozen=True, kw_only=True):
@@ -78,13 +79,13 @@ class DeviceState(Document, frozen=True, kw_only=True):
     """Counts connections; the last will carries the same number, so a stale one is seen to be stale."""
     boot: Label
     """The kernel's boot id."""
-    at_s: float
+    at_s: Moment
     agent_version: Label
     region: RegionName | None = None
     tags: Annotated[tuple[Label, ...], Meta(max_length=32)] = ()
     assignment_number: Count = 0
     hardware: Hardware | None = None
-    trust: dict[Label, int] = {}
+    trust: dict[Label, Count] = {}
     """Versions of the metadata that it has verified, by role."""
     trust_problem: Text | None = None
     rollout_serial: Count = 0
@@ -109,14 +110,14 @@ class Event(Document, frozen=True, kw_only=True):
     device: DeviceId
     boot: Label
     number: Count
-    at_s: float
+    at_s: Moment
     kind: Label
     """A noun of the domain: `trial-failed`, `activated`, `proven`, `fell-back`, `refused`, `no-space`."""
     text: Text
     model: Label | None = None
     release: Label | None = None
     variant: Label | None = None
-    facts: dict[Label, str] = {}
+    facts: dict[Label, Text] = {}
 
 
 class Need(Document, frozen=True, kw_only=True):
@@ -133,7 +134,7 @@ class Command(Document, frozen=True, kw_only=True):
 
     device: DeviceId
     number: Count
-    expires_s: float
+    expires_s: Moment
     action: Literal["diagnose"]
 
 

@@ -46,6 +46,6 @@ def release_name(model: str, version: int) -> str:
 def parse_release_name(name: str) -> tuple[str, int]:
     """Return the model and version of `fashion/3`; raise BadName when it is not of that form."""
     model, slash, version = name.partition("/")
-    if not slash or not version.isascii() or not version.isdigit() or len(version) > 9:
+    if not slash or not re.match(r"^(?:0|[1-9][0-9]{0,8})\Z", version):
         raise BadName(f"{name!r} is not a release: write MODEL/NUMBER, as in fashion/3")
     return check_label("model", model), int(version)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from math import prod
 
+from .chunks import MAX_CHUNK_BYTES, MAX_PAYLOAD_BYTES
 from .errors import BadDocument
 from .manifest import DATATYPE_BYTES, Release, TensorFile, TensorSpec, Variant
 
@@ -15,16 +16,47 @@ def check_release(release: Release) -> None:
         raise BadDocument(f"{release.name} is of kind {release.kind!r}, which this version cannot run yet")
     _unique("file", (entry.name for entry in release.files), release)
     _unique("variant", (variant.name for variant in release.variants), release)
-    for entry in release.files:
-        cut = sum(chunk.bytes for chunk in entry.chunks)
-        if entry.chunks and cut != entry.bytes:
-            raise BadDocument(f"{release.name}: {entry.name} has {entry.bytes} bytes and its chunks have {cut}")
+    _check_paths(release)
+    _check_chunks(release)
+    _unique("input", (spec.name for spec in release.interface.inputs), release)
+    _unique("output", (spec.name for spec in release.interface.outputs), release)
     samples = _check_tensors(release, "golden inputs", release.golden_inputs, release.interface.inputs, None)
     for variant in release.variants:
         _check_variant(release, variant, samples)
 
 
+def _check_paths(release: Release) -> None:
+    names = {entry.name for entry in release.files}
+    for name in names:
+        folder = name.rpartition("/")[0]
+        while folder:
+            if folder in names:
+                raise BadDocument(f"{release.name} lists {folder} as a file and as the folder of {name}")
+            folder = folder.rpartition("/")[0]
+
+
+def _check_chunks(release: Release) -> None:
+    sizes: dict[str, int] = {}
+    for entry in release.files:
+        cut = sum(chunk.bytes for chunk in entry.chunks)
+        # A package that is not yet numbered is not yet cut; of a release, a file without chunks could never be fetched.
+        if cut != entry.bytes and (entry.chunks or release.version):
+            raise BadDocument(f"{release.name}: {entry.name} has {entry.bytes} bytes and its chunks have {cut}")
+        for chunk in entry.chunks:
+            if not 1 <= chunk.bytes <= MAX_CHUNK_BYTES or not 1 <= chunk.wire_bytes <= MAX_PAYLOAD_BYTES:
+                raise BadDocument(
+                    f"{release.name}: {entry.name} has a chunk of {chunk.bytes} bytes, {chunk.wire_bytes} on the wire; "
+                    f"1 to {MAX_CHUNK_BYTES} and {MAX_PAYLOAD_BYTES} are allowed"
+                )
+            if sizes.setdefault(chunk.sha256, chunk.bytes) != chunk.bytes:
+                raise BadDocument(
+                    f"{release.name}: chunk {chunk.sha256[:12]} has {sizes[chunk.sha256]} bytes and, in {entry.name}, "
+                    f"{chunk.bytes}"
+                )
+
+
 def _check_variant(release: Release, variant: Variant, samples: int) -> None:
+    _unique("model file", variant.files, release)
     for name in variant.files:
         _known_file(release, name, f"variant {variant.name}")
     size = sum(release.file(name).bytes for name in variant.files)

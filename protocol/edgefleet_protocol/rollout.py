@@ -1,11 +1,10 @@
 """What a region should run: one signed document per region, and which device belongs where."""
 
-from datetime import datetime
 from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from .codec import Document, Record
+from .codec import Document, Record, Time
 from .names import DeviceId, ModelName, RegionName, Sha256, TagName
 
 Objective = Literal["accuracy", "latency", "memory", "energy", "download"]
@@ -100,7 +99,7 @@ class Rollout(Document, frozen=True, kw_only=True):
 
     region: RegionName
     serial: Annotated[int, Meta(ge=0, le=2**53)]
-    issued: datetime
+    issued: Time
     policy: Policy = Policy()
     assignments: Annotated[tuple[Assignment, ...], Meta(max_length=64)] = ()
 
@@ -112,4 +111,4 @@ class DeviceAssignment(Document, frozen=True, kw_only=True):
     number: Annotated[int, Meta(ge=1, le=2**53)]
     region: RegionName
     tags: Annotated[tuple[TagName, ...], Meta(max_length=32)] = ()
-    issued: datetime | None = None
+    issued: Time | None = None

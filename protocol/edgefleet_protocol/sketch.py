@@ -16,17 +16,24 @@ from .errors import BadDocument
 SCALE = 4
 PER_DOUBLING: int = 2**SCALE
 MAX_BUCKETS = 4096
-"""256 doublings: more than nanoseconds to centuries."""
+LOWEST, HIGHEST = -MAX_BUCKETS // 2, MAX_BUCKETS // 2 - 1
+"""From 2**-128 to 2**128, which is what float32 holds: more than nanoseconds to centuries. What lies outside counts in the
+last bucket of its side, so that any two sketches can be merged."""
 
-Count = Annotated[int, Meta(ge=0, le=2**53)]
+MAX_COUNT = 2**53
+Count = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
 
 
 class Sketch(Record, frozen=True, kw_only=True):
     """Counts by bucket, from bucket `offset` on. `zero` counts values at or below 0."""
 
-    offset: Annotated[int, Meta(ge=-20_000, le=20_000)] = 0
+    offset: Annotated[int, Meta(ge=LOWEST, le=HIGHEST)] = 0
     counts: Annotated[tuple[Count, ...], Meta(max_length=MAX_BUCKETS)] = ()
     zero: Count = 0
+
+    def __post_init__(self) -> None:
+        if self.offset + len(self.counts) - 1 > HIGHEST:
+            raise ValueError(f"buckets from {self.offset} on, {len(self.counts)} of them, and the last is {HIGHEST}")
 
     @property
     def count(self) -> int:
@@ -75,10 +82,10 @@ class SketchBuilder:
 
 
 def bucket_of(value: float) -> int:
-    """Return the bucket of a positive, finite `value`; raise ValueError for one that is not finite."""
+    """Return the bucket of a positive, finite `value`, from LOWEST to HIGHEST; raise ValueError for one that is not finite."""
     if not math.isfinite(value):
         raise ValueError(f"a histogram cannot hold {value}")
-    return math.ceil(math.log2(value) * PER_DOUBLING) - 1
+    return min(max(math.ceil(math.log2(value) * PER_DOUBLING) - 1, LOWEST), HIGHEST)
 
 
 def from_buckets(buckets: Mapping[int, int], zero: int = 0) -> Sketch:
@@ -96,8 +103,9 @@ def merge(sketches: Iterable[Sketch]) -> Sketch:
     buckets: dict[int, int] = {}
     zero = 0
     for sketch in sketches:
-        zero += sketch.zero
+        zero = min(zero + sketch.zero, MAX_COUNT)
         for index, count in enumerate(sketch.counts, sketch.offset):
             if count:
-                buckets[index] = buckets.get(index, 0) + count
+                # At the end of the scale it stays: what was merged can always be written and read again.
+                buckets[index] = min(buckets.get(index, 0) + count, MAX_COUNT)
     return from_buckets(buckets, zero)

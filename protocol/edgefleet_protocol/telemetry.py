@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from .codec import Document, Record
+from .codec import Document, Moment, Record
 from .names import DeviceId, ModelName, Sha256, VariantName
 from .sketch import Sketch
 
@@ -29,7 +29,7 @@ class ModelWindow(Record, frozen=True, kw_only=True):
     """Seconds in the worker for one request: from the last byte read to the answer ready."""
     confidence: Sketch | None = None
     """Of the largest output, where the task has one: for drift."""
-    memory_bytes: int | None = None
+    memory_bytes: Count | None = None
     """Proportional set size of the worker."""
 
 
@@ -37,25 +37,25 @@ class DeviceWindow(Record, frozen=True, kw_only=True):
     """What the device itself was like, at the end of the window."""
 
     cpu_percent: float | None = None
-    memory_available_bytes: int | None = None
-    storage_free_bytes: int | None = None
+    memory_available_bytes: Count | None = None
+    storage_free_bytes: Count | None = None
     temperature_c: float | None = None
-    throttled: tuple[Label, ...] | None = None
+    throttled: Annotated[tuple[Label, ...], Meta(max_length=16)] | None = None
     """Reasons why the clock is held back now: `under-voltage`, `capped`, `throttled`, `soft-limit`."""
     power_w: float | None = None
     battery_percent: float | None = None
     battery_charging: bool | None = None
-    agent_memory_bytes: int | None = None
+    agent_memory_bytes: Count | None = None
 
 
 class Window(Record, frozen=True, kw_only=True):
     """A stretch of time. (boot, started_monotonic_s) orders windows where the clock was wrong."""
 
-    start_s: float
+    start_s: Moment
     """Seconds since 1970 by the device's clock."""
     seconds: Annotated[float, Meta(gt=0, le=86400)]
     boot: Label
-    started_monotonic_s: float
+    started_monotonic_s: Annotated[float, Meta(ge=0, le=1e12)]
     clock_trusted: bool = True
     device: DeviceWindow = DeviceWindow()
     models: Annotated[tuple[ModelWindow, ...], Meta(max_length=64)] = ()

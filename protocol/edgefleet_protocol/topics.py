@@ -80,6 +80,8 @@ class Topics:
     def all_devices(self, kind: Kind) -> str:
         """The filter by which the server reads `kind` of every device."""
         row = next(row for row in TABLE if row.kind == kind)
+        if "{id}" not in row.pattern:
+            raise BadName(f"{kind} is no topic of devices")
         return f"{self.prefix}/{row.pattern.replace('{id}', '+')}"
 
     def parse(self, topic: str) -> Parsed:

@@ -48,6 +48,8 @@ def rollout_path(region: str) -> str:
 def release_path(name: str) -> str:
     """The target path of release `fashion/3`: `releases/fashion/3.json`."""
     model, version = parse_release_name(name)
+    if version == 0:
+        raise BadName(f"{name} is not numbered yet: propose it first, releases count from 1")
     return f"releases/{model}/{version}.json"
 
 

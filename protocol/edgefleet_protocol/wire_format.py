@@ -9,6 +9,7 @@ from typing import NamedTuple
 from .errors import BadModel
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+MAX_FIELD_NUMBER = 2**29 - 1
 
 
 class Field(NamedTuple):
@@ -29,8 +30,9 @@ def fields(data: memoryview, start: int, end: int) -> Iterator[Field]:
     while at < end:
         tag, at = _varint(data, at, end)
         number, wire = tag >> 3, tag & 7
-        if number == 0:
-            raise BadModel(f"field number 0 at byte {at}")
+        # C++ readers keep 32 bits of a tag: a field beyond would be unknown here and a known one to the runtime.
+        if not 0 < number <= MAX_FIELD_NUMBER:
+            raise BadModel(f"field number {number} at byte {at}")
         if wire == VARINT:
             begin = at
             value, at = _varint(data, at, end)

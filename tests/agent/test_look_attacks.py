@@ -2,6 +2,7 @@
 
 import random
 import tempfile
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -447,6 +448,24 @@ def test_a_head_that_lies_low_cannot_bring_a_replaced_key_back(world: World, dev
     device.refuses(world, "rollback", "root")
 
 
+def test_a_replaced_root_key_cannot_come_back_even_when_the_cache_was_lost(world: World, device: Device) -> None:
+    """New keys start a new count for every role but root: else its thief would only have to replay root 1."""
+    before = dict(world.held)
+    world.rotate("root")
+    world.online_round()
+    device.passes(world)
+    device.cache, world.held = {}, before
+    versions = {role: version for role, version in device.memory.versions.items() if role == "root"}
+    device.memory = Memory(versions=versions, keyids=device.memory.keyids)
+    device.refuses(world, "rollback", "root")
+
+
+def test_a_delegation_that_leaves_room_for_another_hand_is_refused(world: World, device: Device) -> None:
+    world.roles["targets"].signed.delegations.roles["releases"].terminating = False
+    world.online_round("targets")
+    device.refuses(world, "last word")
+
+
 @pytest.mark.parametrize(
     "head", [b"", b"{}", b'{"root": "2"}', b'{"root": true}', b'{"root": -1}', b"[" * 900, b"\xff"]
 )
@@ -490,7 +509,7 @@ FUZZED = [
 def hostile(body: bytes, seed: int) -> bytes:
     """Return `body` made wrong in one of many ways."""
     rng = random.Random(seed)
-    ways = [
+    ways: list[Callable[[], bytes]] = [
         lambda: b"",
         lambda: b"null",
         lambda: b"[" * 3000 + b"]" * 3000,

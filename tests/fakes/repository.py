@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,9 +45,9 @@ class FakeRepository:
 
         return Repository(self.folder)
 
-    @property
+    @cached_property
     def online(self) -> OnlineKeys:
-        """The server's keys."""
+        """The server's keys, opened once."""
         from edgefleet_trust.online import OnlineKeys
 
         return OnlineKeys.load(self.keys_folder, PASSPHRASE)
@@ -115,8 +116,3 @@ def publish_release(repo: FakeRepository, package: Path, *, notes: str = "") -> 
     write_proposal(file, propose(package, repo.repository, repo.now, notes=notes), Disk())
     sign_proposal(review(file, repo.keys_folder, repo.now), file, repo.keys_folder, Passphrase(PASSPHRASE))
     return publish(read_proposal(file), repo.repository, repo.online, repo.now)
-
-
-def days(number: float) -> timedelta:
-    """So many days."""
-    return timedelta(days=number)

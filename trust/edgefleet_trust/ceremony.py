@@ -22,7 +22,7 @@ from .online import OnlineKeys
 from .passphrase import Passphrase
 from .roles import COMMANDS_KEY, PublicKeys, new_role, new_root, new_targets, sign
 
-ANCHOR = "root.json"
+ANCHOR = "root-1.json"
 """The holder's own copy of root 1, beside the offline keys: what a proposal is judged from."""
 
 

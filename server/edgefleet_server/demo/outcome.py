@@ -3,7 +3,6 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from edgefleet_protocol.manifest import Release
 from edgefleet_protocol.messages import DeviceState
 
 from .cast import MODEL, Player
@@ -109,14 +108,6 @@ def rolled_back(states: dict[str, DeviceState]) -> tuple[RolledBack, ...]:
             for failure in model.failures:
                 found[device, failure.release] = RolledBack(device, failure.release, failure.stage, failure.reason)
     return tuple(found[key] for key in sorted(found))
-
-
-def variant_outcomes(release: Release) -> tuple[VariantOutcome, ...]:
-    """Return the variants of a release, as the table and the JSON show them."""
-    return tuple(
-        VariantOutcome(variant.name, variant.accuracy.value, variant.bytes, release.wire_bytes(variant))
-        for variant in release.variants
-    )
 
 
 def table(outcome: Outcome) -> str:

@@ -1,0 +1,89 @@
+"""`edgefleet agent run|status|explain`."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import msgspec
+
+from edgefleet_protocol.hardware import Hardware
+
+from . import config as configuration
+from .errors import AgentError, AlreadyRuns, BadConfig
+
+DONE, FAILED, USAGE, REFUSED, INTERRUPTED = 0, 1, 2, 5, 130
+
+
+def main(argv: list[str]) -> int:
+    """Run the command in `argv`; return its exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        config = configuration.load(arguments.config)
+        code: int = arguments.do(config, arguments)
+        return code
+    except BadConfig as error:
+        print(f"edgefleet agent: {error}", file=sys.stderr)
+        return USAGE
+    except AlreadyRuns as error:
+        print(f"edgefleet agent: {error}", file=sys.stderr)
+        return REFUSED
+    except (AgentError, OSError) as error:
+        print(f"edgefleet agent: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="edgefleet agent", description="What runs on a device.")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    for verb, do, words in (
+        ("run", _run, "run the agent until SIGTERM: serve what is active, then follow the region's wish"),
+        ("status", _status, "say what runs here and what is waited for; works offline"),
+        ("explain", _explain, "say for each variant of the wished releases why it is taken or not; works offline"),
+    ):
+        one = verbs.add_parser(verb, help=words, description=words)
+        one.add_argument("--config", type=Path, required=True, metavar="FILE", help="agent.toml")
+        one.add_argument("--json", action="store_true", help="one JSON object on standard output")
+        one.set_defaults(do=do)
+    return parser
+
+
+def _run(config: configuration.Config, arguments: argparse.Namespace) -> int:
+    from .loop import run
+
+    return run(config)
+
+
+def _status(config: configuration.Config, arguments: argparse.Namespace) -> int:
+    from .clock import SystemClock
+    from .loop import is_running
+    from .status import live_state, status_words, stored_state
+
+    clock, running = SystemClock(), is_running(config.state)
+    state = live_state(config.run) if running else None
+    if state is None:
+        state = stored_state(config, _hardware(config), clock.boot(), clock.now())
+    if arguments.json:
+        print(json.dumps({"running": running, "state": msgspec.to_builtins(state)}))
+    else:
+        print(status_words(state, running), end="")
+    return DONE
+
+
+def _explain(config: configuration.Config, arguments: argparse.Namespace) -> int:
+    from .status import explain, explain_dict, explain_words
+
+    hardware = _hardware(config)
+    rows = explain(config, hardware)
+    print(json.dumps(explain_dict(rows, hardware)) if arguments.json else explain_words(rows, hardware), end="")
+    if arguments.json:
+        print()
+    return DONE
+
+
+def _hardware(config: configuration.Config) -> Hardware:
+    from .hardware.probe import HardwareProbe
+
+    return HardwareProbe(config.state, config.hardware.root, config.hardware.machine).hardware()

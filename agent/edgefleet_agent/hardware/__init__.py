@@ -1,0 +1,1 @@
+"""What the device is, and how it is: everything read below one root, which tests and the demo point elsewhere."""

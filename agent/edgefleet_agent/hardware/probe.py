@@ -1,0 +1,69 @@
+"""The Probe of the agent: the board, and its sensors."""
+
+import platform
+from pathlib import Path
+
+from edgefleet_protocol.hardware import Hardware, class_of
+from edgefleet_protocol.telemetry import DeviceWindow
+
+from . import board, sensors
+from .runtimes import runtimes
+
+
+class HardwareProbe:
+    """Implements `seams.Probe`. Needs no root rights, writes only its cache, and never raises for what is missing."""
+
+    def __init__(self, state_folder: Path, root: Path = Path("/"), machine: str | None = None) -> None:
+        """root: where /proc, /sys and /etc are looked for. machine: instead of `uname -m`, for a root of another machine."""
+        self._state = state_folder
+        self._root = root
+        self._machine = machine
+        self._hardware: Hardware | None = None
+        self._load = sensors.Load(root)
+
+    def hardware(self) -> Hardware:
+        """Return what the device is; read at the first call."""
+        if self._hardware is None:
+            self._hardware = self._read()
+        return self._hardware
+
+    def _read(self) -> Hardware:
+        names = board.compatible(self._root)
+        arch = board.machine(self._root, self._machine)
+        return Hardware(
+            board=names[0][:256] if names else "generic",
+            hardware_class=class_of(names, arch),
+            arch=arch,
+            features=board.features(self._root)[:256],
+            cores=board.cores(self._root),
+            memory_bytes=board.memory_bytes(self._root),
+            storage_bytes=sensors.storage_bytes(self._state) or 0,
+            accelerator=board.accelerator(names),
+            power_mode=board.power_mode(self._root),
+            os=board.system(self._root),
+            python=platform.python_version(),
+            runtimes=runtimes(self._state),
+        )
+
+    def device_window(self) -> DeviceWindow:
+        """Return how the device is now. `cpu_percent` is since the last call."""
+        percent, charging = sensors.battery(self._root)
+        return DeviceWindow(
+            cpu_percent=self._load.percent(),
+            memory_available_bytes=self.memory_available_bytes(),
+            storage_free_bytes=sensors.storage_free_bytes(self._state),
+            temperature_c=sensors.temperature_c(self._root),
+            throttled=sensors.throttled(self._root),
+            power_w=sensors.power_w(self._root),
+            battery_percent=percent,
+            battery_charging=charging,
+            agent_memory_bytes=sensors.agent_memory_bytes(),
+        )
+
+    def storage_free_bytes(self) -> int:
+        """Free bytes of the file system that holds the state; 0 when it cannot be told, so that nothing is written."""
+        return sensors.storage_free_bytes(self._state) or 0
+
+    def memory_available_bytes(self) -> int | None:
+        """Bytes that a new process could have."""
+        return sensors.memory_available_bytes(self._root)

@@ -1,0 +1,149 @@
+"""How the device is now: heat, throttling, battery, power, load, memory, storage. What it lacks is None, never zero.
+
+Everything is read below one root, so psutil, which has no such prefix for /sys, is not used.
+"""
+
+import re
+import shutil
+from pathlib import Path
+
+from ..serve.memory import pss_bytes
+from .board import hwmons
+from .files import kilobytes, matching, text, whole
+
+_THROTTLED = ((0, "under-voltage"), (1, "capped"), (2, "throttled"), (3, "soft-limit"))
+_MAILBOX_ERROR = 0x80000000
+"""With this bit set, the number is the firmware's error and no state."""
+
+_COMPUTES = re.compile(r"cpu|soc|gpu|tj|pkg|core", re.IGNORECASE)
+"""Thermal zones of what computes; a PMIC's zone says 100 °C for ever, a battery's or Wi-Fi's says nothing of throttling."""
+
+
+def temperature_c(root: Path) -> float | None:
+    """Return the temperature of the hottest part that computes, or None."""
+    zones = [
+        (text(zone / "type") or "", whole(zone / "temp")) for zone in matching(root, "sys/class/thermal/thermal_zone*")
+    ]
+    # A zone that is switched off reads as an impossible temperature.
+    known = [(kind, value / 1000) for kind, value in zones if value is not None and -40_000 < value < 150_000]
+    computing = [value for kind, value in known if _COMPUTES.search(kind)]
+    rest = [value for kind, value in known if "pmic" not in kind.lower()]
+    return max(computing or rest, default=None)
+
+
+def throttled(root: Path) -> tuple[str, ...] | None:
+    """Return why the clock is held back now, empty when it is not; None where nobody says (all but Raspberry Pi)."""
+    for path in matching(root, "sys/devices/platform/soc*/soc*:firmware/get_throttled"):
+        try:
+            bits = int(text(path) or "", 16)
+        except ValueError:
+            continue
+        if bits & _MAILBOX_ERROR:
+            return None
+        return tuple(word for bit, word in _THROTTLED if bits >> bit & 1)
+    return None
+
+
+def battery(root: Path) -> tuple[float | None, bool | None]:
+    """Return the charge in percent and whether it is on external power; (None, None) without a battery."""
+    supplies = matching(root, "sys/class/power_supply/*")
+    mains = [whole(path / "online") for path in supplies if text(path / "type") in ("Mains", "USB", "Wireless")]
+    for path in supplies:
+        # A mouse's battery has the scope Device.
+        if text(path / "type") != "Battery" or text(path / "scope") == "Device" or whole(path / "present") == 0:
+            continue
+        percent = _percent(path)
+        if percent is None:
+            continue
+        status = text(path / "status")
+        if status in ("Charging", "Full", "Not charging"):
+            return percent, True
+        if status == "Discharging":
+            return percent, False
+        return percent, any(value == 1 for value in mains) if mains else None
+    return None, None
+
+
+def _percent(path: Path) -> float | None:
+    capacity = whole(path / "capacity")
+    if capacity is not None:
+        return float(min(100, max(0, capacity)))
+    for kind in ("energy", "charge"):
+        now, full = whole(path / f"{kind}_now"), whole(path / f"{kind}_full")
+        if now is not None and full:
+            return round(min(100.0, max(0.0, 100 * now / full)), 1)
+    return None
+
+
+def power_w(root: Path) -> float | None:
+    """Return what the board draws, from its INA3221: the input rail, or the sum of the rails where none is the input."""
+    rails: dict[str, float] = {}
+    for monitor in hwmons(root, "ina3221"):
+        for number in (1, 2, 3):
+            label = text(monitor / f"in{number}_label")
+            volts, amperes = whole(monitor / f"in{number}_input"), whole(monitor / f"curr{number}_input")
+            if label and label != "NC" and volts is not None and amperes is not None:
+                rails[label] = volts * amperes / 1e6
+    for inlet in ("VDD_IN", "POM_5V_IN"):
+        if inlet in rails:
+            return rails[inlet]
+    return sum(rails.values()) if rails else None
+
+
+class Load:
+    """The load of all cores between two readings."""
+
+    def __init__(self, root: Path) -> None:
+        self._stat = root / "proc/stat"
+        self._before = self._read()
+
+    def percent(self) -> float | None:
+        """Return the share of time that was not idle since the last call; None when no time has passed or nobody says."""
+        now, before = self._read(), self._before
+        self._before = now
+        if now is None or before is None or now[1] <= before[1]:
+            return None
+        return round(100 * max(0.0, 1 - (now[0] - before[0]) / (now[1] - before[1])), 1)
+
+    def _read(self) -> tuple[int, int] | None:
+        """Ticks spent idle, and all ticks."""
+        first = (text(self._stat) or "").partition("\n")[0].split()
+        if len(first) < 5 or first[0] != "cpu":
+            return None
+        # user nice system idle iowait irq softirq steal; guest time is in user already
+        ticks = [int(value) for value in first[1:9]]
+        return sum(ticks[3:5]), sum(ticks)
+
+
+def memory_available_bytes(root: Path) -> int | None:
+    """Return what a new process could have, as the kernel estimates it."""
+    return kilobytes(root / "proc/meminfo", "MemAvailable")
+
+
+def storage_free_bytes(folder: Path) -> int | None:
+    """Return the free bytes of the file system that holds `folder`."""
+    usage = _usage(folder)
+    return None if usage is None else usage.free
+
+
+def storage_bytes(folder: Path) -> int | None:
+    """Return the size of the file system that holds `folder`."""
+    usage = _usage(folder)
+    return None if usage is None else usage.total
+
+
+def _usage(folder: Path) -> "shutil._ntuple_diskusage | None":
+    # A folder that is not there yet will be made on the file system of the one above it.
+    for there in (folder, *folder.absolute().parents):
+        try:
+            return shutil.disk_usage(there)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return None
+    return None
+
+
+def agent_memory_bytes() -> int | None:
+    """Return this process' proportional set size; always of the real /proc."""
+    return pss_bytes(Path("/proc/self"))

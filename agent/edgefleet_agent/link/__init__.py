@@ -1,0 +1,1 @@
+"""The broker, and fetching chunks from it."""

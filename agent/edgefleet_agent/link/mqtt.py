@@ -1,0 +1,223 @@
+"""The broker, through paho-mqtt (tried with 2.2.0). No other file of the agent imports it.
+
+MQTT 3.1.1 with a persistent session, so that commands and assignments wait for a device that is away. paho's network
+thread only moves bytes: what came is queued here, in order, until the agent's next turn takes it.
+"""
+
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+
+from ..seams import Message
+
+TOPICS_PER_SUBSCRIBE = 8
+"""AWS allows no more in one packet."""
+MAX_PAYLOAD_BYTES = 1_100_000
+"""The largest document that the protocol knows, and some room. More is dropped unread."""
+MAX_QUEUED_BYTES = 8_000_000
+"""What may wait for the next turn; beyond it the network thread waits, and so does the broker."""
+BACK_PRESSURE_S = 20.0
+"""How long the network thread waits for a turn before it drops a message: well below the keepalive."""
+MAX_QUEUED_MESSAGES = 1000
+RECONNECT_MIN_S, RECONNECT_MAX_S = 1.0, 60.0
+GOODBYE_S = 3.0
+
+
+class MqttLink:
+    """Implements `seams.Link`."""
+
+    def __init__(
+        self,
+        client_id: str,
+        host: str,
+        port: int,
+        *,
+        keepalive_s: int = 60,
+        ca: Path | None = None,
+        certificate: Path | None = None,
+        key: Path | None = None,
+        dice: Callable[[], float] = random.random,
+    ) -> None:
+        """keepalive_s: at least 60, or a slow link that is full of chunks is taken for dead. ca: TLS with this authority."""
+        self._address, self._keepalive_s, self._dice = (host, port), max(60, keepalive_s), dice
+        self._lock = threading.Condition()
+        self._inbox: deque[Message] = deque()
+        self._inbox_bytes = 0
+        self._changed = False
+        self._session: int | None = None
+        self._next = 0
+        self._failures = 0
+        self._numbers: dict[int, int] = {}
+        self._early: set[int] = set()
+        """Message ids that the broker acknowledged before `publish` had returned them."""
+        self._acknowledged: set[int] = set()
+        self._published = 0
+        self._stopping = False
+        self.dropped = 0
+        """Messages that were too large, or came while nobody took them."""
+        self._will: tuple[str, Callable[[int], bytes]] | None = None
+        self._client = paho.Client(
+            CallbackAPIVersion.VERSION2, client_id=client_id, clean_session=False, protocol=paho.MQTTv311
+        )
+        if ca is not None:
+            self._client.tls_set(
+                ca_certs=str(ca),
+                certfile=str(certificate) if certificate else None,
+                keyfile=str(key) if key else None,
+            )
+        self._client.suppress_exceptions = True
+        self._client.connect_timeout = 10.0
+        self._client.max_queued_messages_set(MAX_QUEUED_MESSAGES)
+        self._client.max_inflight_messages_set(40)
+        self._client.on_pre_connect = self._on_pre_connect
+        self._client.on_connect = self._on_connect
+        self._client.on_connect_fail = self._on_connect_fail
+        self._client.on_disconnect = self._on_disconnect
+        self._client.on_message = self._on_message
+        self._client.on_publish = self._on_publish
+
+    # --- the agent's side
+
+    def start(self, first_session: int, will_topic: str, will: Callable[[int], bytes]) -> None:
+        """Connect, and stay connected."""
+        self._next, self._will = first_session, (will_topic, will)
+        self._set_delay()
+        self._client.connect_async(*self._address, keepalive=self._keepalive_s)
+        self._client.loop_start()
+
+    def connected_session(self) -> int | None:
+        """The number of this connection; None while there is none."""
+        with self._lock:
+            return self._session
+
+    def subscribe(self, topics: Sequence[str], qos: int = 0) -> None:
+        """Ask for topics, a few to a packet. Without a connection nothing is asked: a new session asks anew."""
+        for at in range(0, len(topics), TOPICS_PER_SUBSCRIBE):
+            self._client.subscribe([(topic, qos) for topic in topics[at : at + TOPICS_PER_SUBSCRIBE]])
+
+    def unsubscribe(self, topics: Sequence[str]) -> None:
+        """No longer ask for topics."""
+        for at in range(0, len(topics), TOPICS_PER_SUBSCRIBE):
+            self._client.unsubscribe(list(topics[at : at + TOPICS_PER_SUBSCRIBE]))
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False, qos: int = 1) -> int:
+        """Send, or queue until there is a connection; return the number that `acknowledged` yields.
+
+        A message that does not fit into the queue is never acknowledged, so its sender sends it again.
+        """
+        info = self._client.publish(topic, payload, qos=qos, retain=retain)
+        with self._lock:
+            self._published += 1
+            number = self._published
+            if qos == 0 or info.mid in self._early:
+                self._early.discard(info.mid)
+                self._acknowledged.add(number)
+            elif info.rc != MQTTErrorCode.MQTT_ERR_QUEUE_SIZE:
+                self._numbers[info.mid] = number
+            return number
+
+    def acknowledged(self) -> set[int]:
+        """Numbers of messages that the broker has taken since the last call."""
+        with self._lock:
+            taken, self._acknowledged = self._acknowledged, set()
+            return taken
+
+    def receive(self) -> list[Message]:
+        """What came since the last call, in order."""
+        with self._lock:
+            came = list(self._inbox)
+            self._inbox.clear()
+            self._inbox_bytes = 0
+            self._changed = False
+            self._lock.notify_all()
+            return came
+
+    def wait(self, timeout_s: float) -> None:
+        """Sleep until something came, the connection changed, or the time is over."""
+        with self._lock:
+            self._lock.wait_for(lambda: self._changed or self._stopping, max(0.0, timeout_s))
+
+    def wake(self) -> None:
+        """End a `wait`, from a signal handler or another thread: the lock is one that its holder may take again."""
+        with self._lock:
+            self._news()
+
+    def stop(self) -> None:
+        """Send what is queued, for a few seconds at most, and disconnect."""
+        deadline = time.monotonic() + GOODBYE_S
+        with self._lock:
+            self._lock.wait_for(lambda: not self._numbers or self._session is None, deadline - time.monotonic())
+            self._stopping = True
+            self._lock.notify_all()
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    # --- paho's side: its network thread
+
+    def _on_pre_connect(self, client: paho.Client, userdata: Any) -> None:
+        """Each connection has a will with its own number."""
+        assert self._will is not None
+        topic, will = self._will
+        client.will_set(topic, will(self._next), qos=1, retain=True)
+
+    def _on_connect(self, client: paho.Client, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
+        if reason.is_failure:
+            self._set_delay()
+            return
+        with self._lock:
+            self._failures = 0
+            self._session = self._next
+            self._next += 1
+            self._news()
+
+    def _on_connect_fail(self, client: paho.Client, userdata: Any) -> None:
+        self._set_delay()
+
+    def _on_disconnect(self, client: paho.Client, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
+        """Called twice for one loss on a keepalive timeout; the second time changes nothing."""
+        with self._lock:
+            if self._session is not None:
+                self._session = None
+                self._news()
+        self._set_delay()
+
+    def _set_delay(self) -> None:
+        """Full jitter: any time up to a limit that doubles, so that a fleet does not come back in step."""
+        limit = min(RECONNECT_MAX_S, RECONNECT_MIN_S * 2 ** min(self._failures, 10))
+        self._failures += 1
+        delay = max(0.05, self._dice() * limit)
+        self._client.reconnect_delay_set(delay, delay)
+
+    def _on_message(self, client: paho.Client, userdata: Any, message: paho.MQTTMessage) -> None:
+        size = len(message.payload)
+        with self._lock:
+            if size > MAX_PAYLOAD_BYTES or not self._lock.wait_for(
+                lambda: self._inbox_bytes + size <= MAX_QUEUED_BYTES or self._stopping, BACK_PRESSURE_S
+            ):
+                self.dropped += 1
+                return
+            self._inbox.append(Message(message.topic, bytes(message.payload)))
+            self._inbox_bytes += size
+            self._news()
+
+    def _on_publish(self, client: paho.Client, userdata: Any, mid: int, reason: Any, properties: Any) -> None:
+        with self._lock:
+            number = self._numbers.pop(mid, None)
+            if number is None:
+                self._early.add(mid)
+                if len(self._early) > MAX_QUEUED_MESSAGES:
+                    self._early.clear()
+            else:
+                self._acknowledged.add(number)
+            self._news()
+
+    def _news(self) -> None:
+        self._changed = True
+        self._lock.notify_all()

@@ -1,0 +1,126 @@
+"""What lives only as long as the agent's process: workers, trials, counts since the switch. Nothing here is stored."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from edgefleet_protocol.sketch import Sketch, merge
+from edgefleet_protocol.telemetry import ModelWindow
+
+from .decide import ProbationSeen, WorkerSeen
+from .seams import Served, Trial, TrialReport, Worker, WorkerSpec
+
+
+@dataclass
+class Process:
+    """A worker, what it was started with, and since when it takes connections."""
+
+    slot: str
+    spec: WorkerSpec
+    worker: Worker
+    accepting_since: float | None = None
+
+    def seen(self) -> WorkerSeen:
+        """Return how it is now."""
+        state = self.worker.poll()
+        why = self.worker.why_dead() if state == "dead" else ""
+        return WorkerSeen(self.slot, state, self.accepting_since is not None, why)
+
+
+@dataclass
+class Tally:
+    """Counts of one worker over some stretch of time."""
+
+    requests: int = 0
+    errors: int = 0
+    latency: Sketch = field(default_factory=Sketch)
+    confidence: Sketch | None = None
+    memory_bytes: int | None = None
+
+    def add(self, served: Served) -> None:
+        """Take in what a worker counted."""
+        self.requests += served.requests
+        self.errors += served.errors
+        if served.latency.count:
+            self.latency = merge([self.latency, served.latency])
+        if served.confidence is not None:
+            self.confidence = merge([self.confidence or Sketch(), served.confidence])
+        if served.memory_bytes is not None:
+            self.memory_bytes = served.memory_bytes
+
+    def window(self, spec: WorkerSpec) -> ModelWindow:
+        """Return it as the model's part of a telemetry window."""
+        return ModelWindow(
+            model=spec.model,
+            release=spec.release,
+            release_sha256=spec.release_sha256,
+            variant=spec.variant,
+            requests=self.requests,
+            errors=self.errors,
+            latency=self.latency,
+            confidence=self.confidence,
+            memory_bytes=self.memory_bytes,
+        )
+
+
+@dataclass
+class Live:
+    """One model's processes."""
+
+    server: Process | None = None
+    candidate: Process | None = None
+    leaving: Process | None = None
+    """What failed, and serves until the previous one has loaded."""
+    trial: tuple[str, Trial] | None = None
+    start_not_before: float = 0.0
+    crashes_in_a_row: int = 0
+    hold: tuple[str, float] | None = None
+    wish_since: tuple[str, float] | None = None
+    """(release, monotonic seconds): for deadlines while the clock is not to be trusted."""
+    probation: Tally = field(default_factory=Tally)
+    window: Tally = field(default_factory=Tally)
+    closed: list[ModelWindow] = field(default_factory=list)
+    """Counts of workers that were replaced within this window."""
+    sampled_at: float = 0.0
+
+    def sample(self, now: float) -> None:
+        """Take in what the serving worker counted since the last time."""
+        if self.server is None or self.server.accepting_since is None:
+            return
+        served = self.server.worker.served()
+        self.probation.add(served)
+        self.window.add(served)
+        self.sampled_at = now
+
+    def close_window(self) -> list[ModelWindow]:
+        """Return the model's parts of the window that ends now, and begin the next."""
+        parts = self.closed
+        if self.server is not None and self.server.accepting_since is not None:
+            parts = [*parts, self.window.window(self.server.spec)]
+        self.closed, self.window = [], Tally()
+        return parts
+
+    def serve_by(self, process: Process | None) -> None:
+        """Another worker, or none, is now the one that serves: counts begin anew."""
+        if self.server is not None and self.window.requests:
+            self.closed.append(self.window.window(self.server.spec))
+        self.server = process
+        self.window, self.probation = Tally(), Tally()
+
+    def probation_seen(self, now: float) -> ProbationSeen | None:
+        """Return how the serving model behaved since it took over."""
+        if self.server is None or self.server.accepting_since is None:
+            return None
+        tally = self.probation
+        return ProbationSeen(
+            elapsed_s=now - self.server.accepting_since,
+            requests=tally.requests,
+            errors=tally.errors,
+            latency_p95_s=tally.latency.quantile(0.95),
+            memory_bytes=tally.memory_bytes,
+        )
+
+    def trial_seen(self, slot: str) -> Literal["none", "running"] | TrialReport:
+        """Return `none`, `running`, or the report of the trial of `slot`."""
+        if self.trial is None or self.trial[0] != slot:
+            return "none"
+        return self.trial[1].poll() or "running"

@@ -1,0 +1,133 @@
+"""The real agent: the seams filled with the real things, and the loop around its turns."""
+
+import contextlib
+import fcntl
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Protocol
+
+import msgspec
+
+from .agent import Agent
+from .clock import SystemClock
+from .config import Config
+from .errors import AlreadyRuns, BadConfig
+from .store import Store
+from .store.disk import Disk
+
+STATE_FILE = "state.json"
+"""In the run folder, which is in memory: what the agent last told, for `status`. Not a fact, so never synced."""
+
+
+def run(config: Config) -> int:
+    """Run until SIGTERM or SIGINT; return 0 when it ended in good order."""
+    # Imported here, so that `status` and `explain` start fast and need none of it.
+    from .hardware.probe import HardwareProbe
+    from .link.mqtt import MqttLink
+    from .looker import ChildLooker
+    from .serve.launcher import ProcessLauncher
+
+    if not config.root.is_file():
+        raise BadConfig(f"root names {config.root} and there is no such file: copy 1.root.json of the fleet there")
+    config.state.mkdir(parents=True, exist_ok=True, mode=0o750)
+    config.run.mkdir(parents=True, exist_ok=True, mode=0o755)
+    with only_one(config.state):
+        broker = config.broker
+        link = MqttLink(
+            config.device,
+            broker.host,
+            broker.port,
+            keepalive_s=broker.keepalive_s,
+            ca=broker.ca,
+            certificate=broker.certificate,
+            key=broker.key,
+        )
+        agent = Agent(
+            SystemClock(),
+            link,
+            Store(Disk(), config.state),
+            ProcessLauncher(config.run, config.serve.port_base),
+            HardwareProbe(config.state, config.hardware.root, config.hardware.machine),
+            ChildLooker(config.run),
+            config,
+        )
+        turn_until_stopped(agent, link, config.run)
+    return 0
+
+
+def turn_until_stopped(agent: Agent, link: "_Waits", run_folder: Path) -> None:
+    """Turn until a signal says to end."""
+    clock, told = agent.clock, None
+    with _stop_signal(link) as stopped:
+        while not stopped:
+            wake_at = agent.turn(clock.monotonic())
+            if agent.state is not None and agent.state != told:
+                told = agent.state
+                _write_state(run_folder, msgspec.json.encode(told))
+            if not stopped:
+                link.wait(wake_at - clock.monotonic())
+        agent.stop(clock.monotonic())
+    with contextlib.suppress(OSError):
+        (run_folder / STATE_FILE).unlink()
+
+
+class _Waits(Protocol):
+    """What the loop needs of the link beyond `seams.Link`."""
+
+    def wait(self, timeout_s: float) -> None:
+        """Sleep until there is something to do."""
+
+    def wake(self) -> None:
+        """End a `wait`."""
+
+
+def _write_state(run_folder: Path, data: bytes) -> None:
+    temporary = run_folder / (STATE_FILE + ".tmp")
+    with contextlib.suppress(OSError):
+        temporary.write_bytes(data)
+        temporary.replace(run_folder / STATE_FILE)
+
+
+@contextlib.contextmanager
+def _stop_signal(link: "_Waits") -> Iterator[list[int]]:
+    """Give a list that is no longer empty once SIGTERM or SIGINT came."""
+    came: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        link.wake()
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def only_one(state: Path) -> Iterator[None]:
+    """Hold the state folder; raise AlreadyRuns when another agent does. The kernel lets go when the process ends."""
+    handle = os.open(state / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AlreadyRuns(f"another agent holds {state}: end it first, or give this one another state") from None
+        yield
+    finally:
+        os.close(handle)
+
+
+def is_running(state: Path) -> bool:
+    """Return whether an agent holds the state folder now."""
+    try:
+        with only_one(state):
+            return False
+    except AlreadyRuns:
+        return True
+    except OSError:
+        return False

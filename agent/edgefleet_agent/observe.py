@@ -1,0 +1,157 @@
+"""Looking: what is wished of a model, and how it stands here. Reads stores and processes, changes nothing."""
+
+from dataclasses import dataclass, field
+
+from edgefleet_protocol.audience import models_of, wish_for
+from edgefleet_protocol.codec import decode
+from edgefleet_protocol.errors import ProtocolError
+from edgefleet_protocol.hardware import Hardware
+from edgefleet_protocol.manifest import Chunk, Release
+from edgefleet_protocol.release_check import check_release
+from edgefleet_protocol.rollout import Assignment, Policy, Rollout
+
+from . import __version__
+from .conditions import Surroundings
+from .decide import Desired, Observed, failed_variants
+from .live import Live
+from .store import Store
+from .store.facts import Facts, ModelFacts
+from .store.releases import slot_name
+
+
+@dataclass
+class Documents:
+    """Decoded documents by digest, so that each is read once."""
+
+    store: Store
+    _releases: dict[str, Release | str] = field(default_factory=dict)
+    _rollout: tuple[str | None, Rollout | str | None] = (None, None)
+
+    def release(self, sha256: str) -> Release | str | None:
+        """Return a release, or in words why it cannot be obeyed; None when it is not here."""
+        if sha256 not in self._releases:
+            data = self.store.facts.document(sha256)
+            if data is None:
+                return None
+            try:
+                release = decode(data, Release, agent_version=__version__)
+                check_release(release)
+                self._releases[sha256] = release
+            except ProtocolError as error:
+                self._releases[sha256] = f"the release cannot be obeyed: {error}"
+        return self._releases[sha256]
+
+    def rollout(self) -> Rollout | str | None:
+        """Return the region's verified wish, or in words why it cannot be read; None when there is none."""
+        digest = self.store.facts.trust.rollout
+        if digest is None:
+            return None
+        if self._rollout[0] != digest:
+            data = self.store.facts.document(digest)
+            try:
+                wish = decode(data, Rollout, agent_version=__version__) if data is not None else "it is not on the disk"
+            except ProtocolError as error:
+                wish = f"the rollout cannot be obeyed: {error}"
+            self._rollout = (digest, wish)
+        return self._rollout[1]
+
+    def forget_others(self, wanted: set[str]) -> None:
+        """Keep the memory flat."""
+        self._releases = {name: row for name, row in self._releases.items() if name in wanted}
+
+
+def models(facts: Facts, rollout: Rollout | str | None) -> tuple[str, ...]:
+    """Return every model that is wished for or known here."""
+    wished = models_of(rollout) if isinstance(rollout, Rollout) else ()
+    return tuple(dict.fromkeys((*wished, *facts.models)))
+
+
+def desired(model: str, device: str, facts: Facts, hardware: Hardware, store: Store, documents: Documents) -> Desired:
+    """Return what the region wishes of `model` on this device."""
+    rollout = documents.rollout()
+    if rollout is None:
+        return Desired(model, Policy(), why="no rollout is signed for this device's region, or it has no region yet")
+    if isinstance(rollout, str):
+        return Desired(model, Policy(), why=rollout)
+    assignment, why = wish_for(model, device, facts.tags, hardware.hardware_class, rollout)
+    if assignment is None:
+        return Desired(model, rollout.policy, why=why)
+    refused = store.facts.trust.refused.get(assignment.release.path)
+    if refused is not None:
+        return Desired(model, rollout.policy, assignment, why, None, f"{assignment.release.path} is refused: {refused}")
+    release = documents.release(assignment.release.sha256)
+    if isinstance(release, Release) and release.model != model:
+        release = f"{assignment.release.path} is a release of {release.model} and is wished for {model}"
+    if isinstance(release, str):
+        return Desired(model, rollout.policy, assignment, why, None, release)
+    return Desired(model, rollout.policy, assignment, why, release)
+
+
+@dataclass(frozen=True)
+class Now:
+    """The moment, by both clocks."""
+
+    monotonic_s: float
+    wall_s: float
+    clock_trusted: bool
+
+
+def observe(
+    want: Desired, facts: ModelFacts, live: Live, store: Store, hardware: Hardware, around: Surroundings, now: Now
+) -> Observed:
+    """Return how one model stands on this device."""
+    slots = store.releases.slots(want.model)
+    chosen = ""
+    missing: tuple[Chunk, ...] = ()
+    if want.release is not None and want.sha256 is not None and facts.choice is not None:
+        variant = want.release.variant(facts.choice.variant or "")
+        if variant is not None:
+            chosen = slot_name(want.sha256, variant.name)
+            if chosen not in slots:
+                missing = missing_chunks(want.release, variant.name, store)
+    trial = live.trial_seen(chosen)
+    return Observed(
+        model=want.model,
+        facts=facts,
+        hardware=hardware,
+        agent_version=__version__,
+        around=around,
+        now_s=now.wall_s,
+        wish_age_s=wish_age(want.assignment, facts, live, now),
+        missing=missing,
+        slots=slots,
+        trial=trial,
+        server=live.server.seen() if live.server else None,
+        candidate=live.candidate.seen() if live.candidate and live.candidate.slot == chosen else None,
+        start_not_before=live.start_not_before,
+        crashes_in_a_row=live.crashes_in_a_row,
+        probation=live.probation_seen(now.monotonic_s),
+        hold=live.hold,
+        failed=failed_variants(facts, want.sha256),
+    )
+
+
+def missing_chunks(release: Release, variant_name: str, store: Store) -> tuple[Chunk, ...]:
+    """Return the chunks of a variant that are not on this device, each once, in order."""
+    variant = release.variant(variant_name)
+    if variant is None:
+        return ()
+    chunks = {chunk.sha256: chunk for entry in release.files_for(variant) for chunk in entry.chunks}
+    return tuple(chunk for chunk in chunks.values() if chunk.sha256 not in store.chunks)
+
+
+def wish_age(assignment: Assignment | None, facts: ModelFacts, live: Live, now: Now) -> float | None:
+    """Return for how many seconds the release has been wished; None when that must be noted (anew).
+
+    While the clock cannot be trusted only this run of the agent counts; once it can, the wish is noted anew.
+    """
+    wish = facts.wish
+    if assignment is None or wish is None or wish.release_sha256 != assignment.release.sha256:
+        return None
+    if now.clock_trusted and wish.clock_trusted:
+        return max(0.0, now.wall_s - wish.first_seen_s)
+    if now.clock_trusted:
+        return None
+    if live.wish_since is None or live.wish_since[0] != wish.release_sha256:
+        live.wish_since = (wish.release_sha256, now.monotonic_s)
+    return now.monotonic_s - live.wish_since[1]

@@ -1,0 +1,127 @@
+"""What the device tells of itself: its state, from facts and the words of the last steps. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from edgefleet_protocol.codec import encode, sha256_hex
+from edgefleet_protocol.hardware import Hardware
+from edgefleet_protocol.messages import DeviceState, ModelPhase, ModelState, Running
+
+from . import __version__, steps
+from .decide import FINAL_STAGES, Desired
+from .live import Live
+from .store.facts import Facts, ModelFacts, Slot, Trust
+
+WORDS_EVERY_S = 5.0
+"""Words alone (chunks counted up) are told this often; any other change at once."""
+MAX_FAILURES_TOLD = 16
+
+
+@dataclass(frozen=True)
+class Told:
+    """One model: the wish, the last step and the processes, from which its state is derived."""
+
+    want: Desired
+    step: steps.Step
+    live: Live
+
+
+def phase_of(facts: ModelFacts, told: Told) -> ModelPhase:
+    """Return where a model stands. Derived each time, never stored."""
+    want, step, live, active = told.want, told.step, told.live, facts.active
+    if want.assignment is None:
+        return "idle"
+    if any(row.release_sha256 == want.sha256 and row.stage in FINAL_STAGES for row in facts.failures):
+        return "failed"
+    if active is not None and active.release_sha256 == want.sha256 and active.proven and not _moving(step, live):
+        return "proven"
+    if active is not None and active.release_sha256 == want.sha256 and not _moving(step, live):
+        return "probation"
+    if isinstance(step, steps.Fetch):
+        return "fetching"
+    return "trying" if _moving(step, live) else "waiting"
+
+
+def _moving(step: steps.Step, live: Live) -> bool:
+    moving = isinstance(step, steps.Fetch | steps.Try | steps.NoteTrial | steps.Load | steps.Activate | steps.Assemble)
+    return moving or live.trial is not None or live.candidate is not None
+
+
+def running(slot: Slot | None) -> Running | None:
+    """Return a slot as the state tells it."""
+    if slot is None:
+        return None
+    return Running(
+        release=slot.release,
+        release_sha256=slot.release_sha256,
+        variant=slot.variant,
+        variant_sha256=slot.variant_sha256,
+        since_s=slot.since_s,
+        proven=slot.proven,
+    )
+
+
+def model_state(facts: ModelFacts, told: Told) -> ModelState:
+    """Return one model's part of the state."""
+    want, choice = told.want, facts.choice
+    chosen = choice if choice is not None and choice.release_sha256 == want.sha256 else None
+    serving = told.live.server is not None and told.live.server.accepting_since is not None
+    wanted = want.release.name if want.release else (want.assignment.release.path if want.assignment else None)
+    return ModelState(
+        model=want.model,
+        phase=phase_of(facts, told),
+        why=told.step.why[:2000],
+        wanted=wanted,
+        wanted_sha256=want.sha256,
+        running=running(facts.active) if serving else None,
+        previous=running(facts.previous),
+        chosen=chosen.variant if chosen else None,
+        chosen_why=chosen.why if chosen else "",
+        measured=tuple(row.measured for row in facts.trials if row.measured is not None),
+        failures=facts.failures[-MAX_FAILURES_TOLD:],
+    )
+
+
+def device_state(
+    *,
+    device: str,
+    session: int,
+    boot: str,
+    at_s: float,
+    facts: Facts,
+    trust: Trust,
+    trust_problem: str | None,
+    rollout_serial: int,
+    hardware: Hardware,
+    limits_held: Mapping[str, str],
+    models: Mapping[str, Told],
+) -> DeviceState:
+    """Return the whole state."""
+    return DeviceState(
+        device=device,
+        session=session,
+        boot=boot,
+        at_s=at_s,
+        agent_version=__version__,
+        region=facts.region,
+        tags=facts.tags,
+        assignment_number=facts.assignment_number,
+        hardware=hardware,
+        trust=trust.verified,
+        trust_problem=trust_problem[:2000] if trust_problem else None,
+        rollout_serial=rollout_serial,
+        models=tuple(model_state(facts.model(name), told) for name, told in sorted(models.items())),
+        bytes_received=facts.bytes_received,
+        limits_held=dict(limits_held),
+    )
+
+
+def essence(state: DeviceState, with_words: bool) -> str:
+    """Return a digest of the state without its time, and without words and counters unless asked."""
+    bare = msgspec.structs.replace(state, at_s=0.0)
+    if not with_words:
+        models = tuple(msgspec.structs.replace(row, why="") for row in bare.models)
+        bare = msgspec.structs.replace(bare, models=models, bytes_received=0)
+    return sha256_hex(encode(bare))

@@ -1,0 +1,27 @@
+"""Errors of serving.
+
+ServeError
+├── CannotBind    a socket that cannot be had
+├── CannotOpen    a model that cannot be loaded here
+└── Refused       a request that is answered with an error, with its HTTP status
+"""
+
+
+class ServeError(Exception):
+    """Something about serving went wrong. The message says what, and what to do."""
+
+
+class CannotBind(ServeError):
+    """A socket that cannot be had."""
+
+
+class CannotOpen(ServeError):
+    """A model that cannot be loaded here."""
+
+
+class Refused(ServeError):
+    """A request that is answered with an error."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status

@@ -1,0 +1,275 @@
+"""The Launcher of the agent: worker processes, with limits that they take themselves, on sockets that outlive them."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from edgefleet_protocol.sketch import Sketch, merge
+
+from ..seams import Served, TrialReport, WorkerSpec
+from .ask import ask_golden
+from .memory import pss_bytes
+from .messages import Counted, Do, Done, Failed, Order, Ready, Said, Tried
+from .process import KILL_AFTER_S, WORKER, Channel, Process, folder_of, sweep
+from .sockets import Sockets
+
+ANSWER_S = 0.2
+"""How long a count is waited for. A worker that hangs costs the agent no more than this, once a window."""
+HEED_S = 1.0
+"""How long `accept` and `pause` wait to be heeded, so that what follows finds them done."""
+
+
+class ProcessLauncher:
+    """Implements `seams.Launcher`. Any call to it or to its workers reaps what ended and kills what overstays.
+
+    Workers die with the thread that started them (so it is in the kernel): use it from the agent's main thread.
+    """
+
+    def __init__(self, run_folder: Path, port_base: int = 0, command: Sequence[str] = WORKER) -> None:
+        """run_folder: where the sockets lie. port_base: first loopback port, 0 for any free one."""
+        self._run = run_folder
+        self._port_base = port_base
+        self._command = tuple(command)
+        self._sockets: dict[str, Sockets] = {}
+        self._processes: list[Process] = []
+        self._limits: dict[str, str] | None = None
+
+    def limits_held(self) -> dict[str, str]:
+        """As tried once in a process that took them all; about 0.1 s at the first call."""
+        if self._limits is None:
+            self._limits = _try_limits()
+        return dict(self._limits)
+
+    def sockets(self, model: str) -> None:
+        """Bind the sockets of `model`, unless they are; raise CannotBind when they cannot be had."""
+        if model not in self._sockets:
+            self._sockets[model] = Sockets(self._run, model, self._port_base)
+
+    def close_sockets(self, model: str) -> None:
+        """Close and unlink the sockets of `model`."""
+        sockets = self._sockets.pop(model, None)
+        if sockets is not None:
+            sockets.close(unlink=True)
+
+    def port(self, model: str) -> int:
+        """The loopback port of `model`, whose sockets are bound."""
+        return self._sockets[model].port
+
+    def socket_path(self, model: str) -> Path:
+        """Where applications find `model`."""
+        return self._run / f"{model}.sock"
+
+    def try_out(self, spec: WorkerSpec, wall_limit_s: float) -> "ProcessTrial":
+        """Start a trial of a candidate."""
+        return ProcessTrial(self, self._spawn(spec, wall_limit_s), wall_limit_s)
+
+    def start(self, spec: WorkerSpec) -> "ProcessWorker":
+        """Start a worker; its sockets are bound if they are not yet."""
+        self.sockets(spec.model)
+        return ProcessWorker(self, self._spawn(spec, None))
+
+    def ask_golden(self, spec: WorkerSpec, deadline_s: float) -> str | None:
+        """Ask through the model's Unix socket."""
+        return ask_golden(self.socket_path(spec.model), spec, deadline_s)
+
+    def sweep(self) -> None:
+        """Reap and kill what is due."""
+        sweep(self._processes)
+
+    def close(self) -> None:
+        """End every process now and close the sockets; their names stay for the next start."""
+        for process in self._processes:
+            process.kill()
+        for process in self._processes:
+            process.wait(KILL_AFTER_S)
+        self._processes.clear()
+        for sockets in self._sockets.values():
+            sockets.close(unlink=False)
+        self._sockets.clear()
+
+    def _spawn(self, spec: WorkerSpec, trial_wall_s: float | None) -> Process:
+        self.sweep()
+        if trial_wall_s is None:
+            # RLIMIT_CPU counts the whole life of a process: one that serves would die of age.
+            spec = dataclasses.replace(spec, cpu_limit_s=None)
+        channel = Channel()
+        order = Order(
+            spec=spec,
+            control=channel.theirs.fileno(),
+            listeners=self._sockets[spec.model].descriptors if trial_wall_s is None else (),
+            trial_wall_s=trial_wall_s,
+            agent_pid=os.getpid(),
+        )
+        process = Process(order, channel, self._command)
+        self._processes.append(process)
+        return process
+
+
+class ProcessTrial:
+    """Implements `seams.Trial`."""
+
+    def __init__(self, launcher: ProcessLauncher, process: Process, wall_limit_s: float) -> None:
+        self._launcher, self._process, self._channel = launcher, process, process.channel
+        self._wall_limit_s = wall_limit_s
+        self._ends_at = time.monotonic() + wall_limit_s
+        self._report: TrialReport | None = None
+
+    def poll(self) -> TrialReport | None:
+        """The report, or None while it runs."""
+        if self._report is None:
+            # Asked before the channel is read: what it said before it died is still in there.
+            alive = self._process.alive
+            said = self._channel.hear()
+            if said is not None:
+                self._report = _report(said)
+            elif not alive:
+                self._report = TrialReport(ok=False, reason=self._process.words())
+            elif time.monotonic() >= self._ends_at:
+                self._process.kill(f"killed: took longer than {self._wall_limit_s:.0f} s")
+        if self._report is not None and self._process.kill_at is None:
+            self._process.kill_at = time.monotonic() + KILL_AFTER_S
+        self._launcher.sweep()
+        return self._report
+
+    def stop(self) -> None:
+        """Kill it."""
+        self._process.kill("stopped by the agent")
+        self._channel.close()
+        self._launcher.sweep()
+
+
+def _report(said: Said) -> TrialReport:
+    if isinstance(said, Tried):
+        return TrialReport(
+            ok=said.ok,
+            reason=said.reason,
+            latency_p50_s=said.latency_p50_s,
+            latency_p95_s=said.latency_p95_s,
+            load_s=said.load_s,
+            memory_bytes=said.memory_bytes,
+            limits_held=said.limits,
+        )
+    reason = said.reason if isinstance(said, Failed) else f"a trial said {type(said).__name__}"
+    limits: Mapping[str, str] = said.limits if isinstance(said, Failed) else {}
+    return TrialReport(ok=False, reason=reason, limits_held=limits)
+
+
+class ProcessWorker:
+    """Implements `seams.Worker`."""
+
+    def __init__(self, launcher: ProcessLauncher, process: Process) -> None:
+        self._launcher, self._process, self._channel = launcher, process, process.channel
+        self._ready = False
+        self._failed: str | None = None
+        self._counted: list[Counted] = []
+        self.limits: Mapping[str, str] = {}
+        self.load_s: float | None = None
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def poll(self) -> Literal["starting", "ready", "dead"]:
+        """Where it is."""
+        alive = self._process.alive
+        self._hear_all()
+        self._launcher.sweep()
+        if not alive:
+            return "dead"
+        if self._failed is not None:
+            # It ends by itself in a moment; for the agent it is over.
+            self._process.kill_at = self._process.kill_at or time.monotonic() + KILL_AFTER_S
+            return "dead"
+        return "ready" if self._ready else "starting"
+
+    def why_dead(self) -> str:
+        """How it ended, in words."""
+        self._hear_all()
+        return self._failed or self._process.words()
+
+    def accept(self) -> None:
+        """Take connections; returns when it does, or after a second."""
+        self._heed("accept")
+
+    def pause(self) -> None:
+        """Take no more connections; returns when that is so, or after a second."""
+        self._heed("pause")
+
+    def served(self) -> Served:
+        """Counts since the last call. What comes late is in the next ones; nothing is lost or counted twice."""
+        if self._ready and self._process.alive:
+            self._channel.say(Do(what="served"))
+            self._hear_until(lambda said: isinstance(said, Counted), ANSWER_S)
+        self._hear_all()
+        counted, self._counted = self._counted, []
+        confidences = [count.confidence for count in counted if count.confidence is not None]
+        self._launcher.sweep()
+        return Served(
+            requests=sum(count.requests for count in counted),
+            errors=sum(count.errors for count in counted),
+            latency=merge(count.latency for count in counted) if counted else Sketch(),
+            confidence=merge(confidences) if confidences else None,
+            memory_bytes=pss_bytes(folder_of(self._process)) if self._process.alive else None,
+        )
+
+    def stop(self, drain_s: float) -> None:
+        """Tell it to end; whoever overstays by more than two seconds is killed."""
+        if self._process.kill_at is None:
+            self._channel.say(Do(what="stop", drain_s=drain_s))
+            self._process.kill_at = time.monotonic() + drain_s + KILL_AFTER_S
+        self._launcher.sweep()
+
+    def _heed(self, what: Literal["accept", "pause"]) -> None:
+        if not self._process.alive:
+            return
+        self._channel.say(Do(what=what))
+        self._hear_until(lambda said: isinstance(said, Done) and said.what == what, HEED_S)
+        self._launcher.sweep()
+
+    def _hear_until(self, wanted: Callable[[Said], bool], timeout_s: float) -> None:
+        end = time.monotonic() + timeout_s
+        while (left := end - time.monotonic()) > 0:
+            said = self._channel.hear(left)
+            if said is None:
+                return
+            self._take(said)
+            if wanted(said):
+                return
+
+    def _hear_all(self) -> None:
+        while (said := self._channel.hear()) is not None:
+            self._take(said)
+
+    def _take(self, said: Said) -> None:
+        match said:
+            case Ready():
+                self._ready, self.limits, self.load_s = True, said.limits, said.load_s
+            case Failed():
+                self._failed = said.reason
+            case Counted():
+                self._counted.append(said)
+            case Done() | Tried():
+                pass
+
+
+def _try_limits() -> dict[str, str]:
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", "-m", "edgefleet_agent.serve.limits"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=20,
+            check=True,
+            cwd="/",
+        )
+        said: dict[str, str] = json.loads(done.stdout)
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        return dict.fromkeys(("memory", "network", "cpu"), f"none: they could not be tried: {error}")
+    return said

@@ -1,0 +1,116 @@
+"""What agent and worker say to each other, as JSON on a socket pair of their own.
+
+The order to work is one document, handed over in an anonymous file so that nobody waits for anybody. All that follows
+is small: one message is one packet.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from edgefleet_protocol.sketch import Sketch
+
+from ..seams import WorkerSpec
+
+MAX_PACKET_BYTES = 128 * 1024
+"""A count with two sketches of a few hundred buckets is a few kilobytes; a full one is below this."""
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker process is started for. Numbers of file descriptors are those that it inherited."""
+
+    spec: WorkerSpec
+    control: int
+    listeners: tuple[int, ...] = ()
+    """Shared listening sockets; none in a trial."""
+    trial_wall_s: float | None = None
+    """Seconds for the whole trial; None for a worker that serves."""
+    agent_pid: int
+
+
+class Do(msgspec.Struct, frozen=True, kw_only=True):
+    """Agent to worker."""
+
+    what: Literal["accept", "pause", "served", "stop"]
+    drain_s: float = 0.0
+
+
+class Ready(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):
+    """The model is loaded."""
+
+    limits: dict[str, str]
+    load_s: float
+
+
+class Failed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):
+    """The model cannot be served; the worker ends."""
+
+    reason: str
+    limits: dict[str, str] = {}
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True, tag="done"):
+    """`accept` or `pause` has taken effect."""
+
+    what: Literal["accept", "pause"]
+
+
+class Counted(msgspec.Struct, frozen=True, kw_only=True, tag="counted"):
+    """Counts since the last such message."""
+
+    requests: int = 0
+    errors: int = 0
+    latency: Sketch = Sketch()
+    confidence: Sketch | None = None
+
+
+class Tried(msgspec.Struct, frozen=True, kw_only=True, tag="tried"):
+    """The report of a trial that came to its end."""
+
+    ok: bool
+    reason: str
+    latency_p50_s: float | None = None
+    latency_p95_s: float | None = None
+    load_s: float | None = None
+    memory_bytes: int | None = None
+    limits: dict[str, str] = {}
+
+
+Said = Ready | Failed | Done | Counted | Tried
+
+
+def encode(message: Order | Do | Said) -> bytes:
+    """Return the bytes of `message`."""
+    return msgspec.json.encode(message, enc_hook=_plain)
+
+
+def decode_order(data: bytes) -> Order:
+    """Return the order in `data`; raise msgspec.MsgspecError when it is none."""
+    return msgspec.json.decode(data, type=Order, dec_hook=_path)
+
+
+def decode_do(data: bytes) -> Do:
+    """Return what the agent says; raise msgspec.MsgspecError when it says nothing known."""
+    return msgspec.json.decode(data, type=Do)
+
+
+_SAID: msgspec.json.Decoder[Any] = msgspec.json.Decoder(Said)
+
+
+def decode_said(data: bytes) -> Said:
+    """Return what a worker says; raise msgspec.MsgspecError when it says nothing known."""
+    said: Said = _SAID.decode(data)
+    return said
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Path):
+        return str(value)
+    raise NotImplementedError(type(value))
+
+
+def _path(kind: type, value: object) -> object:
+    if kind is Path:
+        return Path(str(value))
+    raise NotImplementedError(kind)

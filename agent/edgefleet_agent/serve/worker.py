@@ -1,0 +1,148 @@
+"""`python -m edgefleet_agent.serve.worker`: one model in one process.
+
+Takes its order from standard input, then its limits, then the model, then what the agent says on the control socket.
+The order is what protects the device: no byte of a model is read before the limits hold and the network is gone.
+"""
+
+import os
+import selectors
+import signal
+import socket
+import sys
+import threading
+import time
+from types import FrameType
+
+import msgspec
+
+from .errors import ServeError
+from .limits import Limits, take
+from .messages import MAX_PACKET_BYTES, Do, Done, Failed, Order, Ready, Said, decode_do, decode_order, encode
+
+TICK_S = 0.2
+
+
+def main() -> int:
+    """Do what standard input orders. Returns the exit code: 0 done, 1 the model cannot be served."""
+    order = decode_order(sys.stdin.buffer.read())
+    control = socket.socket(fileno=order.control)
+    # A worker that prints without end must not wait for an agent that reads now and then.
+    os.set_blocking(2, False)
+    # Before numpy is imported: the libraries below it start their threads at once, and namespaces need one thread.
+    for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[variable] = "1"
+    if order.trial_wall_s is not None:
+        # Without a handler the kernel ends the process, also in the middle of the runtime's C code.
+        signal.setitimer(signal.ITIMER_REAL, order.trial_wall_s)
+    spec = order.spec
+    held = take(Limits(memory_bytes=spec.memory_limit_bytes, cpu_s=spec.cpu_limit_s, agent_pid=order.agent_pid))
+    try:
+        return _try(order, control, held) if order.trial_wall_s is not None else _serve(order, control, held)
+    except MemoryError:
+        allowed = (spec.memory_limit_bytes or 0) / 1e6
+        return _fail(control, f"it needs more memory than the {allowed:.0f} MB that its release allows", held)
+    except ServeError as error:
+        return _fail(control, str(error), held)
+    except Exception as error:
+        return _fail(control, f"{type(error).__name__}: {error}", held)
+
+
+def _fail(control: socket.socket, reason: str, held: dict[str, str]) -> int:
+    _say(control, Failed(reason=reason[:1500], limits=held))
+    return 1
+
+
+def _say(control: socket.socket, message: Said) -> None:
+    control.send(encode(message))
+
+
+def _try(order: Order, control: socket.socket, held: dict[str, str]) -> int:
+    from .model import open_model
+    from .trial import try_model
+
+    began = time.perf_counter()
+    model = open_model(order.spec)
+    load_s = time.perf_counter() - began
+    report = try_model(order.spec, model, load_s, order.trial_wall_s or 60.0)
+    _say(control, msgspec.structs.replace(report, limits=held))
+    return 0
+
+
+def _serve(order: Order, control: socket.socket, held: dict[str, str]) -> int:
+    from .counters import Counters
+    from .door import Door, Queue
+    from .model import open_model
+    from .oip import Protocol
+    from .trial import warm_up
+
+    listeners = [socket.socket(fileno=number) for number in order.listeners]
+    began = time.perf_counter()
+    model = open_model(order.spec)
+    warm_up(order.spec, model)
+    load_s = time.perf_counter() - began
+    counters = Counters()
+    door = Door(listeners, Protocol(order.spec, model, counters, Queue()).answer)
+    end: float | None = None
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        control_ours.send(encode(Do(what="stop", drain_s=5.0)))
+
+    # A signal becomes a message, so that there is one way to end.
+    control_ours, signals = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    signal.signal(signal.SIGTERM, stop)
+    # Ctrl-C in a terminal goes to the agent's whole group; the agent decides when its workers end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _say(control, Ready(limits=held, load_s=load_s))
+    with selectors.DefaultSelector() as selector:
+        selector.register(control, selectors.EVENT_READ)
+        selector.register(signals, selectors.EVENT_READ)
+        while True:
+            door.tidy()
+            if end is not None and (door.connections == 0 or time.monotonic() >= end):
+                break
+            # Nothing to look after: sleep until somebody asks. A device at rest should rest.
+            for key, _ in selector.select(TICK_S if end is not None or door.untidy else None):
+                sock = key.fileobj
+                assert isinstance(sock, socket.socket)
+                if sock in listeners:
+                    door.take(sock)
+                    continue
+                packet = sock.recv(MAX_PACKET_BYTES)
+                if not packet:  # the agent closed its end: nobody will ever stop this worker but itself
+                    door.shut(selector)
+                    selector.unregister(sock)
+                    end = end or time.monotonic() + 5.0
+                    continue
+                do = decode_do(packet)
+                match do.what:
+                    case "accept":
+                        door.open(selector)
+                        _say(control, Done(what="accept"))
+                    case "pause":
+                        door.shut(selector)
+                        _say(control, Done(what="pause"))
+                    case "served":
+                        _say(control, counters.take())
+                    case "stop":
+                        door.shut(selector)
+                        end = time.monotonic() + do.drain_s
+    door.close_idle()
+    _last(control, counters.take())
+    return 0
+
+
+def _last(control: socket.socket, message: Said) -> None:
+    try:
+        control.setblocking(False)
+        _say(control, message)
+    except OSError:
+        pass
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    # Threads that still talk to clients are cut here: the time to drain is over. A runtime's own exit handlers would
+    # run while they compute.
+    assert threading.main_thread() is threading.current_thread()
+    os._exit(code)

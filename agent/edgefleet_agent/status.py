@@ -1,0 +1,176 @@
+"""`status` and `explain`: read from the disk, so they work offline and while the agent is down."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edgefleet_protocol.choose import Choice, choose
+from edgefleet_protocol.explain import choice_to_dict, render
+from edgefleet_protocol.hardware import Hardware
+from edgefleet_protocol.messages import DeviceState, ModelState
+
+from .config import Config
+from .decide import failed_variants
+from .live import Live
+from .observe import Documents, desired, models
+from .perform import measured_p50
+from .report import Told
+from .steps import Wait
+from .store import Store
+from .store.disk import Disk, Site
+
+
+class ReadOnlyDisk(Disk):
+    """A disk that changes nothing: somebody only looks."""
+
+    def write(self, path: Path, data: bytes, mode: int = 0o640) -> None:
+        raise PermissionError(f"{path} is only looked at")
+
+    def append(self, path: Path, data: bytes) -> None:
+        raise PermissionError(f"{path} is only looked at")
+
+    def fsync_folder(self, path: Path, site: Site) -> None:
+        """Nothing was written."""
+
+    def rename(self, old: Path, new: Path) -> None:
+        """What is damaged stays where it is."""
+
+    def unlink(self, path: Path) -> None:
+        """What the agent has half done stays."""
+
+    def remove_tree(self, path: Path) -> None:
+        """What the agent has half done stays."""
+
+    def mkdir(self, path: Path) -> bool:
+        """Nothing is made."""
+        return False
+
+
+@dataclass(frozen=True)
+class Explained:
+    """One model's table: what each variant would be to this device."""
+
+    model: str
+    release: str
+    choice: Choice | None
+    why: str
+
+
+def stored_state(config: Config, hardware: Hardware, boot: str, at_s: float) -> DeviceState:
+    """Return the state as far as the disk tells it."""
+    from .report import device_state
+
+    store = Store(ReadOnlyDisk(), config.state)
+    documents = Documents(store)
+    facts = store.facts.facts
+    told = {}
+    for model in models(facts, documents.rollout()):
+        want = desired(model, config.device, facts, hardware, store, documents)
+        told[model] = Told(want, Wait(want.problem or want.why or "as the disk tells it"), Live())
+    rollout = documents.rollout()
+    return device_state(
+        device=config.device,
+        session=0,
+        boot=boot,
+        at_s=at_s,
+        facts=facts,
+        trust=store.facts.trust,
+        trust_problem=None,
+        rollout_serial=rollout.serial if rollout is not None and not isinstance(rollout, str) else 0,
+        hardware=hardware,
+        limits_held={},
+        models=told,
+    )
+
+
+def explain(config: Config, hardware: Hardware) -> list[Explained]:
+    """Return, for each wished model, the whole table of the choice on this device, with each variant's reason."""
+    store = Store(ReadOnlyDisk(), config.state)
+    documents = Documents(store)
+    facts = store.facts.facts
+    rows = []
+    for model in models(facts, documents.rollout()):
+        want = desired(model, config.device, facts, hardware, store, documents)
+        if want.release is None or want.sha256 is None:
+            rows.append(Explained(model, "", None, want.problem or want.why))
+            continue
+        mine = facts.model(model)
+        choice = choose(
+            want.release,
+            hardware,
+            want.policy,
+            measured=measured_p50(mine, want.release.name),
+            failed=failed_variants(mine, want.sha256),
+        )
+        rows.append(Explained(model, want.release.name, choice, choice.why))
+    return rows
+
+
+def explain_words(rows: list[Explained], hardware: Hardware) -> str:
+    """Return the tables for people."""
+    if not rows:
+        return "nothing is wished of this device yet\n"
+    parts = []
+    for row in rows:
+        if row.choice is None:
+            parts.append(f"{row.model}: {row.why}\n")
+        else:
+            parts.append(render(row.choice, row.release, hardware))
+    return "\n".join(parts)
+
+
+def explain_dict(rows: list[Explained], hardware: Hardware) -> dict[str, Any]:
+    """Return the tables for programs."""
+    return {
+        "hardware": msgspec.to_builtins(hardware),
+        "models": [
+            {
+                "model": row.model,
+                "release": row.release,
+                "why": row.why,
+                "choice": choice_to_dict(row.choice) if row.choice else None,
+            }
+            for row in rows
+        ],
+    }
+
+
+def status_words(state: DeviceState, is_running: bool) -> str:
+    """Return the state for people."""
+    lines = [
+        f"{state.device}: the agent {'runs' if is_running else 'does not run'}; region {state.region or 'not known yet'}, "
+        f"rollout {state.rollout_serial}, {state.bytes_received / 1e6:.2f} MB of chunks received"
+    ]
+    if state.trust_problem:
+        lines.append(f"  trust: {state.trust_problem}; what runs keeps running")
+    for model in state.models:
+        lines += _model_words(model)
+    if not state.models:
+        lines.append("  nothing is wished of it yet")
+    return "\n".join(lines) + "\n"
+
+
+def _model_words(model: ModelState) -> list[str]:
+    lines = [f"  {model.model}: {model.phase}. {model.why}"]
+    if model.running is not None:
+        lines.append(f"    serves {model.running.release} ({model.running.variant})")
+    if model.wanted is not None:
+        lines.append(
+            f"    wished {model.wanted}" + (f", chosen {model.chosen}: {model.chosen_why}" if model.chosen else "")
+        )
+    if model.previous is not None:
+        lines.append(f"    before {model.previous.release} ({model.previous.variant})")
+    lines += [f"    failed {row.release} ({row.variant}) at {row.stage}: {row.reason}" for row in model.failures]
+    return lines
+
+
+def live_state(run: Path) -> DeviceState | None:
+    """Return what a running agent last told, or None."""
+    from .loop import STATE_FILE
+
+    try:
+        return msgspec.json.decode((run / STATE_FILE).read_bytes(), type=DeviceState)
+    except (OSError, msgspec.MsgspecError):
+        return None

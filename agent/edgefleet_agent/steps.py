@@ -1,0 +1,181 @@
+"""The steps: what `decide` may answer. Each carries its reason in words, which `status` and the state print as they are."""
+
+from dataclasses import dataclass
+
+from edgefleet_protocol.manifest import Chunk, Release, Variant
+from edgefleet_protocol.messages import Failure
+from edgefleet_protocol.rollout import Assignment, Policy
+
+from .store.facts import Slot
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Nothing to do for now. `until`: monotonic seconds when to look again at the latest."""
+
+    why: str
+    until: float | None = None
+
+
+@dataclass(frozen=True)
+class Serve:
+    """Start the worker of the active slot."""
+
+    slot: Slot
+    why: str
+
+
+@dataclass(frozen=True)
+class Accept:
+    """The worker of the active slot has loaded the model: let it take connections."""
+
+    slot: Slot
+    why: str
+
+
+@dataclass(frozen=True)
+class CountCrash:
+    """The active worker died: note it, and start it again after `again_in_s`."""
+
+    slot: Slot
+    again_in_s: float
+    why: str
+
+
+@dataclass(frozen=True)
+class Restore:
+    """The active slot cannot serve: put it together again, or go back to the previous one."""
+
+    slot: Slot
+    why: str
+
+
+@dataclass(frozen=True)
+class NoteWish:
+    """A release is wished for the first time: its deadline runs from now."""
+
+    assignment: Assignment
+    why: str
+
+
+@dataclass(frozen=True)
+class Choose:
+    """Choose the variant, once for this wish, hardware and agent version."""
+
+    release: Release
+    release_sha256: str
+    policy: Policy
+    key: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Fetch:
+    """Ask for the chunks that are missing."""
+
+    release: str
+    missing: tuple[Chunk, ...]
+    why: str
+
+
+@dataclass(frozen=True)
+class Assemble:
+    """Put the files of the variant together, and verify them."""
+
+    release: Release
+    release_sha256: str
+    variant: Variant
+    why: str
+
+
+@dataclass(frozen=True)
+class Try:
+    """Start a trial of the candidate in a process of its own."""
+
+    release: Release
+    release_sha256: str
+    variant: Variant
+    why: str
+
+
+@dataclass(frozen=True)
+class NoteTrial:
+    """A trial ended: keep what it found."""
+
+    release: Release
+    release_sha256: str
+    variant: Variant
+    why: str
+
+
+@dataclass(frozen=True)
+class Load:
+    """Start the worker of the candidate beside the one that serves."""
+
+    release: Release
+    release_sha256: str
+    variant: Variant
+    why: str
+
+
+@dataclass(frozen=True)
+class Activate:
+    """Switch: the candidate takes over, and answers the golden inputs through the serving path."""
+
+    release: Release
+    release_sha256: str
+    variant: Variant
+    why: str
+
+
+@dataclass(frozen=True)
+class Prove:
+    """Probation is over, and it behaved."""
+
+    slot: Slot
+    why: str
+
+
+@dataclass(frozen=True)
+class Fail:
+    """Remember what failed, so that it is not tried again. What serves goes on serving."""
+
+    failure: Failure
+    why: str
+
+
+@dataclass(frozen=True)
+class FallBack:
+    """Bring the previous one back; where there is none, only remember the failure."""
+
+    failure: Failure
+    to: Slot | None
+    why: str
+
+
+@dataclass(frozen=True)
+class Collect:
+    """Remove chunks, slots and documents that nothing needs."""
+
+    why: str
+
+
+Step = (
+    Wait
+    | Serve
+    | Accept
+    | CountCrash
+    | Restore
+    | NoteWish
+    | Choose
+    | Fetch
+    | Assemble
+    | Try
+    | NoteTrial
+    | Load
+    | Activate
+    | Prove
+    | Fail
+    | FallBack
+    | Collect
+)

@@ -1,0 +1,75 @@
+"""Windows of telemetry: closed on time, sent from memory, and put into the outbox only when they cannot be sent."""
+
+import zlib
+from dataclasses import dataclass, field
+
+from edgefleet_protocol.codec import encode
+from edgefleet_protocol.telemetry import MAX_BATCH_BYTES, MAX_WINDOWS, TelemetryBatch, Window
+
+from .store.outbox import Key, Outbox, key_of
+
+STORE_AFTER_S = 600.0
+"""A window that the broker did not take for so long goes to disk."""
+MAX_IN_MEMORY = 240
+SEND_AGAIN_S = 120.0
+"""A batch without an answer is sent again; the server counts a window once."""
+
+
+@dataclass
+class Telemetry:
+    """The queue of one device."""
+
+    device: str
+    outbox: Outbox
+    waiting: list[tuple[float, Window]] = field(default_factory=list)
+    """(closed at, window), the oldest first."""
+    in_flight: tuple[int, frozenset[Key], float] | None = None
+
+    def add(self, window: Window, now: float) -> None:
+        """Take a window that was closed."""
+        self.waiting.append((now, window))
+        if now - self.waiting[0][0] >= STORE_AFTER_S or len(self.waiting) > MAX_IN_MEMORY:
+            self.store()
+
+    def store(self) -> None:
+        """Put every window that is still here on disk: offline for long, or the agent ends."""
+        if self.waiting and self.outbox.add(window for _, window in self.waiting):
+            self.waiting.clear()
+        while len(self.waiting) > MAX_IN_MEMORY:
+            del self.waiting[0]
+            self.outbox.dropped += 1
+
+    def batch(self, now: float, dropped: int) -> tuple[bytes, frozenset[Key]] | None:
+        """Return the next message and the names of its windows; None while there is nothing, or one is under way."""
+        if self.in_flight is not None and now < self.in_flight[2] + SEND_AGAIN_S:
+            return None
+        count = MAX_WINDOWS
+        while count:
+            windows = self.outbox.oldest(count)
+            windows += [window for _, window in self.waiting[: count - len(windows)]]
+            if not windows:
+                return None
+            batch = TelemetryBatch(device=self.device, windows=tuple(windows), dropped_windows=dropped)
+            payload = zlib.compress(encode(batch))
+            if len(payload) <= MAX_BATCH_BYTES or len(windows) == 1:
+                return payload, frozenset(key_of(window) for window in windows)
+            count = len(windows) // 2
+        return None
+
+    def sent(self, number: int, keys: frozenset[Key], now: float) -> None:
+        """A batch is under way under the link's `number`."""
+        self.in_flight = (number, keys, now)
+
+    def acknowledged(self, number: int) -> None:
+        """The broker has it: forget its windows, in memory and on disk."""
+        if self.in_flight is None or self.in_flight[0] != number:
+            return
+        keys = self.in_flight[1]
+        self.in_flight = None
+        here = {key_of(window) for _, window in self.waiting}
+        self.waiting = [(at, window) for at, window in self.waiting if key_of(window) not in keys]
+        self.outbox.remove(keys - here)
+
+    def new_session(self) -> None:
+        """What was under way may be lost."""
+        self.in_flight = None

@@ -1,0 +1,123 @@
+"""Applying recipes. Each finished step is kept, so a second run, or another variant that begins alike, takes it from there."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import torch
+
+from .candidate import Candidate
+from .environment import versions
+from .errors import CompressError, ToleranceMissed
+from .measure import Measures, measure
+from .progress import Progress
+from .recipe import ORIGINAL, Recipe, Recipes
+from .steps import Context, Step
+from .work import Work, key_of
+from .workload import Loaded
+
+
+@dataclass(frozen=True)
+class Made:
+    """A finished variant."""
+
+    name: str
+    candidate: Candidate
+    measures: Measures
+    features: tuple[str, ...] = ()
+    """What its recipe says that a device must have."""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A variant that no setting in its recipe could keep within its tolerance."""
+
+    name: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run made, in the order of the recipes."""
+
+    made: tuple[Made, ...]
+    left_out: tuple[LeftOut, ...]
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """One run over one workload."""
+
+    loaded: Loaded
+    work: Work
+    progress: Progress
+    seed: int = 0
+
+    def run(self, recipes: Recipes) -> Outcome:
+        """Return every variant, made and measured. Whatever ends it early, finished steps are kept."""
+        start = key_of(self.loaded.digest, str(self.seed), json.dumps(versions()))
+        torch.manual_seed(self.seed)
+        fresh = Candidate(module=self.loaded.workload.make_model())
+        original, key = self._apply(ORIGINAL, recipes.original, fresh, start, None)
+        made: list[Made] = []
+        left_out: list[LeftOut] = []
+        for recipe in recipes.variants:
+            try:
+                made.append(self._make(recipe, original, key))
+            except ToleranceMissed as error:
+                left_out.append(LeftOut(recipe.name, str(error)))
+                self.progress.begin(recipe.name)
+                self.progress.end(f"left out: {error}")
+        if not any(variant.name == ORIGINAL for variant in made):
+            raise CompressError("the original itself could not be made; see the lines above")
+        return Outcome(tuple(made), tuple(left_out))
+
+    def _make(self, recipe: Recipe, original: Candidate, key: str) -> Made:
+        candidate, key = self._apply(recipe.name, recipe.steps, original, key, original)
+        data = candidate.onnx_bytes("measure")
+        facts_key = key_of(key, "measures")
+        kept = self.work.load_facts(facts_key)
+        self.progress.begin(f"{recipe.name}: measure")
+        measures = Measures.of_facts(kept) if kept is not None else measure(data, self.loaded.workload)
+        if kept is None:
+            self.work.save_facts(facts_key, asdict(measures))
+        self.progress.end(
+            f"{self.loaded.workload.metric_name} {measures.accuracy:.4f}, {measures.bytes / 1000:.0f} kB, "
+            f"{measures.wire_bytes / 1000:.0f} kB on the wire" + (", as measured before" if kept is not None else "")
+        )
+        return Made(recipe.name, candidate, measures, recipe.features)
+
+    def _apply(
+        self, variant: str, steps: Sequence[Step], candidate: Candidate, key: str, original: Candidate | None
+    ) -> tuple[Candidate, str]:
+        """Return what `steps` make of `candidate`, and the key that it is kept under."""
+        keys = []
+        for step in steps:
+            key = key_of(key, step.name, json.dumps(asdict(step), sort_keys=True, default=str))  # type: ignore[call-overload]
+            keys.append(key)
+        done = 0
+        for place in range(len(keys), 0, -1):  # the furthest result that is there
+            if (kept := self.work.load(keys[place - 1])) is not None:
+                candidate, done = kept, place
+                break
+        for place, step in enumerate(steps):
+            self.progress.begin(f"{variant}: {step.words}")
+            if place < done:
+                self.progress.end("kept from before")
+                continue
+            context = Context(self.seed, self.progress, original.module if original is not None else None)
+            before = candidate
+            candidate = step.apply(candidate, self.loaded.workload, context)
+            self.work.save(keys[place], candidate)
+            self.progress.end(_result(before, candidate))
+        return candidate, key
+
+
+def _result(before: Candidate, after: Candidate) -> str:
+    """Return what a step found, in words."""
+    found = [
+        f"{name.replace('_', ' ')} {value:.4g}" if isinstance(value, float) else f"{name.replace('_', ' ')} {value}"
+        for name, value in after.facts.items()
+        if before.facts.get(name) != value
+    ]
+    return ", ".join(found) or "done"

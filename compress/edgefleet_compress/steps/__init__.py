@@ -1,0 +1,24 @@
+"""The steps that a recipe may name. Each is one file, which alone imports the library that does its work."""
+
+from importlib import import_module
+
+from .step import Context, Step
+
+__all__ = ["STEPS", "Context", "Step", "step_class"]
+
+# Loaded when first named, so that reading a recipe does not load what it does not use.
+STEPS = {
+    "finetune": ("finetune", "Finetune"),
+    "prune": ("prune", "Prune"),
+    "distill": ("distill", "Distill"),
+    "export": ("export", "Export"),
+    "quantize_static": ("quantize_static", "QuantizeStatic"),
+    "tidy": ("tidy", "Tidy"),
+}
+
+
+def step_class(name: str) -> type[Step]:
+    """Return the class of the step called `name`; raise KeyError when there is none."""
+    module, cls = STEPS[name]
+    found: type[Step] = getattr(import_module(f".{module}", __package__), cls)
+    return found

@@ -1,0 +1,59 @@
+"""Train on the workload's data: the original from nothing, or a candidate a little further."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import nn
+
+from ..candidate import Candidate
+from ..training import Schedule, evaluate, train
+from ..workload import Workload
+from .step import Context, require
+
+
+@dataclass(frozen=True)
+class Finetune:
+    """Train with the workload's own loss."""
+
+    name: ClassVar[str] = "finetune"
+    takes: ClassVar[str] = "module"
+
+    epochs: int = 5
+    learning_rate: float = 0.05
+    batch: int = 64
+    weight_decay: float = 5e-4
+
+    def __post_init__(self) -> None:
+        require(self.name, schedule_rules(self))
+
+    @property
+    def words(self) -> str:
+        """`finetune 5 epochs`."""
+        return f"finetune {self.epochs} epochs"
+
+    def apply(self, candidate: Candidate, workload: Workload, context: Context) -> Candidate:
+        """Return the trained candidate, with its metric on the validation data as a fact."""
+        model = candidate.copy_of_module(self.name)
+        self.train(model, workload, context)
+        return candidate.then(self.words, module=model, validation=evaluate(model, workload, workload.validation))
+
+    def train(self, model: nn.Module, workload: Workload, context: Context) -> None:
+        """Train `model` in place."""
+        train(model, workload, schedule_of(self), context.seed, context.progress)
+
+
+def schedule_of(step: object) -> Schedule:
+    """Return the schedule among a training step's settings."""
+    fields = ("epochs", "learning_rate", "batch", "weight_decay")
+    return Schedule(**{name: getattr(step, name) for name in fields})
+
+
+def schedule_rules(step: object) -> dict[str, tuple[bool, str]]:
+    """Return the rules that every training step's settings obey."""
+    schedule = schedule_of(step)
+    return {
+        "epochs": (schedule.epochs >= 1, "1 or more"),
+        "learning_rate": (0 < schedule.learning_rate <= 10, "above 0 and at most 10"),
+        "batch": (schedule.batch >= 2, "2 or more"),
+        "weight_decay": (schedule.weight_decay >= 0, "0 or more"),
+    }

@@ -1,0 +1,127 @@
+"""To int8: ranges are measured on calibration data, and the file says so with QuantizeLinear and DequantizeLinear.
+
+The only file that imports onnxruntime's quantizer (tried with 1.32). Signed weights and signed activations: the form
+for which Arm has its fastest kernels, and the one that TensorRT reads too. Relu and Clip that the following quantizer
+makes redundant are left out by onnxruntime itself.
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import ClassVar, Literal
+
+import numpy as np
+import onnx
+from onnxruntime import quantization
+
+from ..candidate import Candidate
+from ..errors import CannotQuantize
+from ..runtime import Array, batches, coverage
+from ..workload import Workload
+from .step import Context, require
+
+METHODS = {
+    "minmax": quantization.CalibrationMethod.MinMax,
+    "percentile": quantization.CalibrationMethod.Percentile,
+    "entropy": quantization.CalibrationMethod.Entropy,
+}
+BATCH = 32
+MIN_OPSET = 13
+"""The first whose QuantizeLinear takes a scale per channel."""
+
+
+@dataclass(frozen=True)
+class QuantizeStatic:
+    """Quantize weights per channel and activations per tensor, both signed."""
+
+    name: ClassVar[str] = "quantize_static"
+    takes: ClassVar[str] = "onnx"
+
+    method: Literal["minmax", "percentile", "entropy"] = "minmax"
+    samples: int = 256
+    """Of the calibration data, from its front."""
+    per_channel: bool = True
+    exclude: tuple[str, ...] = ()
+    """Nodes that stay in floating point, by name."""
+
+    def __post_init__(self) -> None:
+        rules = {
+            "method": (self.method in METHODS, f"one of {', '.join(METHODS)}"),
+            "samples": (self.samples >= 1, "1 or more"),
+        }
+        require(self.name, rules)
+
+    @property
+    def words(self) -> str:
+        """`int8 (minmax)`."""
+        return f"int8 ({self.method})"
+
+    def apply(self, candidate: Candidate, workload: Workload, context: Context) -> Candidate:
+        """Return the int8 candidate; raise CannotQuantize, with the reason, when it cannot be."""
+        data = candidate.onnx_bytes(self.name)
+        inputs = workload.calibration_inputs
+        if len(inputs) < self.samples:
+            raise CannotQuantize(
+                f"{self.samples} calibration samples were asked for and the workload has {len(inputs)}; "
+                "give it more, or lower `samples`"
+            )
+        self._check(data)
+        quantized = self._quantize(data, inputs[: self.samples].numpy())
+        found = coverage(quantized, "arm")
+        if not found.int8:
+            raise CannotQuantize(
+                "nothing in this model has an int8 kernel: no convolution and no matrix product was found"
+            )
+        return candidate.then(self.words, onnx=quantized, int8_kernels=f"{found.int8}/{found.all}")
+
+    def _check(self, data: bytes) -> None:
+        model = onnx.load_from_string(data)
+        if any(node.op_type in ("QuantizeLinear", "DequantizeLinear", "QLinearConv") for node in model.graph.node):
+            raise CannotQuantize("the model is quantized already; begin with the floating-point one")
+        opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
+        if opset < MIN_OPSET:
+            raise CannotQuantize(
+                f"the model has opset {opset} and a scale per channel needs {MIN_OPSET}; export it anew"
+            )
+        names = {node.name for node in model.graph.node}
+        if unknown := [name for name in self.exclude if name not in names]:
+            raise CannotQuantize(f"exclude names {unknown}, and the model's nodes are {sorted(names)}")
+
+    def _quantize(self, data: bytes, inputs: Array) -> bytes:
+        name = onnx.load_from_string(data).graph.input[0].name
+        root, level = logging.getLogger(), logging.getLogger().level
+        root.setLevel(logging.ERROR)  # the quantizer advises a preprocessing that the export has done already
+        try:
+            with TemporaryDirectory(prefix="edgefleet-") as folder:
+                out = Path(folder) / "int8.onnx"
+                quantization.quantize_static(
+                    onnx.load_from_string(data),
+                    out,
+                    _Reader(name, inputs),
+                    quant_format=quantization.QuantFormat.QDQ,
+                    activation_type=quantization.QuantType.QInt8,
+                    weight_type=quantization.QuantType.QInt8,
+                    per_channel=self.per_channel,
+                    calibrate_method=METHODS[self.method],
+                    nodes_to_exclude=list(self.exclude),
+                )
+                return out.read_bytes()
+        except (ValueError, RuntimeError, NotImplementedError) as error:
+            raise CannotQuantize(f"onnxruntime cannot quantize the model: {error}") from error
+        finally:
+            root.setLevel(level)
+
+
+class _Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
+    """Hands the calibration data over, some samples at a time."""
+
+    def __init__(self, name: str, inputs: Array) -> None:
+        self._name = name
+        self._left: Iterator[Array] = batches(np.ascontiguousarray(inputs), BATCH)
+
+    def get_next(self) -> dict[str, Array] | None:
+        """Return the next batch, or None at the end."""
+        rows = next(self._left, None)
+        return None if rows is None else {self._name: rows}

@@ -1,0 +1,101 @@
+"""How a device is: real values where there is a sensor, None where there is none."""
+
+from pathlib import Path
+
+import pytest
+
+from edgefleet_agent.hardware import samples, sensors
+
+
+def write(root: Path, files: dict[str, str]) -> Path:
+    """Write small files below `root` and return it."""
+    for name, value in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(value + "\n")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("name", "temperature", "throttled", "battery", "power"),
+    [
+        ("pi-zero-2-w", 52.616, (), (87.0, False), None),
+        ("pi4", 58.426, (), (None, None), None),
+        ("pi5", 49.85, (), (None, None), None),
+        ("orin-nano", 48.031, None, (70.8, True), 5.25),
+    ],
+)
+def test_each_board_has_what_it_has(
+    name: str,
+    temperature: float,
+    throttled: tuple[str, ...] | None,
+    battery: tuple[float | None, bool | None],
+    power: float | None,
+) -> None:
+    root = samples.path(name)
+    assert sensors.temperature_c(root) == pytest.approx(temperature)
+    assert sensors.throttled(root) == throttled
+    assert sensors.battery(root) == battery
+    assert sensors.power_w(root) == (None if power is None else pytest.approx(power, abs=0.01))
+    assert (sensors.memory_available_bytes(root) or 0) > 100e6
+
+
+@pytest.mark.parametrize(
+    ("bits", "words"),
+    [
+        ("0", ()),
+        ("50005", ("under-voltage", "throttled")),
+        ("0xe0008", ("soft-limit",)),
+        ("f0000", ()),
+        ("f", ("under-voltage", "capped", "throttled", "soft-limit")),
+        ("80000001", None),
+        ("nonsense", None),
+    ],
+)
+def test_throttling_tells_what_holds_now(tmp_path: Path, bits: str, words: tuple[str, ...] | None) -> None:
+    write(tmp_path, {"sys/devices/platform/soc/soc:firmware/get_throttled": bits})
+    assert sensors.throttled(tmp_path) == words
+
+
+def test_the_hottest_zone_that_computes_counts_and_a_dead_one_does_not(tmp_path: Path) -> None:
+    zone = "sys/class/thermal/thermal_zone"
+    files = {f"{zone}0/type": "PMIC-Die", f"{zone}0/temp": "100000", f"{zone}1/type": "CPU-therm",
+             f"{zone}1/temp": "41500", f"{zone}2/type": "GPU-therm", f"{zone}2/temp": "43000",
+             f"{zone}3/type": "cv0-thermal", f"{zone}3/temp": "-256000"}  # fmt: skip
+    assert sensors.temperature_c(write(tmp_path, files)) == 43.0
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"bat/type": "Battery", "bat/capacity": "40", "bat/status": "Discharging"}, (40.0, False)),
+        ({"bat/type": "Battery", "bat/capacity": "40", "bat/status": "Not charging"}, (40.0, True)),
+        ({"bat/type": "Battery", "bat/capacity": "140", "bat/status": "Full"}, (100.0, True)),
+        ({"bat/type": "Battery", "bat/charge_now": "25", "bat/charge_full": "200"}, (12.5, None)),
+        ({"bat/type": "Battery", "bat/capacity": "9", "ac/type": "Mains", "ac/online": "0"}, (9.0, False)),
+        ({"mouse/type": "Battery", "mouse/scope": "Device", "mouse/capacity": "40"}, (None, None)),
+        ({"bat/type": "Battery", "bat/present": "0", "bat/capacity": "40"}, (None, None)),
+        ({"bat/type": "Battery", "bat/energy_now": "1", "bat/energy_full": "0"}, (None, None)),
+        ({"ac/type": "Mains", "ac/online": "1"}, (None, None)),
+    ],
+)
+def test_batteries(tmp_path: Path, files: dict[str, str], expected: tuple[float | None, bool | None]) -> None:
+    write(tmp_path, {f"sys/class/power_supply/{name}": value for name, value in files.items()})
+    assert sensors.battery(tmp_path) == expected
+
+
+def test_rails_are_added_where_none_is_the_input(tmp_path: Path) -> None:
+    monitor = "sys/class/hwmon/hwmon2"
+    files = {f"{monitor}/name": "ina3221"}
+    for number, label, millivolts, milliamperes in ((1, "CPU", 5000, 400), (2, "GPU", 5000, 200), (3, "NC", 5000, 900)):
+        files |= {f"{monitor}/in{number}_label": label, f"{monitor}/in{number}_input": str(millivolts),
+                  f"{monitor}/curr{number}_input": str(milliamperes)}  # fmt: skip
+    assert sensors.power_w(write(tmp_path, files)) == pytest.approx(3.0)
+
+
+def test_the_load_is_the_share_of_time_since_the_last_reading(tmp_path: Path) -> None:
+    write(tmp_path, {"proc/stat": "cpu  100 0 100 700 100 0 0 0 0 0"})
+    load = sensors.Load(tmp_path)
+    assert load.percent() is None
+    write(tmp_path, {"proc/stat": "cpu  140 0 120 760 180 0 0 0 0 0"})
+    assert load.percent() == 30.0

@@ -1,0 +1,189 @@
+"""The commands, end to end, as a person types them."""
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from edgefleet_trust.commands import main as trust
+from edgefleet_trust.release_commands import main as release
+from edgefleet_trust.repository import Repository
+from tests.fakes.package import make_package
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("passphrase").write_text("four words are enough\n")
+    monkeypatch.setenv("EDGEFLEET_PASSPHRASE_FILE", "passphrase")
+    monkeypatch.delenv("EDGEFLEET_ONLINE_PASSPHRASE_FILE", raising=False)
+    return tmp_path
+
+
+INIT = [
+    "init",
+    "--repository",
+    "repo",
+    "--keys",
+    "keys",
+    "--fleet",
+    "demo",
+    "--region",
+    "eu-west",
+    "--region",
+    "ap-south",
+    "--yes-i-am-alone",
+]
+
+
+def answer(capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
+    found = json.loads(capsys.readouterr().out)
+    assert isinstance(found, dict)
+    return found
+
+
+def test_from_nothing_to_a_published_release(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert trust(INIT) == 0
+    for number in (1, 2):
+        package = str(make_package(place, seed=number))
+        file = f"proposal-{number}"
+        assert release(["propose", package, "--repository", "repo", "--out", file, "--notes", "better"]) == 0
+        capsys.readouterr()
+        assert trust(["sign", file, "--keys", "keys", "--yes", "--json"]) == 0
+        words = capsys.readouterr()
+        assert f"New release fashion/{number}" in words.err and "better" in words.err and "int8" in words.err
+        assert json.loads(words.out)["signatures"] == 1
+        assert trust(["publish", file, "--repository", "repo", "--keys", "keys", "--json"]) == 0
+        assert answer(capsys)["release"] == f"fashion/{number}"
+    assert release(["list", "--repository", "repo", "--json"]) == 0
+    assert [row["release"] for row in answer(capsys)["releases"]] == ["fashion/1", "fashion/2"]  # type: ignore[attr-defined]
+    assert trust(["verify", "--repository", "repo", "--json"]) == 0
+    assert "releases/fashion/2.json" in answer(capsys)["found"]  # type: ignore[operator]
+
+
+def test_init_refuses_to_pretend_that_there_are_several_holders(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert trust(INIT[:-1]) == 5
+    assert "several holders cannot be made yet; it will come" in capsys.readouterr().err
+    assert not Path("repo").exists() and not Path("keys").exists()
+
+
+def test_init_overwrites_nothing(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert trust(INIT) == 0
+    before = Path("keys/offline/root.json").read_bytes()
+    assert trust(INIT) == 5
+    assert "not empty" in capsys.readouterr().err
+    assert Path("keys/offline/root.json").read_bytes() == before
+
+
+def test_what_init_makes_is_private_where_it_must_be(place: Path) -> None:
+    assert trust(INIT) == 0
+    keys = {path for path in Path("keys").rglob("*.json") if path.name != "root-1.json"}
+    assert {path.name for path in keys} == {
+        "root.json", "releases.json", "keys.json", "snapshot.json", "timestamp.json", "commands.json",
+        "rollouts-eu-west.json", "rollouts-ap-south.json",
+    }  # fmt: skip
+    assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in keys)
+    assert stat.S_IMODE(Path("keys/offline").stat().st_mode) == 0o700
+    assert not any(b"ciphertext" in path.read_bytes() for path in Path("repo").rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("bad", ["Demo", "de mo", "a" * 65, "demo/x", "-demo"])
+def test_a_fleet_that_cannot_be_a_topic_is_refused_before_anything_is_made(place: Path, bad: str) -> None:
+    arguments = [f"--fleet={bad}" if word == "demo" else word for word in INIT if word != "--fleet"]
+    assert trust(arguments) == 1
+    assert not Path("repo").exists() and not Path("keys").exists()
+
+
+def test_signing_asks_and_without_a_terminal_it_does_not_sign(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert trust(INIT) == 0
+    assert release(["propose", str(make_package(place)), "--repository", "repo", "--out", "p"]) == 0
+    before = Path("p").read_bytes()
+    assert trust(["sign", "p", "--keys", "keys"]) == 1
+    assert "--yes" in capsys.readouterr().err
+    assert Path("p").read_bytes() == before
+
+
+def test_a_wrong_passphrase_says_so_and_signs_nothing(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert trust(INIT) == 0
+    assert release(["propose", str(make_package(place)), "--repository", "repo", "--out", "p"]) == 0
+    Path("passphrase").write_text("wrong\n")
+    assert trust(["sign", "p", "--keys", "keys", "--yes"]) == 1
+    assert "the passphrase does not open" in capsys.readouterr().err
+
+
+def test_a_proposal_is_not_overwritten(place: Path) -> None:
+    assert trust(INIT) == 0
+    package = str(make_package(place))
+    assert release(["propose", package, "--repository", "repo", "--out", "p"]) == 0
+    assert release(["propose", package, "--repository", "repo", "--out", "p"]) == 5
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "code"),
+    [
+        (trust, ["status", "--repository", "nowhere"], 3),
+        (trust, ["verify", "--repository", "nowhere"], 3),
+        (trust, ["sign", "nowhere", "--keys", "keys"], 3),
+        (release, ["list", "--repository", "nowhere"], 3),
+        (trust, ["sign"], 2),
+        (trust, [], 2),
+        (trust, ["--help"], 0),
+        (release, ["propose", "--help"], 0),
+    ],
+)
+def test_exit_codes(command: object, arguments: list[str], code: int) -> None:
+    assert callable(command) and command(arguments) == code
+
+
+def test_status_names_roles_days_and_the_danger_of_one_key(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert trust(INIT) == 0
+    capsys.readouterr()
+    assert trust(["status", "--repository", "repo"]) == 0
+    text = capsys.readouterr().out
+    assert "rollouts-ap-south" in text and "WARNING: one key alone signs root, targets, releases, keys" in text
+    assert trust(["status", "--repository", "repo", "--json"]) == 0
+    status = answer(capsys)
+    days = {row["role"]: row["days_left"] for row in status["roles"]}  # type: ignore[attr-defined]
+    assert days["root"] == 364 and days["timestamp"] == 6 and days["rollouts-eu-west"] == 29
+    assert status["rollouts"] == {"eu-west": 0, "ap-south": 0}
+
+
+def test_an_interrupted_init_leaves_no_repository_that_looks_whole(place: Path) -> None:
+    from datetime import UTC, datetime
+
+    from edgefleet_trust.ceremony import init
+    from edgefleet_trust.errors import TrustError
+    from edgefleet_trust.passphrase import Passphrase
+    from tests.fakes.cutting_disk import CuttingDisk, PowerCut
+
+    secret = Passphrase(b"x")
+    for after in range(200):
+        folder = place / str(after)
+        try:
+            init(
+                folder / "r",
+                folder / "k",
+                "demo",
+                ["eu"],
+                secret,
+                secret,
+                datetime.now(UTC),
+                alone=True,
+                disk=CuttingDisk(after),
+            )
+        except PowerCut:
+            with pytest.raises(TrustError):
+                Repository(folder / "r").current()
+        else:
+            assert Repository(folder / "r").current().root.version == 1
+            return
+    raise AssertionError("never finished")
+
+
+def test_the_passphrase_is_no_argument(place: Path) -> None:
+    assert trust([*INIT, "--passphrase", "x"]) == 2
+    assert os.environ["EDGEFLEET_PASSPHRASE_FILE"]
