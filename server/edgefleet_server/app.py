@@ -1,7 +1,8 @@
 """The server: built once, from its configuration, with every part handed what it needs."""
 
 import logging
-from types import TracebackType
+import signal
+from types import FrameType, TracebackType
 
 import uvicorn
 
@@ -88,6 +89,14 @@ class Server:
         host, port = self.config.http.host, self.config.http.port
         settings = uvicorn.Config(self.web, host=host, port=port, log_level="warning", access_log=False, lifespan="off")
         http = uvicorn.Server(settings)
+
+        def end(number: int, frame: FrameType | None) -> None:
+            http.should_exit = True
+
+        # uvicorn raises the signal again once it has ended, for the handler that was there before: without one of ours
+        # the process would die there, its rollouts unsigned and its database open.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, end)
         with self:
             LOG.info("fleet %s: http://%s:%d", self.topics.fleet, host, port)
             try:

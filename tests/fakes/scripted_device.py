@@ -84,7 +84,7 @@ class ScriptedDevice:
         client = paho.Client(CallbackAPIVersion.VERSION2, client_id=name, clean_session=True)
         client.max_queued_messages_set(0)
         client.will_set(self._own("presence"), encode(self._presence(False)), qos=1, retain=True)
-        client.reconnect_delay_set(0.1, 0.5)
+        client.reconnect_delay_set(1, 1)
         client.on_connect = self._on_connect
         client.on_message = self._on_message
         self._client = client

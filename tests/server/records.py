@@ -8,11 +8,12 @@ from edgefleet_server.store.rollouts import Record, Status
 from tests.fakes.scripted_device import PI4
 
 NEW, OLD = "b" * 64, "a" * 64
+GATE, POLICY = Gate(), Policy()
 
 
 def assignment(
-    sha256: str = NEW, number: int = 2, *, stages: tuple[float, ...] = (100.0,), stage: int = 0, gate: Gate = Gate()
-) -> Assignment:  # noqa: B008
+    sha256: str = NEW, number: int = 2, *, stages: tuple[float, ...] = (100.0,), stage: int = 0, gate: Gate = GATE
+) -> Assignment:
     return Assignment(
         model="fashion",
         release=ReleaseRef(path=f"releases/fashion/{number}.json", sha256=sha256),
@@ -27,9 +28,9 @@ def record(
     stages: tuple[float, ...] = (50.0, 100.0),
     stage: int = 0,
     status: Status = "running",
-    gate: Gate = Gate(),  # noqa: B008
+    gate: Gate = GATE,
     previous: Assignment | None = None,
-    policy: Policy = Policy(),  # noqa: B008
+    policy: Policy = POLICY,
     previous_policy: Policy | None = None,
     updated_s: float = 1000.0,
 ) -> Record:
@@ -76,7 +77,7 @@ def device(
             since_s=0.0,
             proven=proven,
         )
-    failures = ()
+    failures: tuple[Failure, ...] = ()
     if failed:
         failures = (
             Failure(

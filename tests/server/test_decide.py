@@ -61,7 +61,7 @@ def test_the_next_move_follows_from_the_facts(
         (device(wanted=NEW, first_seen_s=1500.0), LATE, "under way", "trying"),
         (device(wanted=NEW, online=False), NOW, "under way", "trying"),
         (device(wanted=NEW, online=False), LATE, "failed", "not proven"),
-        (device(online=False, last_seen_s=NOW - 10), NOW, "away", "silent for 10 seconds"),
+        (device(online=False, last_seen_s=NOW - 10), NOW, "away", "silent for less than two minutes"),
         (device(online=False, last_seen_s=NOW - 1000), NOW, "offline", "offline for 17 minutes"),
         (device(online=False, last_seen_s=None), NOW, "offline", "offline"),
         (device(online=False, last_seen_s=NOW - 30 * 86400), LATE, "offline", "offline for 30 days"),

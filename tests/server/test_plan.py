@@ -55,6 +55,6 @@ def test_a_rollout_that_would_do_nothing_is_refused_with_the_reason() -> None:
         return plan("eu-west", release(), STAGED, Policy(), fleet, base).refused  # type: ignore[arg-type]
 
     assert refused([]) == "no device is known in eu-west"
-    assert refused([device("silent", said=False)]) == "of the 1 devices in eu-west none would run it"
+    assert refused([device("silent", said=False)]) == "1 device in eu-west, and none would run it"
     assert refused([device("pi")], assignment(NEW, 2)) == "eu-west runs fashion/2 already"
     assert refused([device("pi")], assignment(OLD, 1)) is None

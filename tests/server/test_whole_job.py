@@ -1,5 +1,7 @@
 """Rollouts over a real broker, with small scripted devices."""
 
+from securesystemslib.signer import Signature
+
 from edgefleet_protocol.dsse import open_envelope
 from edgefleet_protocol.trust import DEVICE_ASSIGNMENT_TYPE
 from edgefleet_server.app import Server
@@ -119,8 +121,6 @@ def _payload(envelope: bytes, repo: FakeRepository) -> bytes:
     key = repo.online.public("commands")
 
     def verify(signature: bytes, message: bytes) -> bool:
-        from securesystemslib.signer import Signature
-
         key.verify_signature(Signature(key.keyid, signature.hex()), message)
         return True
 

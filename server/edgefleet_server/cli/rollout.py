@@ -7,6 +7,7 @@ from typing import Any
 import tomllib
 
 from ..errors import BadRequest, NotFound
+from ..rollouts.plan import devices_in_words
 from . import parser
 from .client import Client
 from .output import ago, as_json, clean, megabytes, table
@@ -99,7 +100,7 @@ def plan_text(region: dict[str, Any]) -> str:
     for row in region["left_out"]:
         lines.append(f"left out: {clean(row['device'])}: {clean(row['why'])}")
     lines.append(
-        f"{region['matched']} devices would run it; the broker would keep {megabytes(region['wire_bytes'])} of chunks"
+        f"{devices_in_words(region['matched'])} would run it; the broker would keep {megabytes(region['wire_bytes'])} of chunks"
     )
     if region["refused"]:
         lines.append(f"It would be refused: {clean(region['refused'])}")
@@ -122,7 +123,7 @@ def _start(arguments: argparse.Namespace) -> int:
         print(as_json(answer))
     else:
         for region in answer["regions"]:
-            print(f"{region['release']} started in {region['region']} for {region['matched']} devices")
+            print(f"{region['release']} started in {region['region']} for {devices_in_words(region['matched'])}")
     return 0
 
 

@@ -29,7 +29,7 @@ from .decide import decide
 from .evidence import Evidence, weigh
 from .gates import Tally, tally
 from .orders import Checked, Order, check
-from .plan import RegionPlan, plan
+from .plan import RegionPlan, devices_in_words, plan
 
 LOG = logging.getLogger(__name__)
 
@@ -138,7 +138,7 @@ class Controller:
                     current = self._of_model(rollouts.current(connection, row.region), checked.manifest.model)
                     signed = self._repository.rollout(row.region)
                     previous, previous_policy = documents.base_of(checked.manifest.model, current, signed)
-                    why = f"{actor} started it for {len(row.devices)} devices"
+                    why = f"{actor} started it for {devices_in_words(len(row.devices))}"
                     rollouts.add(
                         connection,
                         region=row.region,
@@ -226,14 +226,14 @@ class Controller:
         if document is None:
             return
         listed = {ref.sha256 for ref in self._repository.releases().values()}
-        for row in document.assignments:
-            if row.release.sha256 not in listed:
-                # Unlisting is revocation: what is not listed is not signed for anyone, also not as the way back.
-                name = release_of_path(row.release.path)
-                self._counters.add("unlisted", reason=f"{name} is not listed any more and was left out in {region}")
         kept = tuple(row for row in document.assignments if row.release.sha256 in listed)
         if before is not None and (kept, document.policy) == (before.assignments, before.policy):
             return
+        for row in document.assignments:
+            if row not in kept:
+                # Unlisting is revocation: what is not listed is not signed for anyone, also not as the way back.
+                name = release_of_path(row.release.path)
+                self._counters.add("unlisted", reason=f"{name} is not listed any more and was left out in {region}")
         self._signer.sign_rollout(msgspec.structs.replace(document, assignments=kept), _time(now))
         LOG.info("signed number %d for %s", document.serial, region)
         self._on_signed()

@@ -82,7 +82,8 @@ def _doing(state: ModelState | None) -> str:
 
 
 def _span(seconds: float) -> str:
+    """In words, and coarse: the reason is stored whenever it changes, so it must not count seconds."""
     for size, word in ((86400, "day"), (3600, "hour"), (60, "minute")):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {word}s"
-    return f"{seconds:.0f} seconds"
+    return "less than two minutes"

@@ -109,7 +109,7 @@ def plan(
     if not members:
         refused = f"no device is known in {region}"
     elif not planned:
-        refused = f"of the {len(members)} devices in {region} none would run it"
+        refused = f"{devices_in_words(len(members))} in {region}, and none would run it"
     elif base is not None and base.release.sha256 == assignment.release.sha256:
         refused = f"{region} runs {release.name} already"
     return RegionPlan(
@@ -121,6 +121,11 @@ def plan(
         wire_bytes=sum(chunks.values()),
         refused=refused,
     )
+
+
+def devices_in_words(count: int) -> str:
+    """Return how many devices, as people say it."""
+    return f"{count} device{'' if count == 1 else 's'}"
 
 
 def _first_stage(device: str, assignment: Assignment) -> int:

@@ -172,7 +172,7 @@ function facts(device, model) {
     ["Now", model ? `${model.phase}: ${model.why}` : null],
     ["Chosen", model?.chosen ? `${model.chosen}: ${model.chosen_why}` : null],
     ["Before", model?.previous], ["Board", device.board], ["Agent", device.agent_version],
-    ["Tags", device.tags.join(", ")], ["Received", megabytes(device.bytes_received)],
+    ["Tags", device.tags.join(", ")], ["Received", device.bytes_received ? megabytes(device.bytes_received) : null],
     ["Agent memory", device.agent_memory_bytes === null ? null : megabytes(device.agent_memory_bytes)],
     ["Throttled", device.throttled === null ? null : device.throttled.join(", ") || "no"],
     ["Power", power(device)],
@@ -217,7 +217,7 @@ async function one(all) {
 
 // Events
 
-const EVENT_HEADINGS = [["When"], ["Device"], ["What"], ["Release"], ["", "words wide"]];
+const EVENT_HEADINGS = [["When"], ["Device"], ["What"], ["Release"], ["In its words", "words wide"]];
 const EVENT_KIND = (kind) => (/fail|refus|fell|crash|no-space|problem/.test(kind) ? "bad" : /proven|activated/.test(kind) ? "good" : "idle");
 
 function events(all) {

@@ -1,0 +1,130 @@
+"""The commands, against a server in a process of its own."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from edgefleet_server.commands import device, rollout, server
+from tests.fakes.broker_process import BrokerProcess
+from tests.fakes.repository import FakeRepository
+from tests.fakes.scripted_device import ScriptedDevice, eventually
+
+Captured = pytest.CaptureFixture[str]
+
+
+class Running:
+    """`edgefleet server run` as a process."""
+
+    def __init__(self, folder: Path, repo: FakeRepository, broker: BrokerProcess) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        config = folder / "server.toml"
+        config.write_text(
+            f"repository = {json.dumps(str(repo.folder))}\nkeys = {json.dumps(str(repo.keys_folder))}\ndata = 'data'\n"
+            f"[broker]\nport = {broker.port}\n[http]\nport = {self.port}\n[rollouts]\ntick_s = 0.1\n"
+        )
+        code = f"import sys; from edgefleet_server.commands import server; sys.exit(server(['run', '--config', {str(config)!r}]))"
+        environment = {**os.environ, "EDGEFLEET_ONLINE_PASSPHRASE_FILE": str(repo.passphrase_file)}
+        self.log = folder / "server.log"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=log, stderr=log)
+        eventually("the server answers", self._answers)
+
+    def _answers(self) -> bool:
+        assert self.process.poll() is None, self.log.read_text()
+        try:
+            return bool(httpx.get(f"{self.url}/healthz", trust_env=False).json()["broker_connected"])
+        except httpx.HTTPError:
+            return False
+
+    def end(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(30)
+
+
+@pytest.fixture
+def running(tmp_path: Path, repo: FakeRepository, broker: BrokerProcess) -> Iterator[Running]:
+    running = Running(tmp_path, repo, broker)
+    yield running
+    running.process.kill()
+    running.process.wait()
+
+
+def test_a_person_plans_starts_and_watches_a_rollout(running: Running, broker: BrokerProcess, capsys: Captured) -> None:
+    there = ["--server", running.url]
+
+    def said(command: list[str], run=rollout) -> tuple[int, str]:  # type: ignore[no-untyped-def]
+        code = run([*command, *there])
+        return code, capsys.readouterr().out
+
+    assert said(["list"]) == (
+        0,
+        "No rollout was started yet. See what one would do: edgefleet rollout plan MODEL/NUMBER\n",
+    )
+    assert said(["plan", "fashion/1", "--region", "eu-west"])[0] == 5
+    with ScriptedDevice(broker.port, "pi-one", "eu-west"):
+        eventually("known", lambda: "pi4" in said(["list"], device)[1])
+        code, text = said(["plan", "fashion/1", "--region", "eu-west", "--stages", "50,100"])
+        assert code == 0
+        assert "pi-one, from stage" in text and "objective accuracy: fp32" in text
+        assert said(["start", "fashion/1", "--region", "eu-west", "--stages", "50,100"]) == (
+            0,
+            "fashion/1 started in eu-west for 1 device\n",
+        )
+        eventually("complete", lambda: "complete" in said(["list"])[1])
+        code, text = said(["show", "eu-west"])
+        assert code == 0 and "pi-one" in text and "proven" in text and "started it for 1 device" in text
+        code, text = said(["show", "eu-west", "--json"])
+        assert json.loads(text)[0]["counts"]["proven"] == 1
+        code, text = said(["show", "pi-one"], device)
+        assert code == 0 and "fashion: runs fashion/1 fp32, proven" in text
+        assert said(["assign", "pi-one", "--region", "ap-south", "--tag", "lab"], device)[0] == 0
+        assert json.loads(said(["show", "pi-one", "--json"], device)[1])["tags"] == ["lab"]
+        assert said(["start", "fashion/1", "--region", "eu-west"])[0] == 5, "it runs there already, and nobody is left"
+    assert running.end() == 0, running.log.read_text()
+
+
+def test_exit_codes_tell_a_script_what_happened(running: Running, capsys: Captured) -> None:
+    there = ["--server", running.url]
+    cases = [
+        (rollout, [], 2),
+        (rollout, ["dance"], 2),
+        (rollout, ["--help"], 0),
+        (rollout, ["start", "fashion/1", "--stages", "x", *there], 2),
+        (rollout, ["start", "fashion/9", *there], 3),
+        (rollout, ["start", "fashion/1", *there], 5),
+        (rollout, ["show", "mars", *there], 3),
+        (rollout, ["list", "--server", "http://127.0.0.1:1"], 7),
+        (device, ["show", "nobody", *there], 3),
+        (device, ["list", *there], 0),
+        (server, ["run", "--config", "/nowhere/server.toml"], 2),
+        (server, ["run"], 2),
+    ]
+    for run, arguments, code in cases:
+        assert run(arguments) == code, arguments
+    assert "exit codes: 0 done, 1 failed" in capsys.readouterr().out
+
+
+def test_a_server_that_cannot_start_says_why(
+    running: Running, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch, repo: FakeRepository
+) -> None:
+    monkeypatch.delenv("EDGEFLEET_PASSPHRASE_FILE", raising=False)
+    monkeypatch.delenv("EDGEFLEET_ONLINE_PASSPHRASE_FILE", raising=False)
+    config = str(tmp_path / "server.toml")
+    assert server(["run", "--config", config]) == 2
+    assert "set EDGEFLEET_ONLINE_PASSPHRASE_FILE" in capsys.readouterr().err
+    monkeypatch.setenv("EDGEFLEET_ONLINE_PASSPHRASE_FILE", str(repo.passphrase_file))
+    second = tmp_path / "second.toml"
+    second.write_text(Path(config).read_text().replace("'data'", "'other'"))
+    assert server(["run", "--config", str(second)]) == 1
+    assert f"could not listen on 127.0.0.1:{running.port}" in capsys.readouterr().err

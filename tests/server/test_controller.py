@@ -1,0 +1,73 @@
+"""The controller alone, with a clock of its own and nothing running."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from edgefleet_server.app import Server
+from edgefleet_server.errors import Refused
+from edgefleet_server.rollouts.orders import Order
+from edgefleet_server.store import rollouts
+from tests.fakes.repository import PASSPHRASE, FakeRepository
+
+from .conftest import MakeServer
+
+
+@dataclass
+class Clock:
+    at: float
+
+    def now(self) -> float:
+        return self.at
+
+
+def test_the_timestamp_is_signed_anew_each_day(make_server: MakeServer, repo: FakeRepository) -> None:
+    clock = Clock(repo.now.timestamp())
+    server = Server(make_server(1).config, PASSPHRASE, clock)
+
+    def timestamp() -> bytes:
+        return server.repository.metadata()["timestamp.json"]
+
+    server.controller.turn()
+    first = timestamp()
+    clock.at += 3600
+    server.controller.turn()
+    assert timestamp() == first
+    clock.at += 86400
+    server.controller.turn()
+    assert timestamp() != first
+
+
+def test_what_was_decided_is_signed_by_whoever_comes_after_a_crash(
+    make_server: MakeServer, repo: FakeRepository
+) -> None:
+    server = make_server(1)
+    server.controller.begin(Order("fashion/1", regions=("eu-west",), force=True), "a test")
+    with server.database.write() as connection:  # the move is stored, and the server dies before it signs
+        (record,) = rollouts.current(connection, "eu-west")
+        rollouts.move(
+            connection, record, kind="go-back", status="gone-back", stage=0, why="it failed", now=server.clock.now()
+        )
+    assert _serial(server) == 1
+    server.database.close()
+    again = make_server(1)
+    again.controller.turn()
+    assert _serial(again) == 2
+    document = again.repository.rollout("eu-west")
+    assert document is not None and document.assignments == ()
+    again.controller.turn()
+    assert _serial(again) == 2, "and only once"
+
+
+def test_rollouts_in_two_regions_start_in_both_or_in_none(make_server: MakeServer) -> None:
+    server = make_server(1)
+    before = server.repository.version_stamp()
+    with pytest.raises(Refused, match="no device is known in eu-west; no device is known in ap-south"):
+        server.controller.begin(Order("fashion/1"), "a test")
+    assert server.repository.version_stamp() == before
+    assert server.controller.current() == ()
+
+
+def _serial(server: Server) -> int:
+    document = server.repository.rollout("eu-west")
+    return document.serial if document else 0
