@@ -247,7 +247,8 @@ class Agent:
         self._check_assignment()
         region = self.store.facts.facts.region
         trust = self.store.facts.trust
-        if not knowledge.is_due(region, knowledge.verified(trust, region), now):
+        verified = knowledge.verified(trust, region) and self.store.facts.is_whole()
+        if not knowledge.is_due(region, verified, now):
             return
         request = LookRequest(
             root=self._root(),

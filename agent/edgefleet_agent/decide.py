@@ -182,7 +182,8 @@ def judge_probation(seen: Observed, want: Desired, now: float) -> Step | None:
         return None
     if seen.probation.elapsed_s >= rules.seconds:
         return Prove(active, f"{active.release} behaved for {rules.seconds:g} s")
-    if want.sha256 in (None, active.release_sha256):
+    # Past its deadline it is not waited for: an agent that is started again and again never ends a probation.
+    if want.sha256 in (None, active.release_sha256) and not _is_late(seen, want):
         left = rules.seconds - seen.probation.elapsed_s
         return Wait(f"{active.release} ({active.variant}) is on probation", until=now + min(left, 5.0))
     return None
@@ -242,7 +243,7 @@ def release_failed_here(seen: Observed, want: Desired, now: float) -> Step | Non
 def deadline_passed(seen: Observed, want: Desired, now: float) -> Step | None:
     """Whatever is not proven in time counts as failed."""
     active, assignment = seen.facts.active, want.assignment
-    if assignment is None or seen.wish_age_s is None or seen.wish_age_s <= assignment.deadline_s:
+    if assignment is None or not _is_late(seen, want):
         return None
     running = active is not None and active.release_sha256 == want.sha256
     if active is not None and running and active.proven:
@@ -390,6 +391,10 @@ def failed_variants(facts: ModelFacts, release_sha256: str | None) -> dict[str, 
     """Return the reason by variant, of those of one release that failed here."""
     rows = [row for row in facts.failures if row.release_sha256 == release_sha256 and row.stage != "choose"]
     return {row.variant: f"{row.stage}: {row.reason}" for row in rows}
+
+
+def _is_late(seen: Observed, want: Desired) -> bool:
+    return want.assignment is not None and (seen.wish_age_s or 0.0) > want.assignment.deadline_s
 
 
 def _is_final(facts: ModelFacts, release_sha256: str) -> bool:

@@ -25,6 +25,7 @@ from tests.fakes.device import (
     package,
     proven,
 )
+from tests.fakes.disk import NOTHING_LOST
 from tests.fakes.launcher import Behaviour, PowerGone
 
 TOPICS = Topics(FLEET)
@@ -367,31 +368,20 @@ def test_s24_a_full_disk_at_every_write_leaves_what_runs_and_the_agent_up_and_sa
     first, second = package(1), package(2)
     device, hub = running(first)
     wish(hub, second)
-    count = 0
-    refuse_at = 0
+    count = refuse_at = said = 0
 
     def full(operation: str, path: Path) -> bool:
         nonlocal count
         count += 1
         return refuse_at <= count < refuse_at + 3
 
-    start = device.disk.survivor
-    from tests.fakes.disk import NOTHING_LOST
-
-    said = 0
-    for refuse_at in range(1, 70):
-        count = 0
-        other = FakeDevice(device.broker.copy(), start(NOTHING_LOST))
+    for at in range(1, 70):
+        count, refuse_at = 0, at
+        other = FakeDevice(device.broker.copy(), device.disk.survivor(NOTHING_LOST))
         other.disk.full = full
-        other.boot()
-        other.run(turns=1)
-        for _ in range(200):
-            other.turn()
-            if other.boots and other.agent.turn and other.serving() is None and count > 12:
-                break
-            if proven(second)(other):
-                break
-        assert proven(second)(other), f"full from write {refuse_at}: {other.model()}"
+        other.boot().run(turns=5)
+        assert other.serving() is not None, f"nothing serves after the disk was full from write {at}"
+        other.run(until=proven(second))
         said += "no-space" in other.kinds()
     assert said > 5
 

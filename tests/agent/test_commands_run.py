@@ -64,7 +64,7 @@ class Fleet:
 
     def _put(self, topic: str, payload: bytes) -> None:
         number, taken = self.hub.publish(topic, payload, retain=True), set[int]()
-        until(lambda: taken.update(self.hub.acknowledged()) or number in taken, "the broker takes a message")
+        until(lambda: number in taken_by(taken, self.hub.acknowledged()), "the broker takes a message")
 
     def start(self) -> None:
         log = (self.folder / "agent.log").open("ab")
@@ -90,6 +90,12 @@ class Fleet:
 
 
 COMMAND = (sys.executable, "-c", "import sys; from edgefleet_agent.commands import main; sys.exit(main(sys.argv[1:]))")
+
+
+def taken_by(so_far: set[int], more: set[int]) -> set[int]:
+    """Return all numbers that were acknowledged so far."""
+    so_far |= more
+    return so_far
 
 
 def until(holds: Callable[[], object], what: str, patience_s: float = 120.0) -> None:

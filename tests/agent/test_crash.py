@@ -37,6 +37,7 @@ from tests.fakes.link import FakeBroker
 
 TOPICS = Topics(FLEET)
 OFFLINE_TURNS = 8
+KILLED_THEN_CUT = Fate("killed, and cut after it had gone on", 1.0)
 
 
 @dataclass
@@ -218,15 +219,23 @@ class Cutter:
         fates = self.fates if unsettled(disk.root) else (NOTHING_LOST,)
         for fate in fates:
             try:
-                self.boot_from(disk.survivor(fate))
+                if fate is KILLED_THEN_CUT:
+                    # The agent dies alone, comes back and goes on; only then the power goes.
+                    second = self.boot_from(disk.killed())
+                    self.boot_from(second.disk.survivor(ALL_LOST), windows_in(second.broker))
+                else:
+                    self.boot_from(disk.survivor(fate))
             except Exception as error:  # whatever goes wrong after a cut is what this test looks for
                 where = f"cut {self.points} in {self.job.allowed}, {operation} {path}, {fate.name}"
                 self.broken.append(f"{where}: {type(error).__name__}: {error}")
                 if self.stop_at_first:
                     return
 
-    def boot_from(self, disk: FakeDisk) -> None:
-        """Boot what a cut left, without network at first, and see it converge."""
+    def boot_from(self, disk: FakeDisk, arrived: frozenset[tuple[str, float]] = frozenset()) -> FakeDevice:
+        """Boot what a cut left, without network at first, and see it converge.
+
+        arrived: names of windows that arrived after an earlier boot of the same device.
+        """
         self.boots += 1
         outer = self.job.device
         presence = outer.broker.retained.get(TOPICS.of_device(DEVICE, "presence"))
@@ -237,7 +246,7 @@ class Cutter:
             session=decode(presence, Presence).session if presence else -1,
             kept_chunks=self.kept & in_store,
             windows=self.job.stored,
-            arrived=self.arrived,
+            arrived=self.arrived | arrived,
             served=told is not None and any(row.running for row in told.models),
         )
         broker = FakeBroker(retained=dict(outer.broker.retained), reachable=False)
@@ -255,10 +264,11 @@ class Cutter:
         else:
             raise Broken(f"it did not converge: {device.model()}")
         promises.check_at_end(device)
+        return device
 
 
 def test_the_whole_job_cut_at_every_operation_converges_and_an_old_or_the_new_model_is_there() -> None:
-    cutter = Cutter((NOTHING_LOST, ALL_LOST, some_lost(1))).run()
+    cutter = Cutter((NOTHING_LOST, ALL_LOST, some_lost(1), some_lost(2), KILLED_THEN_CUT)).run()
 
     print(
         f"\n{cutter.points} cut points ({cutter.operations}), {cutter.boots} boots, {len(cutter.broken)} broken promises"
@@ -271,7 +281,7 @@ def test_the_whole_job_cut_at_every_operation_converges_and_an_old_or_the_new_mo
 def test_every_fsync_is_needed_for_without_it_a_promise_breaks() -> None:
     caught: dict[Site, str] = {}
     for site in SITES:
-        cutter = Cutter((ALL_LOST,), frozenset({site}), stop_at_first=True).run()
+        cutter = Cutter((ALL_LOST, KILLED_THEN_CUT), frozenset({site}), stop_at_first=True).run()
         caught[site] = cutter.broken[0] if cutter.broken else ""
         print(f"without {site}: {caught[site] or 'NOT CAUGHT'}")
     assert [site for site, how in caught.items() if not how] == []

@@ -92,6 +92,10 @@ class FakeDisk(Disk):
         """Return the disk after a cut."""
         return FakeDisk(settle(self.root, fate), self.ignore)
 
+    def killed(self) -> "FakeDisk":
+        """Return the disk after the agent alone was killed: all is there, and what was not fsynced still is not."""
+        return FakeDisk(duplicate(self.root), self.ignore)
+
     def _happened(self, operation: str, path: object) -> None:
         self.operations += 1
         if self.hook is not None:
@@ -260,6 +264,27 @@ def settle(root: Folder, fate: Fate) -> Folder:
         return Folder(after, dict(after))
 
     return folder(root)
+
+
+def duplicate(root: Folder) -> Folder:
+    """Return a copy of a tree with everything that is pending."""
+    copies: dict[int, Any] = {}
+
+    def copy(node: Any) -> Any:
+        if id(node) not in copies:
+            if isinstance(node, File):
+                copies[id(node)] = File(node.data, node.durable, list(node.pending))
+            else:
+                new = copies[id(node)] = Folder()
+                new.entries = {name: copy(one) for name, one in node.entries.items()}
+                new.durable = {name: copy(one) for name, one in node.durable.items()}
+                new.pending = [
+                    (goes, comes, copy(one) if one is not None else None) for goes, comes, one in node.pending
+                ]
+        return copies[id(node)]
+
+    made: Folder = copy(root)
+    return made
 
 
 # --- SQLite on this disk

@@ -18,7 +18,7 @@ class Chunks:
         self._disk, self._folder = disk, folder
         durable.remove_temporaries(disk, folder)
         self._here = {name for name in disk.list(folder) if is_sha256(name)}
-        self._new = True
+        self._new = True  # an agent that was killed may have left names that a cut still takes
 
     def __contains__(self, sha256: str) -> bool:
         return sha256 in self._here

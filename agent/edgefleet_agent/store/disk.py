@@ -18,6 +18,7 @@ Site = Literal[
     "slot-folder",
     "model-folder",
     "slot-name",
+    "slots-at-start",
     "outbox",
 ]
 
@@ -31,6 +32,7 @@ SITES: dict[Site, str] = {
     "slot-folder": "the names of the files in a slot",
     "model-folder": "the folder of a model's slots",
     "slot-name": "the final name of a slot, before a fact says that it is active",
+    "slots-at-start": "the names of slots that an agent which was killed had given and not yet made durable",
     "outbox": "what SQLite syncs (synchronous=FULL): windows that were stored for later",
 }
 

@@ -180,8 +180,11 @@ class FactStore:
         if looked.rollout is not None:
             rollout = sha256_hex(looked.rollout)
             documents[rollout] = looked.rollout
+        # One that is there but that the last look did not name may be the leaving of an agent that was killed: a cut
+        # would still take it, so it is written again.
+        safe = self.documents()
         for digest, data in documents.items():
-            if self._disk.size(self._state / "documents" / digest) is None:
+            if digest not in safe:
                 durable.write(self._disk, self._state / "documents" / digest, data)
         trust = Trust(
             cache=dict(looked.cache),
@@ -209,6 +212,11 @@ class FactStore:
         except OSError:
             return None
         return data if sha256_hex(data) == sha256 else None
+
+    def is_whole(self) -> bool:
+        """Return whether every document that the last look named is here."""
+        names = [*self.trust.manifests, *([self.trust.rollout] if self.trust.rollout else [])]
+        return all(self._disk.size(self._state / "documents" / name) is not None for name in names)
 
     def documents(self) -> Mapping[str, bytes]:
         """Return every stored document that the last look named, for the next look."""

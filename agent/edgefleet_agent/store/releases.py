@@ -35,7 +35,7 @@ class Releases:
         for model in disk.list(folder):
             durable.remove_temporaries(disk, folder / model)
             # A slot that a killed agent renamed is here, and yet a cut could still take its name.
-            disk.fsync_folder(folder / model, "slot-name")
+            disk.fsync_folder(folder / model, "slots-at-start")
             self._here[model] = set(disk.list(folder / model))
 
     def slots(self, model: str) -> frozenset[str]:
