@@ -3,7 +3,6 @@
 import argparse
 import errno
 import json
-import logging
 import resource
 import shutil
 import sys
@@ -188,7 +187,6 @@ def _cpu_seconds() -> float:
 
 
 def _parser() -> argparse.ArgumentParser:
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
     parser = argparse.ArgumentParser(
         prog="edgefleet compress", description="A trained model into variants for the hardware of a fleet."
     )

@@ -107,10 +107,21 @@ class Pipeline:
                 continue
             context = Context(self.seed, self.progress, original.module if original is not None else None)
             before = candidate
-            candidate = step.apply(candidate, self.loaded.workload, context)
+            candidate = self._step(step, candidate, context, keys[place])
             self.work.save(keys[place], candidate)
             self.progress.end(_result(before, candidate))
         return candidate, key
+
+    def _step(self, step: Step, candidate: Candidate, context: Context, key: str) -> Candidate:
+        """Return what `step` makes. A tolerance that was missed is kept too: other variants may begin alike."""
+        missed_key = key_of(key, "missed")
+        if (missed := self.work.load_facts(missed_key)) is not None:
+            raise ToleranceMissed(missed["why"])
+        try:
+            return step.apply(candidate, self.loaded.workload, context)
+        except ToleranceMissed as error:
+            self.work.save_facts(missed_key, {"why": str(error)})
+            raise
 
 
 def _result(before: Candidate, after: Candidate) -> str:

@@ -7,10 +7,14 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from torch import Tensor, nn
 
 from edgefleet_compress.commands import main
+from edgefleet_compress.steps import prune
+from edgefleet_compress.steps.prune import cut
 from edgefleet_compress.work import Work
 from tests.compress.conftest import RECIPES, TINY
 
@@ -83,19 +87,29 @@ def test_another_seed_another_work_but_a_broken_result_is_made_anew(package: Pat
 
 
 def test_a_variant_that_loses_too_much_is_left_out_with_its_reason(
-    tmp_path: Path, package: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, package: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipes = tmp_path / "recipes.toml"
     step = '{ step = "prune", ratio = 0.5, tolerance_points = 0, attempts = 1, recover = { step = "finetune", epochs = 1, learning_rate = 1e-9 } }'
     recipes.write_text(
         '[original]\nsteps = [{ step = "finetune", epochs = 1, learning_rate = 0.1 }]\n'
         f'[[variant]]\nname = "p50"\nsteps = [{step}]\n'
+        f'[[variant]]\nname = "p50-int8"\nsteps = [{step}, "quantize_static"]\n'
     )
     work = str(package.with_name("package-work"))
+    cuts: list[float] = []
+
+    def counted(model: nn.Module, example: Tensor, ratio: float, *more: Any) -> None:
+        cuts.append(ratio)
+        cut(model, example, ratio, *more)
+
+    monkeypatch.setattr(prune, "cut", counted)
     assert run(tmp_path / "out", "--work", work, "--json", recipes=recipes) == 0
+    assert cuts == [0.5]  # the second variant begins alike, and what failed is not tried again
     said = json.loads(capsys.readouterr().out)
     assert [row["name"] for row in said["variants"]] == ["fp32"]
-    assert said["left_out"][0]["name"] == "p50" and "50% lost" in said["left_out"][0]["why"]
+    assert [entry["name"] for entry in said["left_out"]] == ["p50", "p50-int8"]
+    assert said["left_out"][0]["why"] == said["left_out"][1]["why"] and "50% lost" in said["left_out"][0]["why"]
     assert "Left out" in (tmp_path / "out" / "report.html").read_text()
 
 

@@ -76,7 +76,8 @@ def scatter(points: Sequence[Point], x_title: str, y_title: str) -> str:
     level = [at(p.x, p.y)[1] for p in best]
     names: list[Box] = []
     dots = [at(p.x, p.y) for p in points]
-    for point, (x, y) in zip(points, dots, strict=True):
+    # From the left, so that names which must move away do not cross.
+    for point, (x, y) in sorted(zip(points, dots, strict=True), key=lambda pair: pair[1]):
         kind = "on" if point in best else "off"
         parts.append(
             f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="5">'
@@ -91,10 +92,10 @@ def _label(
 ) -> str:
     """Return the name beside its point: right, left, above or below, where it touches neither names, dots, the front nor the edge."""
     wide = len(name) * LETTER
-    places = [
-        (x + 10, y + 4), (x - 10 - wide, y + 4), (x - wide / 2, y - 12), (x - wide / 2, y + 20),
-        (x + 8, y + 18), (x + 8, y - 10), (x - 8 - wide, y + 18), (x - 8 - wide, y - 10),
-    ]  # fmt: skip
+    # Nearest first: `min` takes the first of those with the least trouble.
+    heights = (4, -12, 20, -26, 34, -40, 48)
+    places = [(left, y + down) for down in heights for left in (x + 10, x - 10 - wide, x - wide / 2)]
+    places = [(left, low) for left, low in places if (left, low) != (x - wide / 2, y + 4)]
 
     def trouble(place: tuple[float, float]) -> int:
         left, bottom = place
@@ -106,8 +107,14 @@ def _label(
         return 10 * outside + 2 * on_dots + 3 * on_names + on_line
 
     left, bottom = min(places, key=trouble)
-    taken.append((left, bottom - 11, left + wide, bottom + 3))
-    return f'<text class="name" x="{left:.1f}" y="{bottom:.1f}">{escape(name)}</text>'
+    box = (left, bottom - 11, left + wide, bottom + 3)
+    taken.append(box)
+    text = f'<text class="name" x="{left:.1f}" y="{bottom:.1f}">{escape(name)}</text>'
+    if -14 < bottom - y < 22:
+        return text
+    # A name that had to move away keeps a thin line to its point.
+    near_x, near_y = min(max(x, box[0]), box[2]), box[1] if bottom > y else box[3]
+    return f'<line class="lead-line" x1="{x:.1f}" y1="{y:.1f}" x2="{near_x:.1f}" y2="{near_y:.1f}"/>{text}'
 
 
 def _steps(corners: Sequence[tuple[float, float]], end: float) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from math import sqrt
 
 from edgefleet_protocol.manifest import Release, Variant
 
@@ -67,7 +68,11 @@ the output's scale where it is int8.</p></div>
 def original_words(release: Release) -> str:
     """Return what was measured, on how many samples."""
     accuracy = release.variants[0].accuracy
-    return f"{accuracy.metric.capitalize()} on {accuracy.samples:,} held-out samples that no choice has seen."
+    error = 100 * sqrt(max(accuracy.value * (1 - accuracy.value), 0) / accuracy.samples)
+    return (
+        f"{accuracy.metric.capitalize()} on {accuracy.samples:,} held-out samples that no choice has seen; one standard "
+        f"error is {error:.2f} points, so smaller differences may be chance."
+    )
 
 
 def _headline(release: Release, measures: Mapping[str, Measures]) -> str:
@@ -167,6 +172,6 @@ th:first-child{text-align:left}tbody th{font-weight:600}tbody tr+tr>*{border-top
 th small{display:block;font-weight:400}.two{display:grid;grid-template-columns:repeat(auto-fit,minmax(360px,1fr));gap:0 40px}
 .plain th{font-weight:400;color:var(--soft);padding-left:0}.plain td{white-space:normal}.lineage{display:grid;grid-template-columns:max-content 1fr;gap:6px 20px;margin:0}
 dt{font-weight:600}dd{margin:0}dd i{color:var(--soft);font-style:normal}code{font-size:13px}
-.axis{stroke:var(--line)}.tick{fill:var(--soft);font:11px system-ui,sans-serif}.name{fill:var(--ink);font:12px system-ui,sans-serif}
+.axis{stroke:var(--line)}.lead-line{stroke:var(--soft);stroke-width:.8}.tick{fill:var(--soft);font:11px system-ui,sans-serif}.name{fill:var(--ink);font:12px system-ui,sans-serif}
 .front{fill:none;stroke:var(--mark);stroke-width:1.5;stroke-dasharray:4 4;opacity:.7}.on{fill:var(--mark)}.off{fill:var(--card);stroke:var(--other);stroke-width:2}
 """

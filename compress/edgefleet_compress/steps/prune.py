@@ -3,7 +3,6 @@
 The only file that imports torch-pruning (tried with 1.6.1).
 """
 
-import logging
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -19,8 +18,6 @@ from .distill import Distill
 from .finetune import Finetune
 from .step import Context, require
 
-log = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
 class Prune:
@@ -34,7 +31,7 @@ class Prune:
     round_to: int = 8
     """Channels left are a multiple of this: kernels work in blocks, and odd counts can be slower than more channels."""
     tolerance_points: float = 0.5
-    """Most that the validation metric may be below the candidate's, in hundredths."""
+    """Most that the validation metric may be below the original's, in hundredths."""
     lower_by: float = 0.1
     attempts: int = 3
     """How many ratios are trained, at most."""
@@ -61,7 +58,7 @@ class Prune:
     def apply(self, candidate: Candidate, workload: Workload, context: Context) -> Candidate:
         """Return the pruned and recovered candidate; raise ToleranceMissed when no ratio stays within the tolerance."""
         whole = candidate.copy_of_module(self.name)
-        before = evaluate(whole, workload, workload.validation)
+        before = evaluate(context.original or whole, workload, workload.validation)
         lost: list[str] = []
         sizes = {_size(whole)}
         tried, ratio = 0, self.ratio
@@ -84,7 +81,6 @@ class Prune:
                     words, module=model, validation=after, prune_ratio=round(ratio, 4), parameters_left=left
                 )
             lost.append(f"{ratio:.0%} lost {100 * (before - after):.2f}")
-            log.info("prune %s points of %s", lost[-1], workload.metric_name)
             ratio -= self.lower_by
         raise ToleranceMissed(
             f"pruning may lose {self.tolerance_points:g} points of validation {workload.metric_name} and "
