@@ -53,7 +53,8 @@ STAGES = (
     Stage(percent=50.0, gate=Gate(max_failed_percent=0.0)),
     Stage(percent=100.0, gate=Gate(max_failed_percent=0.0)),
 )
-PROBATION = Probation(seconds=5.0, min_requests=30, max_error_percent=1.0)
+PROBATION = Probation(seconds=8.0, min_requests=12, max_error_percent=1.0)
+"""Short, for a demo. Its requests come at REQUESTS_PER_S, and more slowly when each takes long."""
 
 REQUESTS_PER_S = 8.0
 """For each device."""

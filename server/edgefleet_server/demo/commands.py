@@ -68,7 +68,8 @@ def _demo(arguments: argparse.Namespace, folder: Path, narrator: Narrator) -> in
         job.compress()
         job.trust()
         first = job.sign(GOOD_FIRST)
-        with job.broker(arguments.broker):
+        # Leaving ends the parts before their broker, so that each can say goodbye.
+        with job.broker(arguments.broker), processes:
             job.start_parts()
             names = _acts(job, where, processes, narrator, first)
             outcome = job.outcome(GOOD_NEXT)
