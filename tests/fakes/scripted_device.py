@@ -94,6 +94,7 @@ class ScriptedDevice:
     def __enter__(self) -> ScriptedDevice:
         self._client.connect_async(*self._host, keepalive=60)
         self._client.loop_start()
+        eventually(f"{self.name} is connected", self._client.is_connected)
         self._thread.start()
         return self
 

@@ -46,8 +46,8 @@ class Reader:
         client.connect("127.0.0.1", self.port)
         client.loop_start()
         eventually("the reader has read all", lambda: bool(ended))
-        client.loop_stop()
         client.disconnect()
+        client.loop_stop()
         return found
 
 
