@@ -5,10 +5,10 @@ for which Arm has its fastest kernels, and the one that TensorRT reads too. Relu
 makes redundant are left out by onnxruntime itself.
 """
 
-import contextlib
 import io
 import logging
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -96,8 +96,8 @@ class QuantizeStatic:
         root, level = logging.getLogger(), logging.getLogger().level
         root.setLevel(logging.ERROR)  # the quantizer advises a preprocessing that the export has done already
         try:
-            # The calibrators print what they do; standard output belongs to the command's own answer.
-            with TemporaryDirectory(prefix="edgefleet-") as folder, contextlib.redirect_stdout(io.StringIO()):
+            # Its calibrators print what they do, on the standard output that belongs to --json.
+            with redirect_stdout(io.StringIO()), TemporaryDirectory(prefix="edgefleet-") as folder:
                 out = Path(folder) / "int8.onnx"
                 quantization.quantize_static(
                     onnx.load_from_string(data),
