@@ -113,7 +113,7 @@ def rolled_back(states: dict[str, DeviceState]) -> tuple[RolledBack, ...]:
 def table(outcome: Outcome) -> str:
     """Return the outcome as text for a person."""
     lines = [
-        f"{'device':<12}{'region':<10}{'hardware':<14}{'variant':<22}{'state':<9}{'p50':>8}{'p95':>9}{'memory':>9}  battery"
+        f"{'device':<12}{'region':<10}{'hardware':<14}{'runs':<28}{'state':<11}{'p50':>8}{'p95':>9}{'memory':>9}  battery"
     ]
     for row in outcome.devices:
         p50 = "-" if row.latency_p50_s is None else f"{row.latency_p50_s * 1e3:.1f} ms"
@@ -122,7 +122,7 @@ def table(outcome: Outcome) -> str:
         battery = "mains" if row.battery is None else f"{row.battery:.0f} %"
         name = f"{row.release} {row.variant}" if row.release else "-"
         lines.append(
-            f"{row.id:<12}{row.region:<10}{row.hardware:<14}{name:<22}{row.state:<9}{p50:>8}{p95:>9}{memory:>9}  {battery}"
+            f"{row.id:<12}{row.region:<10}{row.hardware:<14}{name:<28}{row.state:<11}{p50:>8}{p95:>9}{memory:>9}  {battery}"
         )
     lines += ["", f"{'variant':<22}{'accuracy':>9}{'bytes':>10}{'on the wire':>12}"]
     for variant in outcome.variants:
