@@ -4,6 +4,8 @@
 #   make test                            every test; the device's side on each Python of 3.10 to 3.13 at hand
 #   make check                           ruff and mypy --strict
 #   make bench NAME=footprint            a benchmark; its last line is one JSON object
+#   make test TESTS=tests/trust          some of them; options of pytest too
+#   make test-device                     the device's side alone, on each Python
 #   make crash                           the whole-job crash test, with its figures
 #
 #   PYTHON=python3.12                    another interpreter (3.11 or newer)
@@ -19,15 +21,13 @@ TESTS ?=
 PIP_FLAGS = --disable-pip-version-check --quiet
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-main test-device check bench crash clean
+.PHONY: demo test test-device check bench crash clean
 
 demo: $(VENV)/ready
 	@$(BIN)/edgefleet demo $(ARGS)
 
-test: test-main test-device
-
-test-main: $(VENV)/ready
-	@scripts/test $(BIN)/python $(TESTS)
+test: $(VENV)/ready
+	@$(if $(TESTS),scripts/test $(BIN)/python $(TESTS),scripts/test-all $(BIN)/python)
 
 test-device:
 	@scripts/test-device
