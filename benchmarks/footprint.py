@@ -145,7 +145,10 @@ def _edgefleet(*arguments: object) -> None:
 
 
 def _report(folder: Path) -> None:
-    measured = json.loads((folder / "measured.json").read_text())
+    said = (folder / "measured.json").read_text()
+    if not said:
+        sys.exit(f"the agent did not run: {(folder / 'agent.log').read_text()[-2000:]}")
+    measured = json.loads(said)
     packages = next((folder / "venv/lib").iterdir()) / "site-packages"
     installed = sum(path.stat().st_size for path in packages.rglob("*") if path.is_file() and not path.is_symlink())
     for tool in ("pip", "setuptools"):
