@@ -1,5 +1,6 @@
 """The documentation says what is so: commands exist with the options that are shown, links lead somewhere."""
 
+import dataclasses
 import re
 import shlex
 import subprocess
@@ -7,6 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from edgefleet_agent import config as agent_config
+from edgefleet_protocol.rollout import Policy
+from edgefleet_server import config as server_config
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -65,3 +70,25 @@ def test_nothing_in_the_repository_depends_on_another_place() -> None:
             and name != "tests/test_docs.py"
         ):
             assert "../shared" not in path.read_text(errors="replace"), name
+
+
+def test_every_setting_is_documented() -> None:
+    page = (ROOT / "docs/reference/configuration.md").read_text()
+    sections = (
+        agent_config.Broker,
+        agent_config.HardwareRoots,
+        agent_config.Serve,
+        agent_config.Limits,
+        agent_config.Config,
+    )
+    names = {name for section in sections for name in section.__struct_fields__} - {"hardware", "serve", "limits"}
+    names |= set(Policy.__struct_fields__)
+    for section in (
+        server_config.BrokerConfig,
+        server_config.HttpConfig,
+        server_config.RolloutConfig,
+        server_config.ServerConfig,
+    ):
+        names |= {field.name for field in dataclasses.fields(section)} - {"policies"}
+    missing = [name for name in sorted(names) if not re.search(rf"`(?:[a-z]+\.)?{name}[`,]", page)]
+    assert not missing
