@@ -32,8 +32,8 @@ from .observe import Documents, Now, desired, models, observe
 from .perform import Performer, with_events
 from .seams import Clock, Launcher, Link, Looker, LookRequest, Message, Missing, Probe, Refused
 from .signatures import verifiers
+from .slots import slot_name
 from .store import Store
-from .store.releases import slot_name
 from .telemetry import Telemetry
 
 BUILT_S = 1_764_028_800.0

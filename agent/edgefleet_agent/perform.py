@@ -17,9 +17,9 @@ from .errors import BadAssembly
 from .live import Live, Process, Tally
 from .observe import Documents, Now, missing_chunks
 from .seams import Clock, Launcher, TrialReport, WorkerSpec
+from .slots import slot_name
 from .store import Store
 from .store.facts import MAX_EVENTS, ChoiceFact, Facts, ModelFacts, Slot, TrialFact, Wish
-from .store.releases import slot_name
 
 HOLD_AFTER_FULL_DISK_S = 60.0
 TRIAL_EXTRA_S = 30.0

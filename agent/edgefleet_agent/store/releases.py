@@ -13,17 +13,13 @@ from edgefleet_protocol.manifest import FileEntry, Release, Variant
 from edgefleet_protocol.onnx_guard import guard
 
 from ..errors import BadAssembly
+from ..slots import slot_name
 from . import durable
 from .chunks import Chunks
 from .disk import Disk
 
 FILE_MODE = 0o440
 """Nobody writes to a file that a worker reads."""
-
-
-def slot_name(release_sha256: str, variant: str) -> str:
-    """Return the name of the slot of a variant: the release's digest, shortened, and the variant."""
-    return f"{release_sha256[:16]}-{variant}"
 
 
 class Releases:
