@@ -28,6 +28,7 @@ PURE = (
     "agent/edgefleet_agent/decide.py",
     "agent/edgefleet_agent/steps.py",
     "agent/edgefleet_agent/conditions.py",
+    "agent/edgefleet_agent/hints.py",
     "agent/edgefleet_agent/slots.py",
     "server/edgefleet_server/gates.py",
     "server/edgefleet_server/decide.py",
