@@ -63,7 +63,7 @@ ONLY_IN = {
     "onnx": ("compress/edgefleet_compress/*.py",),
     "torch": ("compress/edgefleet_compress/*.py",),
     "torch_pruning": ("compress/edgefleet_compress/*.py",),
-    "psutil": ("agent/edgefleet_agent/*.py",),
+    "psutil": ("agent/edgefleet_agent/hardware/sensors.py",),
     "tuf": ("agent/edgefleet_agent/*look*.py", "trust/edgefleet_trust/*.py"),
     "securesystemslib": ("agent/edgefleet_agent/*.py", "trust/edgefleet_trust/*.py"),
     "cryptography": ("agent/edgefleet_agent/*.py", "trust/edgefleet_trust/*.py"),
