@@ -30,6 +30,7 @@ PURE = (
     "agent/edgefleet_agent/conditions.py",
     "agent/edgefleet_agent/hints.py",
     "agent/edgefleet_agent/slots.py",
+    "agent/edgefleet_agent/state_size.py",
     "server/edgefleet_server/gates.py",
     "server/edgefleet_server/decide.py",
     "server/edgefleet_server/plan.py",

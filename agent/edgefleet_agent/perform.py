@@ -23,6 +23,8 @@ from .store import Store
 from .store.facts import ChoiceFact, ModelFacts, Slot, TrialFact, Wish
 
 HOLD_AFTER_FULL_DISK_S = 60.0
+MAX_SECONDS = 1e9
+"""What the protocol can say of a time."""
 TRIAL_EXTRA_S = 30.0
 """Beyond the signed time to load: for the golden inputs and the measuring."""
 
@@ -349,15 +351,20 @@ class Performer:
 
 def measured(step: steps.NoteTrial, report: TrialReport) -> Measured | None:
     """Return what the trial measured, as the state tells it; None when it measured no time."""
-    if report.latency_p50_s is None or report.latency_p95_s is None:
-        return None
+    p50, p95 = report.latency_p50_s, report.latency_p95_s
+    if p50 is None or p95 is None or not all(0 <= value <= MAX_SECONDS for value in (p50, p95)):
+        return None  # a worker runs what others made: a number that no document can carry is no measurement
     return Measured(
         release=step.release.name,
         variant=step.variant.name,
-        latency_p50_s=report.latency_p50_s,
-        latency_p95_s=report.latency_p95_s,
-        memory_bytes=report.memory_bytes,
+        latency_p50_s=p50,
+        latency_p95_s=p95,
+        memory_bytes=_count(report.memory_bytes),
     )
+
+
+def _count(number: int | None) -> int | None:
+    return number if number is not None and 0 <= number <= 2**53 else None
 
 
 def trial_words(step: steps.NoteTrial, report: TrialReport) -> str:
