@@ -5,35 +5,32 @@ when to turn again. Everything that it must know after a cut is in the store; ev
 """
 
 import contextlib
-from datetime import datetime, timezone
 
 from msgspec.structs import replace
 
 from edgefleet_protocol.chunks import unpack
-from edgefleet_protocol.codec import decode, encode
-from edgefleet_protocol.dsse import open_envelope
-from edgefleet_protocol.errors import BadChunk, BadName, ProtocolError
+from edgefleet_protocol.codec import encode
+from edgefleet_protocol.errors import BadChunk, BadName
 from edgefleet_protocol.hardware import Hardware
 from edgefleet_protocol.manifest import Release
 from edgefleet_protocol.messages import DeviceState, Need, Presence
-from edgefleet_protocol.rollout import DeviceAssignment, Policy, Rollout
+from edgefleet_protocol.rollout import Policy, Rollout
 from edgefleet_protocol.telemetry import Window as TelemetryWindow
 from edgefleet_protocol.topics import Topics
-from edgefleet_protocol.trust import DEVICE_ASSIGNMENT_TYPE
 
-from . import __version__, report, steps
+from . import report, steps
 from .conditions import Surroundings
 from .config import Config
 from .decide import decide
-from .knowledge import Knowledge
+from .journal import Journal
 from .link.window import Window
 from .live import Live
+from .looking import Looking
 from .observe import Documents, Now, desired, models, observe
-from .perform import Performer, with_events
-from .seams import Clock, Launcher, Link, Looker, LookRequest, Message, Missing, Probe, Refused
-from .signatures import verifiers
+from .perform import Performer
+from .seams import Clock, Launcher, Link, Looker, Message, Probe
+from .slots import slot_name
 from .store import Store
-from .store.releases import slot_name
 from .telemetry import Telemetry
 
 BUILT_S = 1_764_028_800.0
@@ -58,10 +55,12 @@ class Agent:
         self, clock: Clock, link: Link, store: Store, launcher: Launcher, probe: Probe, looker: Looker, config: Config
     ) -> None:
         self.clock, self.link, self.store, self.launcher = clock, link, store, launcher
-        self.probe, self.looker, self.config = probe, looker, config
+        self.probe, self.config = probe, config
         self.topics = Topics(config.fleet)
         self.documents = Documents(store)
-        self.knowledge = Knowledge()
+        self.journal = Journal(config.device, clock, store)
+        self.looking = Looking(config, self.topics, link, store, looker, self.journal)
+        self.knowledge = self.looking.knowledge
         self.window = Window()
         self.telemetry = Telemetry(config.device, store.outbox)
         self.lives: dict[str, Live] = {}
@@ -84,13 +83,13 @@ class Agent:
         """Do what there is to do; return when to turn again. Both are monotonic seconds."""
         if self._performer is None:
             self._start(now)
-        moment = self._moment(now)
+        moment, wakes = self._moment(now), [now + IDLE_TURN_S]
         if self._linked:
             self._greet(now)
             self._take(self.link.receive(), now)
             self._acknowledge()
-            self._look(moment)
-        wakes = [self._model_turn(model, moment) for model in self._models()]
+            wakes.append(self._look(moment))
+        wakes += [self._model_turn(model, moment) for model in self._models()]
         if not self._linked:
             self._connect()  # serve first, then connect
             wakes.append(now)
@@ -126,8 +125,7 @@ class Agent:
     def _start(self, now: float) -> None:
         self.hardware = self.probe.hardware()
         self._performer = Performer(
-            device=self.config.device,
-            clock=self.clock,
+            journal=self.journal,
             store=self.store,
             launcher=self.launcher,
             documents=self.documents,
@@ -145,7 +143,7 @@ class Agent:
             # A full disk must not keep a device from serving; the number is stored with the next fact.
             self.store.facts.put_later(replace(facts, boots=facts.boots + 1))
         for problem in self.store.facts.problems:
-            self._performer.tell("store-damaged", problem)
+            self.journal.tell("store-damaged", problem)
 
     def _connect(self) -> None:
         first = self.store.facts.facts.boots * SESSIONS_PER_BOOT
@@ -170,7 +168,7 @@ class Agent:
         own = [self.topics.of_device(self.config.device, "assignment")]
         own += [self.topics.trust("head"), self.topics.trust("timestamp.json")]
         self.link.subscribe(own, qos=1)
-        self.link.subscribe([self._asked_topic(kind, name) for kind, name in self.knowledge.asked])
+        self.link.subscribe(self.looking.topics_of(self.knowledge.new_session(now)))
         self._say_presence(online=True)
 
     def _say_presence(self, *, online: bool) -> None:
@@ -209,7 +207,7 @@ class Agent:
             self.store.chunks.add(sha256, unpack(payload, chunk))
         except BadChunk as error:
             if self.window.bad(sha256, now):
-                self._performer.tell("bad-chunk", str(error))
+                self.journal.tell("bad-chunk", str(error))
             return 0
         except OSError as error:
             self._hold(f"no space: {error.strerror or error} while keeping a chunk", now)
@@ -220,7 +218,7 @@ class Agent:
     def _hold(self, why: str, now: float) -> None:
         assert self._performer is not None
         if not any(live.hold and live.hold[0] == why for live in self.lives.values()):
-            self._performer.tell("no-space", why)
+            self.journal.tell("no-space", why)
         for live in self.lives.values():
             live.hold = (why, now + IDLE_TURN_S)
 
@@ -235,103 +233,13 @@ class Agent:
             rest = tuple(event for event in facts.events if event.number not in taken)
             self.store.facts.put_later(replace(facts, events=rest))
 
-    # --- trust
-
-    def _look(self, moment: Now) -> None:
-        """Verify what came, when there is something new; obey only what is stored."""
-        now, knowledge = moment.monotonic_s, self.knowledge
-        for kind, name in knowledge.stale:
-            self.link.unsubscribe([self._asked_topic(kind, name)])
-        knowledge.stale.clear()
-        self._ask_again(now)
-        self._check_assignment()
-        region = self.store.facts.facts.region
-        trust = self.store.facts.trust
-        verified = knowledge.verified(trust, region) and self.store.facts.is_whole()
-        if not knowledge.is_due(region, verified, now):
-            return
-        request = LookRequest(
-            root=self._root(),
-            cache=trust.cache,
-            memory=trust.memory(),
-            held=dict(knowledge.metadata),
-            targets={**self.store.facts.documents(), **knowledge.targets},
-            region=region,
-            now=datetime.fromtimestamp(moment.wall_s, timezone.utc),
-        )
-        assert self._performer is not None
-        try:
-            result = self.looker.look(request)
-        except Exception as error:  # a child that died or a full disk: nothing was judged, and what runs keeps running
-            if knowledge.note_refused(f"the look could not be finished: {error}", region, now):
-                self._performer.tell("look-failed", str(error))
-            return
-        if isinstance(result, Missing):
-            fresh = knowledge.note_missing(result, now)
-            self.link.subscribe([self._asked_topic(kind, name) for kind, name in fresh])
-            return
-        if isinstance(result, Refused):
-            if knowledge.note_refused(result.reason, region, now):
-                self._performer.tell("refused", result.reason)
-            return
-        try:
-            self.store.facts.put_looked(
-                result, region, knowledge.metadata["timestamp.json"], knowledge.metadata.get("head", b"")
-            )
-        except OSError as error:
-            knowledge.note_refused(f"what was verified could not be stored: {error.strerror or error}", region, now)
-            return
-        for path, reason in result.refused_releases.items():
-            if trust.refused.get(path) != reason:
-                self._performer.tell("refused", f"{path}: {reason}", release=path[:128])
-        knowledge.note_looked(region, now)
-        self._collect_at = now
-        self._check_assignment()
-
-    def _root(self) -> bytes:
-        return self.store.disk.read(self.config.root)
-
-    def _ask_again(self, now: float) -> None:
-        late = self.knowledge.overdue(now)
-        if not late or self.link.connected_session() is None:
-            return
-        topics = [self._asked_topic(kind, name) for kind, name in late]
-        self.link.unsubscribe(topics)
-        self.link.subscribe(topics)
-        need = Need(
-            device=self.config.device,
-            metadata=tuple(name for kind, name in late if kind == "trust")[:64],
-            targets=tuple(name for kind, name in late if kind == "target")[:64],
-        )
-        self.link.publish(self.topics.of_device(self.config.device, "need"), encode(need))
-
-    def _asked_topic(self, kind: str, name: str) -> str:
-        return self.topics.trust(name) if kind == "trust" else self.topics.target(name)
-
-    def _check_assignment(self) -> None:
-        """Obey the assignment with the highest number that a known key signed for this very device."""
-        envelope, facts = self.knowledge.envelope, self.store.facts.facts
-        keys = self.store.facts.trust.command_keys
-        if envelope is None or not keys:
-            return
-        assert self._performer is not None
-        try:
-            payload = open_envelope(envelope, DEVICE_ASSIGNMENT_TYPE, verifiers(keys))
-            mine = decode(payload, DeviceAssignment, agent_version=__version__)
-            if mine.device != self.config.device:
-                raise ProtocolError(f"it is for {mine.device} and this is {self.config.device}")
-        except ProtocolError as error:
-            self.knowledge.envelope = None
-            self._performer.tell("refused", f"assignment: {error}")
-            return
-        if mine.number > facts.assignment_number:
-            told = self._performer.event("assigned", f"region {mine.region}, tags {', '.join(mine.tags) or 'none'}")
-            moved = replace(facts, assignment_number=mine.number, region=mine.region, tags=mine.tags)
-            try:
-                self.store.facts.put(with_events(moved, [told]))
-            except OSError:
-                return  # it is kept in memory and tried at the next turn
-        self.knowledge.envelope = None
+    def _look(self, moment: Now) -> float:
+        """Take the trust part of the turn; return when to come again."""
+        before = self.store.facts.trust
+        again = self.looking.step(moment)
+        if self.store.facts.trust is not before:
+            self._collect_at = moment.monotonic_s
+        return again
 
     # --- models
 
@@ -478,7 +386,7 @@ class Agent:
             self.telemetry.sent(number, batch[1], moment.monotonic_s)
         for problem in self._outbox_problems():
             assert self._performer is not None
-            self._performer.tell("store-damaged", problem)
+            self.journal.tell("store-damaged", problem)
 
     def _outbox_problems(self) -> list[str]:
         problems, self.store.outbox.problems = self.store.outbox.problems[:1], []
@@ -520,7 +428,6 @@ class Agent:
     def _wake(self, now: float, wakes: list[float]) -> float:
         assert self._window_began is not None
         wakes.append(self._window_began[0] + self._policy().telemetry_interval_s)
-        wakes.append(self.knowledge.due(now) if self.knowledge.asked else now + IDLE_TURN_S)
         due = self.window.due(now)
         if due is not None:
             wakes.append(due)

@@ -18,6 +18,7 @@ from edgefleet_protocol.rollout import Assignment, Policy, Probation
 
 from .conditions import LOOK_AGAIN_S, Surroundings, not_now, too_little_disk, too_little_memory
 from .seams import TrialReport
+from .slots import slot_name
 from .steps import (
     Accept,
     Activate,
@@ -38,7 +39,6 @@ from .steps import (
     Wait,
 )
 from .store.facts import ModelFacts, Slot
-from .store.releases import slot_name
 
 Stage = Literal["choose", "fetch", "verify", "trial", "switch", "probation", "deadline"]
 FINAL_STAGES = ("choose", "switch", "probation", "deadline")

@@ -1,6 +1,7 @@
-"""What came from the server to be verified, and when to look at it.
+"""What came from the server to be verified, what is under way, and when to look. Holds bytes; believes none of them.
 
-Retained topics come as the broker likes; a look says what it still misses, and only that is asked for.
+Two kinds of names are asked for. What a look **missed** is waited for, asked for again, and reported to the hub. What is
+only **hinted** at is waited for briefly: a false hint must not hold a look back.
 """
 
 from dataclasses import dataclass, field
@@ -8,57 +9,141 @@ from dataclasses import dataclass, field
 from edgefleet_protocol.codec import sha256_hex
 from edgefleet_protocol.trust import TARGETS_LIMIT
 
+from .hints import Hints
 from .seams import Missing
 from .store.facts import Trust
 
-MAX_HELD = 128
-"""Documents that wait to be verified: 64 root rotations and a few of every other role."""
+STANDING = ("head", "timestamp.json")
+"""Subscribed to for as long as the agent runs; all other names are asked for once."""
+MAX_HELD = 192
+"""Documents that wait to be verified: 64 root rotations, 64 manifests and a few of every other role."""
+MAX_HELD_BYTES = 32_000_000
+MAX_HINTED_BYTES = 4_000_000
+"""Of what only a hint asked for: whoever writes hints must not fill the memory of a small board."""
+PATIENCE_S = 2.0
+"""How long a look waits for what is hinted at. A round trip on a bad mobile link takes about one second."""
 ASK_TIMEOUT_S = 15.0
-"""Silence after which what was asked for is asked for again, and the hub is told with `need`."""
+"""Silence after which what a look missed is asked for again, and the hub is told with `need`."""
 RETRY_S = (10.0, 60.0, 300.0, 900.0)
 """After a refusal: the clock may be right by then. New metadata is looked at at once."""
 LOOK_AGAIN_S = 6 * 3600.0
 """So that an expiry is noticed although nothing came."""
 
+Asked = tuple[str, str]
+"""(`trust` or `target`, name)."""
+
 
 @dataclass
 class Knowledge:
-    """Bytes by name, not yet believed."""
+    """Bytes by name, not yet believed. Times are monotonic seconds."""
 
     metadata: dict[str, bytes] = field(default_factory=dict)
     targets: dict[str, bytes] = field(default_factory=dict)
     envelope: bytes | None = None
     """The device's assignment, as it came."""
-    asked: dict[tuple[str, str], float] = field(default_factory=dict)
-    """(`trust` or `target`, name) that were asked for, and when."""
-    stale: list[tuple[str, str]] = field(default_factory=list)
-    """Asked for because of an older timestamp; no longer wanted."""
+    missed: dict[Asked, float] = field(default_factory=dict)
+    """What a look missed, and when it was asked for."""
+    hinted: dict[Asked, float] = field(default_factory=dict)
+    """What a hint names, and when it was asked for."""
+    hinted_bytes: int = 0
+    stale: list[Asked] = field(default_factory=list)
+    """Asked for because of something older; no longer wanted."""
     refused: str | None = None
     refusals: int = 0
     seen_key: str = ""
     retry_at: float = 0.0
     looked_at: float = 0.0
 
+    # --- what comes
+
     def came(self, kind: str, name: str, payload: bytes) -> bool:
-        """Keep what came; return whether it was asked for once and need not be subscribed to any longer."""
-        store = self.metadata if kind == "trust" else self.targets
-        if len(payload) > TARGETS_LIMIT or (name not in store and len(store) >= MAX_HELD):
+        """Keep what came when it was asked for; return whether its topic is no longer needed."""
+        if kind == "trust" and name in STANDING:
+            self._came_standing(name, payload)
             return False
+        asked = (kind, name)
+        if asked not in self.missed and asked not in self.hinted:
+            return True
         if kind == "target" and sha256_hex(payload) != name:
-            return False  # silence and a wrong answer are the same: it is asked for again
-        if kind == "trust" and name in ("head", "timestamp.json") and store.get(name) != payload:
-            self.stale += list(self.asked)
-            self.asked.clear()
-        store[name] = payload
-        return self.asked.pop((kind, name), None) is not None
+            return False  # silence and a wrong answer are the same
+        if not payload or len(payload) > TARGETS_LIMIT or not self._has_room(asked, len(payload)):
+            return False
+        if asked not in self.missed:
+            self.hinted_bytes += len(payload)
+        (self.metadata if kind == "trust" else self.targets)[name] = payload
+        self.missed.pop(asked, None)
+        self.hinted.pop(asked, None)
+        return True
+
+    def _came_standing(self, name: str, payload: bytes) -> None:
+        """A new timestamp or head: what was under way for the old one is not wanted any more."""
+        if not payload or len(payload) > TARGETS_LIMIT or self.metadata.get(name) == payload:
+            return
+        self._give_up()
+        # Their names carry versions and not digests: what somebody put there earlier must not stay in the way.
+        self._forget_metadata()
+        self.metadata[name] = payload
+        self.missed.pop(("trust", name), None)
+
+    def _has_room(self, asked: Asked, size: int) -> bool:
+        held = [*self.metadata.values(), *self.targets.values()]
+        if asked not in self.missed and self.hinted_bytes + size > MAX_HINTED_BYTES:
+            return False
+        return len(held) < MAX_HELD and sum(map(len, held)) + size <= MAX_HELD_BYTES
+
+    def _forget_metadata(self) -> None:
+        self.metadata = {name: data for name, data in self.metadata.items() if name in STANDING}
+        self.hinted_bytes = 0
+        if len(self.targets) >= MAX_HELD // 2 or sum(map(len, self.targets.values())) > MAX_HINTED_BYTES:
+            self.targets = {}
+
+    # --- what is under way
+
+    def hint(self, found: Hints, now: float) -> list[Asked]:
+        """Note what a look will need; return what to subscribe to."""
+        names = [("trust", name) for name in found.metadata] + [("target", name) for name in found.targets]
+        fresh = [one for one in names if one not in self.hinted and one not in self.missed]
+        self.hinted.update(dict.fromkeys(fresh, now))
+        return fresh
+
+    def patience(self, now: float) -> float:
+        """Return until when a look waits for what is under way; `now` when it can begin."""
+        if self.missed:
+            return min(self.missed.values()) + ASK_TIMEOUT_S
+        return max(self.hinted.values()) + PATIENCE_S if self.hinted else now
+
+    def waits(self) -> bool:
+        """Return whether anything is under way."""
+        return bool(self.missed or self.hinted)
+
+    def overdue(self, now: float) -> list[Asked]:
+        """Return what a look missed and did not come; it counts as asked anew."""
+        late = [one for one, at in self.missed.items() if now >= at + ASK_TIMEOUT_S]
+        self.missed.update(dict.fromkeys(late, now))
+        return late
+
+    def new_session(self, now: float) -> list[Asked]:
+        """Return what to ask a new connection for; it counts as asked now."""
+        for asked in (self.missed, self.hinted):
+            asked.update(dict.fromkeys(asked, now))
+        return [*self.missed, *self.hinted]
+
+    def take_stale(self) -> list[Asked]:
+        """Return what is no longer wanted, once."""
+        stale, self.stale = self.stale, []
+        return [one for one in stale if one not in self.missed and one not in self.hinted]
+
+    def _give_up(self) -> None:
+        self.stale += [*self.missed, *self.hinted]
+        self.missed.clear()
+        self.hinted.clear()
+
+    # --- when to look
 
     def key(self, region: str | None) -> str:
         """Return the name of what there is to look at."""
-        return sha256_hex(
-            b"\n".join(
-                (self.metadata.get("timestamp.json", b""), self.metadata.get("head", b""), repr(region).encode())
-            )
-        )
+        parts = (*(self.metadata.get(name, b"") for name in reversed(STANDING)), repr(region).encode())
+        return sha256_hex(b"\n".join(parts))
 
     def verified(self, trust: Trust, region: str | None) -> bool:
         """Return whether the last look passed for what is held."""
@@ -69,42 +154,54 @@ class Knowledge:
         )
 
     def is_due(self, region: str | None, verified: bool, now: float) -> bool:
-        """Return whether to look now. verified: the last look passed for this very timestamp, head and region."""
-        if "timestamp.json" not in self.metadata or self.asked:
+        """Return whether there is something to look at: new, or old and its time has come.
+
+        verified: the last look passed for this very timestamp, head and region.
+        """
+        if "timestamp.json" not in self.metadata:
             return False
         if self.key(region) != self.seen_key:
             return not verified or now >= self.looked_at + LOOK_AGAIN_S
         return now >= self.retry_at
 
-    def note_missing(self, missing: Missing, now: float) -> list[tuple[str, str]]:
+    def next_look(self, now: float) -> float:
+        """Return when time alone gives a reason to look or to ask again."""
+        if self.waits():
+            return self.patience(now)
+        return max(self.retry_at, now + 1.0) if self.seen_key else self.looked_at + LOOK_AGAIN_S
+
+    # --- how a look went
+
+    def note_missing(self, missing: Missing, now: float) -> list[Asked]:
         """A look needs more: return what to subscribe to."""
         fresh = [("trust", name) for name in missing.metadata] + [("target", name) for name in missing.targets]
         for one in fresh:
-            self.asked[one] = now
+            self.missed[one] = now
+            self.hinted.pop(one, None)
         return fresh
 
     def note_refused(self, reason: str, region: str | None, now: float) -> bool:
-        """A look was refused; return whether the reason is a new one."""
+        """A look was refused; return whether the reason is a new one.
+
+        What it looked at is forgotten, so that the next look gets it afresh: something false may have been put there.
+        """
+        new = self.note_unfinished(reason, region, now)
+        self._forget_metadata()
+        return new
+
+    def note_unfinished(self, reason: str, region: str | None, now: float) -> bool:
+        """A look could not be brought to its end, and nothing was judged; return whether the reason is a new one."""
         new = reason != self.refused
+        self._give_up()
         self.refusals = 1 if self.key(region) != self.seen_key else self.refusals + 1
         self.refused, self.seen_key, self.looked_at = reason, self.key(region), now
         self.retry_at = now + RETRY_S[min(self.refusals, len(RETRY_S)) - 1]
         return new
 
     def note_looked(self, region: str | None, now: float) -> None:
-        """A look passed: only `head` and the timestamp are kept, the rest is in its cache."""
+        """A look passed: the cache and the store have what it needed, all but the few bytes of the key list."""
         self.refused, self.refusals, self.seen_key = None, 0, self.key(region)
         self.looked_at, self.retry_at = now, now + LOOK_AGAIN_S
-        self.metadata = {name: self.metadata[name] for name in ("head", "timestamp.json") if name in self.metadata}
+        self._give_up()
+        self._forget_metadata()
         self.targets = {}
-
-    def overdue(self, now: float) -> list[tuple[str, str]]:
-        """Return what was asked for and did not come; it counts as asked anew."""
-        late = [one for one, at in self.asked.items() if now >= at + ASK_TIMEOUT_S]
-        for one in late:
-            self.asked[one] = now
-        return late
-
-    def due(self, now: float) -> float:
-        """Return when time alone makes something to do."""
-        return min([at + ASK_TIMEOUT_S for at in self.asked.values()], default=max(self.retry_at, now + 1.0))

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from edgefleet_protocol.sketch import Sketch, merge
+from edgefleet_protocol.sketch import MAX_COUNT, Sketch, merge
 from edgefleet_protocol.telemetry import ModelWindow
 
 from .decide import ProbationSeen, WorkerSeen
@@ -38,8 +38,9 @@ class Tally:
 
     def add(self, served: Served) -> None:
         """Take in what a worker counted."""
-        self.requests += served.requests
-        self.errors += served.errors
+        # A worker runs what others made: a count below zero would make the whole window unreadable.
+        self.requests = min(self.requests + max(0, served.requests), MAX_COUNT)
+        self.errors = min(self.errors + max(0, served.errors), MAX_COUNT)
         if served.latency.count:
             self.latency = merge([self.latency, served.latency])
         if served.confidence is not None:

@@ -14,9 +14,9 @@ from . import __version__
 from .conditions import Surroundings
 from .decide import Desired, Observed, failed_variants
 from .live import Live
+from .slots import slot_name
 from .store import Store
 from .store.facts import Facts, ModelFacts
-from .store.releases import slot_name
 
 
 @dataclass

@@ -9,19 +9,22 @@ from msgspec.structs import replace
 from edgefleet_protocol.choose import choose
 from edgefleet_protocol.hardware import Hardware
 from edgefleet_protocol.manifest import Release, Variant
-from edgefleet_protocol.messages import Event, Failure, Measured
+from edgefleet_protocol.messages import Failure, Measured
 
 from . import steps
 from .decide import failed_variants
 from .errors import BadAssembly
+from .journal import Journal
 from .live import Live, Process, Tally
 from .observe import Documents, Now, missing_chunks
-from .seams import Clock, Launcher, TrialReport, WorkerSpec
+from .seams import Launcher, TrialReport, WorkerSpec
+from .slots import slot_name
 from .store import Store
-from .store.facts import MAX_EVENTS, ChoiceFact, Facts, ModelFacts, Slot, TrialFact, Wish
-from .store.releases import slot_name
+from .store.facts import ChoiceFact, ModelFacts, Slot, TrialFact, Wish
 
 HOLD_AFTER_FULL_DISK_S = 60.0
+MAX_SECONDS = 1e9
+"""What the protocol can say of a time."""
 TRIAL_EXTRA_S = 30.0
 """Beyond the signed time to load: for the golden inputs and the measuring."""
 
@@ -32,8 +35,7 @@ class Performer:
     def __init__(
         self,
         *,
-        device: str,
-        clock: Clock,
+        journal: Journal,
         store: Store,
         launcher: Launcher,
         documents: Documents,
@@ -43,7 +45,7 @@ class Performer:
         golden_deadline_s: float,
     ) -> None:
         self.hardware = hardware
-        self.device, self.clock, self.store, self.launcher, self.documents = device, clock, store, launcher, documents
+        self.journal, self.store, self.launcher, self.documents = journal, store, launcher, documents
         self.threads, self.drain_s, self.golden_deadline_s = threads, drain_s, golden_deadline_s
         self._table: Mapping[type, Callable[[str, Live, Any, Now], None]] = {
             steps.Serve: self._serve,
@@ -76,7 +78,7 @@ class Performer:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             why = f"{'no space: ' if full else 'the disk failed: '}{error.strerror or error} while {step.why}"
             if live.hold is None or live.hold[0] != why:
-                self.tell("no-space" if full else "disk-failed", why, model)
+                self.journal.tell("no-space" if full else "disk-failed", why, model)
             live.hold = (why, now.monotonic_s + HOLD_AFTER_FULL_DISK_S)
             return False
         return True
@@ -85,43 +87,13 @@ class Performer:
         """Return what is known of a model."""
         return self.store.facts.facts.model(model)
 
-    def commit(self, model: str, facts: ModelFacts, *events: Event) -> None:
-        """Make a model's facts and the events that tell of them durable, together."""
-        whole = self.store.facts.facts
-        whole = replace(whole, models={**whole.models, model: facts})
-        self.store.facts.put(with_events(whole, events))
-
-    def event(
-        self, kind: str, text: str, model: str | None = None, release: str | None = None, variant: str | None = None
-    ) -> Event:
-        """Return an event; its number is given when it is stored."""
-        return Event(
-            device=self.device,
-            boot=self.clock.boot(),
-            number=0,
-            at_s=self.clock.now(),
-            kind=kind,
-            text=text[:2000],
-            model=model,
-            release=release,
-            variant=variant,
-        )
-
-    def tell(self, kind: str, text: str, model: str | None = None, release: str | None = None) -> None:
-        """Tell of something that changes no fact. On a full disk it is told from memory."""
-        whole = with_events(self.store.facts.facts, [self.event(kind, text, model, release)])
-        try:
-            self.store.facts.put(whole)
-        except OSError:
-            self.store.facts.put_later(whole)
-
     # --- serving what is active
 
     def _serve(self, model: str, live: Live, step: steps.Serve, now: Now) -> None:
         release = self.documents.release(step.slot.release_sha256)
         if not isinstance(release, Release) or (variant := release.variant(step.slot.variant)) is None:
             live.start_not_before = now.monotonic_s + HOLD_AFTER_FULL_DISK_S
-            self.tell("cannot-serve", f"the manifest of {step.slot.release} is not on the disk", model)
+            self.journal.tell("cannot-serve", f"the manifest of {step.slot.release} is not on the disk", model)
             return
         live.serve_by(self._start(model, release, step.slot.release_sha256, variant))
 
@@ -169,8 +141,8 @@ class Performer:
         facts = self.facts(model)
         if not step.slot.proven:
             facts = replace(facts, crashes=facts.crashes + 1)
-        told = self.event("worker-died", step.why, model, release=step.slot.release, variant=step.slot.variant)
-        self.commit(model, facts, told)
+        told = self.journal.event("worker-died", step.why, model, release=step.slot.release, variant=step.slot.variant)
+        self.journal.commit(model, facts, told)
 
     def _restore(self, model: str, live: Live, step: steps.Restore, now: Now) -> None:
         """The slot's files may be damaged: put them together again from chunks, or serve the previous one."""
@@ -184,7 +156,9 @@ class Performer:
             try:
                 self.store.releases.remove(model, slot.slot)
                 self.store.releases.assemble(release, slot.release_sha256, variant, self.store.chunks)
-                self.tell("restored", f"{slot.release} was damaged on the disk and was put together again", model)
+                self.journal.tell(
+                    "restored", f"{slot.release} was damaged on the disk and was put together again", model
+                )
                 return
             except BadAssembly:
                 pass
@@ -192,7 +166,9 @@ class Performer:
         text = (
             f"{slot.release} is damaged on the disk; {back.release if back else 'nothing'} serves until it is fetched"
         )
-        self.commit(model, replace(facts, active=back, previous=None), self.event("damaged", text, model))
+        self.journal.commit(
+            model, replace(facts, active=back, previous=None), self.journal.event("damaged", text, model)
+        )
         live.crashes_in_a_row = 0
 
     # --- towards the wish
@@ -204,7 +180,7 @@ class Performer:
         live.hold = None
         self._stop_trial(live)
         self._drop_candidate(live)
-        self.commit(model, replace(self.facts(model), wish=wish))
+        self.journal.commit(model, replace(self.facts(model), wish=wish))
 
     def _choose(self, model: str, live: Live, step: steps.Choose, now: Now) -> None:
         facts = self.facts(model)
@@ -218,8 +194,8 @@ class Performer:
         taken = choice.taken.name if choice.taken else None
         fact = ChoiceFact(key=step.key, release_sha256=step.release_sha256, variant=taken, why=choice.why[:2000])
         self._drop_candidate(live)
-        told = self.event("chosen", f"{taken or 'none'}: {choice.why}", model, release=step.release.name)
-        self.commit(model, replace(facts, choice=fact), told)
+        told = self.journal.event("chosen", f"{taken or 'none'}: {choice.why}", model, release=step.release.name)
+        self.journal.commit(model, replace(facts, choice=fact), told)
 
     def _assemble(self, model: str, live: Live, step: steps.Assemble, now: Now) -> None:
         try:
@@ -234,7 +210,7 @@ class Performer:
         slot = slot_name(step.release_sha256, step.variant.name)
         facts = self.facts(model)
         known = facts.trial(slot) or TrialFact(slot=slot)
-        self.commit(model, facts.with_trial(replace(known, begun=known.begun + 1)))
+        self.journal.commit(model, facts.with_trial(replace(known, begun=known.begun + 1)))
         spec = self.spec(model, step.release, step.release_sha256, step.variant, serving=False)
         wall_limit_s = 2 * step.variant.requires.load_s + TRIAL_EXTRA_S
         self._stop_trial(live)
@@ -251,10 +227,10 @@ class Performer:
             fact = TrialFact(
                 slot=slot, begun=0, passed=True, measured=measured(step, report), limits_held=dict(report.limits_held)
             )
-            told = self.event(
+            told = self.journal.event(
                 "tried", trial_words(step, report), model, release=step.release.name, variant=step.variant.name
             )
-            self.commit(model, self.facts(model).with_trial(fact), told)
+            self.journal.commit(model, self.facts(model).with_trial(fact), told)
         live.trial = None
 
     def _load(self, model: str, live: Live, step: steps.Load, now: Now) -> None:
@@ -304,14 +280,14 @@ class Performer:
         text = f"{spec.release} ({spec.variant}) answered the golden inputs and serves" + (
             f" instead of {was.release}" if was else ""
         )
-        told = self.event("activated", text, model, release=spec.release, variant=spec.variant)
-        self.commit(model, replace(facts, active=active, previous=previous, crashes=0), told)
+        told = self.journal.event("activated", text, model, release=spec.release, variant=spec.variant)
+        self.journal.commit(model, replace(facts, active=active, previous=previous, crashes=0), told)
 
     def _prove(self, model: str, live: Live, step: steps.Prove, now: Now) -> None:
         facts = self.facts(model)
         assert facts.active is not None
-        told = self.event("proven", step.why, model, release=step.slot.release, variant=step.slot.variant)
-        self.commit(model, replace(facts, active=replace(facts.active, proven=True), crashes=0), told)
+        told = self.journal.event("proven", step.why, model, release=step.slot.release, variant=step.slot.variant)
+        self.journal.commit(model, replace(facts, active=replace(facts.active, proven=True), crashes=0), told)
         live.crashes_in_a_row = 0
 
     # --- what fails
@@ -333,8 +309,8 @@ class Performer:
             reason=reason[:2000],
             at_s=now.wall_s,
         )
-        told = self.event(f"{stage}-failed", reason, model, release=release, variant=variant)
-        self.commit(model, self.facts(model).with_failure(failure), told)
+        told = self.journal.event(f"{stage}-failed", reason, model, release=release, variant=variant)
+        self.journal.commit(model, self.facts(model).with_failure(failure), told)
 
     def _fall_back(self, model: str, live: Live, step: steps.FallBack, now: Now) -> None:
         """First the fact, then the processes: after a cut in between, the previous one is started at boot."""
@@ -344,12 +320,12 @@ class Performer:
         self._drop_candidate(live)
         if step.to is None:
             text = f"{failure.release} failed ({step.why}); there is nothing to go back to, so it keeps serving"
-            told = self.event("failed", text, model, release=failure.release, variant=failure.variant)
-            self.commit(model, replace(known, crashes=0), told)
+            told = self.journal.event("failed", text, model, release=failure.release, variant=failure.variant)
+            self.journal.commit(model, replace(known, crashes=0), told)
             return
         text = f"{failure.release} failed ({step.why}); {step.to.release} serves again"
-        told = self.event("fell-back", text, model, release=failure.release, variant=failure.variant)
-        self.commit(model, replace(known, active=step.to, previous=None, crashes=0), told)
+        told = self.journal.event("fell-back", text, model, release=failure.release, variant=failure.variant)
+        self.journal.commit(model, replace(known, active=step.to, previous=None, crashes=0), told)
         leaving = live.server
         live.crashes_in_a_row, live.start_not_before = 0, 0.0
         release = self.documents.release(step.to.release_sha256)
@@ -373,26 +349,22 @@ class Performer:
             live.trial = None
 
 
-def with_events(facts: Facts, events: Any) -> Facts:
-    """Return the facts with events added, each with its number; beyond MAX_EVENTS the oldest go."""
-    number, rows = facts.event_number, list(facts.events)
-    for event in events:
-        number += 1
-        rows.append(replace(event, number=number))
-    return replace(facts, events=tuple(rows[-MAX_EVENTS:]), event_number=number)
-
-
 def measured(step: steps.NoteTrial, report: TrialReport) -> Measured | None:
     """Return what the trial measured, as the state tells it; None when it measured no time."""
-    if report.latency_p50_s is None or report.latency_p95_s is None:
-        return None
+    p50, p95 = report.latency_p50_s, report.latency_p95_s
+    if p50 is None or p95 is None or not all(0 <= value <= MAX_SECONDS for value in (p50, p95)):
+        return None  # a worker runs what others made: a number that no document can carry is no measurement
     return Measured(
         release=step.release.name,
         variant=step.variant.name,
-        latency_p50_s=report.latency_p50_s,
-        latency_p95_s=report.latency_p95_s,
-        memory_bytes=report.memory_bytes,
+        latency_p50_s=p50,
+        latency_p95_s=p95,
+        memory_bytes=_count(report.memory_bytes),
     )
+
+
+def _count(number: int | None) -> int | None:
+    return number if number is not None and 0 <= number <= 2**53 else None
 
 
 def trial_words(step: steps.NoteTrial, report: TrialReport) -> str:

@@ -12,6 +12,7 @@ from edgefleet_protocol.messages import DeviceState, ModelPhase, ModelState, Run
 from . import __version__, steps
 from .decide import FINAL_STAGES, Desired
 from .live import Live
+from .state_size import fitted
 from .store.facts import Facts, ModelFacts, Slot, Trust
 
 WORDS_EVERY_S = 5.0
@@ -98,8 +99,8 @@ def device_state(
     limits_held: Mapping[str, str],
     models: Mapping[str, Told],
 ) -> DeviceState:
-    """Return the whole state."""
-    return DeviceState(
+    """Return the whole state, as much of it as fits into one message."""
+    state = DeviceState(
         device=device,
         session=session,
         boot=boot,
@@ -116,6 +117,7 @@ def device_state(
         bytes_received=facts.bytes_received,
         limits_held=dict(limits_held),
     )
+    return fitted(state)
 
 
 def essence(state: DeviceState, with_words: bool) -> str:

@@ -10,8 +10,8 @@ from edgefleet_agent import steps
 from edgefleet_agent.conditions import Surroundings
 from edgefleet_agent.decide import Desired, Observed, ProbationSeen, WorkerSeen, choice_key, decide
 from edgefleet_agent.seams import TrialReport
+from edgefleet_agent.slots import slot_name
 from edgefleet_agent.store.facts import ChoiceFact, ModelFacts, Slot, TrialFact
-from edgefleet_agent.store.releases import slot_name
 from edgefleet_protocol.messages import Failure
 from edgefleet_protocol.rollout import Policy
 from edgefleet_protocol.telemetry import DeviceWindow

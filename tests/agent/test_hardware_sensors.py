@@ -1,7 +1,10 @@
 """How a device is: real values where there is a sensor, None where there is none."""
 
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from edgefleet_agent.hardware import samples, sensors
@@ -99,3 +102,44 @@ def test_the_load_is_the_share_of_time_since_the_last_reading(tmp_path: Path) ->
     assert load.percent() is None
     write(tmp_path, {"proc/stat": "cpu  140 0 120 760 180 0 0 0 0 0"})
     assert load.percent() == 30.0
+
+
+HERE = Path("/")
+
+
+def test_on_the_machine_itself_psutil_and_the_kernel_say_the_same(tmp_path: Path) -> None:
+    kernel = int(
+        next(row for row in Path("/proc/meminfo").read_text().splitlines() if "MemAvailable" in row).split()[1]
+    )
+    assert sensors.memory_available_bytes(HERE) == pytest.approx(kernel * 1024, rel=0.2)
+    disk = shutil.disk_usage(tmp_path)
+    assert sensors.storage_bytes(tmp_path / "not" / "made") == disk.total
+    assert sensors.storage_free_bytes(tmp_path) == pytest.approx(disk.free, rel=0.1)
+    load = sensors.Load(HERE)
+    sum(range(2_000_000))
+    percent = load.percent()
+    assert percent is None or 0 <= percent <= 100
+    assert (sensors.agent_memory_bytes() or 0) > 1_000_000
+
+
+def test_what_our_own_readers_do_not_find_here_is_asked_of_psutil(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sensors, "matching", lambda root, pattern: [])
+    row, battery = SimpleNamespace(current=61.5), SimpleNamespace(percent=44.4, power_plugged=False)
+    chips = {"coretemp": [row], "nvme": [SimpleNamespace(current=80.0)]}
+    monkeypatch.setattr(psutil, "sensors_temperatures", lambda: chips, raising=False)
+    monkeypatch.setattr(psutil, "sensors_battery", lambda: battery, raising=False)
+    assert sensors.temperature_c(HERE) == 61.5 and sensors.battery(HERE) == (44.4, False)
+    assert sensors.temperature_c(tmp_path) is None and sensors.battery(tmp_path) == (None, None)
+
+
+def test_a_machine_on_which_psutil_cannot_read_falls_back_or_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object) -> None:
+        raise PermissionError("not here")
+
+    for name in ("virtual_memory", "cpu_times", "sensors_temperatures", "sensors_battery"):
+        monkeypatch.setattr(psutil, name, refuse, raising=False)
+    assert sensors.memory_available_bytes(HERE) is not None
+    monkeypatch.setattr(sensors, "matching", lambda root, pattern: [])
+    assert sensors.temperature_c(HERE) is None and sensors.battery(HERE) == (None, None)

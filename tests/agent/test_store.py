@@ -1,15 +1,20 @@
 """The store on a real disk: what is there was verified, and nothing follows a link."""
 
 import stat
+import tracemalloc
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from edgefleet_agent.errors import BadAssembly
 from edgefleet_agent.store import Store
 from edgefleet_agent.store.disk import Disk
+from edgefleet_agent.store.releases import check_model
 from edgefleet_protocol.chunks import unpack
-from tests.fakes.device import Package, package
+from edgefleet_protocol.codec import sha256_hex
+from tests.fakes.device import INPUTS, Package, package
+from tests.fakes.tiny_model import tiny_onnx
 
 
 def filled(tmp_path: Path, release: Package) -> Store:
@@ -68,3 +73,35 @@ def test_a_link_is_neither_read_nor_written_through(tmp_path: Path) -> None:
     with pytest.raises(OSError):
         disk.write(tmp_path / "link", b"changed")
     assert (tmp_path / "target").read_bytes() == b"secret" and disk.size(tmp_path / "link") is None
+
+
+def test_a_large_model_is_guarded_and_checked_without_being_in_memory_as_a_whole(tmp_path: Path) -> None:
+    wanted = package(1, runtime="onnxruntime")
+    variant = wanted.release.variants[0]
+    data = tiny_onnx(1, ballast=20_000_000)
+    entry = replace(wanted.release.file(variant.files[0]), bytes=len(data), sha256=sha256_hex(data))
+    release = replace(
+        wanted.release, files=tuple(entry if row.name == entry.name else row for row in wanted.release.files)
+    )
+    store = Store(Disk(), tmp_path)
+    folder = store.releases.path("fashion", "slot")
+    for row in release.files_for(variant):
+        (folder / row.name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / row.name).write_bytes(data if row.name == entry.name else INPUTS)
+    del data
+    tracemalloc.start()
+    try:
+        check_model(store.disk, folder, release, variant)
+        store.releases.whole(release, variant, "slot")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 5_000_000
+
+    (folder / entry.name).write_bytes(b"")
+    with pytest.raises(BadAssembly, match="must not be opened"):
+        check_model(store.disk, folder, release, variant)
+    (folder / entry.name).unlink()
+    (folder / entry.name).symlink_to(folder / "elsewhere")
+    with pytest.raises(OSError):
+        check_model(store.disk, folder, release, variant)

@@ -241,7 +241,9 @@ class FakeDevice:
     def turn(self) -> None:
         """One turn, and time passes until the next."""
         wake_at = self.agent.turn(self.clock.monotonic())
-        self.clock.advance(min(max(wake_at - self.clock.monotonic(), 0.01), 5.0))
+        # What comes ends the wait, as it does for a real link.
+        wait_s = 0.01 if self.link.inbox else wake_at - self.clock.monotonic()
+        self.clock.advance(min(max(wait_s, 0.01), 5.0))
         if self.after_turn is not None:
             self.after_turn(self)
 

@@ -5,9 +5,10 @@ else survives or not, each change for itself, in any combination; a write may al
 any journalling file system. A rename within a folder is one change: the old or the new name, never both or neither.
 """
 
+import contextlib
 import errno
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,14 @@ class FakeDisk(Disk):
 
     def read(self, path: Path) -> bytes:
         return self.file(path).data
+
+    @contextlib.contextmanager
+    def mapped(self, path: Path) -> Iterator[memoryview]:
+        yield memoryview(self.file(path).data)
+
+    def pieces(self, path: Path, size: int = 256) -> Iterator[bytes]:
+        data = self.file(path).data
+        return (data[at : at + size] for at in range(0, len(data), size))
 
     def open(self, path: Path) -> File:
         """Return the file, made when it is not there."""

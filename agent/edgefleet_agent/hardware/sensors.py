@@ -1,11 +1,16 @@
 """How the device is now: heat, throttling, battery, power, load, memory, storage. What it lacks is None, never zero.
 
-Everything is read below one root, so psutil, which has no such prefix for /sys, is not used.
+On the machine itself (root `/`) psutil (tried with 7.2) reads what it reads better: it knows older kernels, and sensors that
+our own readers miss. It has no prefix for /sys, so for the roots of tests and the demo, and for what it does not know at all
+(throttling, power, zones that do not compute), there are readers of our own.
 """
 
 import re
-import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol, TypeVar
+
+import psutil
 
 from ..serve.memory import pss_bytes
 from .board import hwmons
@@ -19,6 +24,18 @@ _COMPUTES = re.compile(r"cpu|soc|gpu|tj|pkg|core", re.IGNORECASE)
 """Thermal zones of what computes; a PMIC's zone says 100 °C for ever, a battery's or Wi-Fi's says nothing of throttling."""
 
 
+T = TypeVar("T")
+HERE = Path("/")
+
+
+def ask(read: Callable[[], T]) -> T | None:
+    """Return what psutil reads, or None where this machine does not have it."""
+    try:
+        return read()
+    except (psutil.Error, OSError, AttributeError, ValueError, RuntimeError):
+        return None  # no such file, not allowed, or a system for which psutil does not define the function
+
+
 def temperature_c(root: Path) -> float | None:
     """Return the temperature of the hottest part that computes, or None."""
     zones = [
@@ -28,7 +45,15 @@ def temperature_c(root: Path) -> float | None:
     known = [(kind, value / 1000) for kind, value in zones if value is not None and -40_000 < value < 150_000]
     computing = [value for kind, value in known if _COMPUTES.search(kind)]
     rest = [value for kind, value in known if "pmic" not in kind.lower()]
-    return max(computing or rest, default=None)
+    found = max(computing or rest, default=None)
+    return _temperature_by_hwmon() if found is None and root == HERE else found
+
+
+def _temperature_by_hwmon() -> float | None:
+    """Return the hottest reading of a chip that computes, where there are no thermal zones: most x86 machines."""
+    chips = ask(lambda: psutil.sensors_temperatures()) or {}
+    readings = [row.current for chip, rows in chips.items() if _COMPUTES.search(chip) for row in rows]
+    return max((value for value in readings if -40 < value < 150), default=None)
 
 
 def throttled(root: Path) -> tuple[str, ...] | None:
@@ -61,7 +86,12 @@ def battery(root: Path) -> tuple[float | None, bool | None]:
         if status == "Discharging":
             return percent, False
         return percent, any(value == 1 for value in mains) if mains else None
-    return None, None
+    return _battery_of_psutil() if root == HERE else (None, None)
+
+
+def _battery_of_psutil() -> tuple[float | None, bool | None]:
+    found = ask(lambda: psutil.sensors_battery())
+    return (None, None) if found is None else (float(min(100, max(0, found.percent))), found.power_plugged)
 
 
 def _percent(path: Path) -> float | None:
@@ -90,11 +120,14 @@ def power_w(root: Path) -> float | None:
     return sum(rails.values()) if rails else None
 
 
+_TIMES = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
+
+
 class Load:
     """The load of all cores between two readings."""
 
     def __init__(self, root: Path) -> None:
-        self._stat = root / "proc/stat"
+        self._root = root
         self._before = self._read()
 
     def percent(self) -> float | None:
@@ -105,9 +138,13 @@ class Load:
             return None
         return round(100 * max(0.0, 1 - (now[0] - before[0]) / (now[1] - before[1])), 1)
 
-    def _read(self) -> tuple[int, int] | None:
-        """Ticks spent idle, and all ticks."""
-        first = (text(self._stat) or "").partition("\n")[0].split()
+    def _read(self) -> tuple[float, float] | None:
+        """Time spent idle, and all time."""
+        if self._root == HERE and (times := ask(psutil.cpu_times)) is not None:
+            # In seconds here, and in ticks below: only shares are told. Guest time is in user already.
+            parts = [getattr(times, name, 0.0) for name in _TIMES]
+            return parts[3] + parts[4], sum(parts)
+        first = (text(self._root / "proc/stat") or "").partition("\n")[0].split()
         if len(first) < 5 or first[0] != "cpu":
             return None
         # user nice system idle iowait irq softirq steal; guest time is in user already
@@ -117,6 +154,8 @@ class Load:
 
 def memory_available_bytes(root: Path) -> int | None:
     """Return what a new process could have, as the kernel estimates it."""
+    if root == HERE and (memory := ask(psutil.virtual_memory)) is not None:
+        return int(memory.available)
     return kilobytes(root / "proc/meminfo", "MemAvailable")
 
 
@@ -132,11 +171,19 @@ def storage_bytes(folder: Path) -> int | None:
     return None if usage is None else usage.total
 
 
-def _usage(folder: Path) -> "shutil._ntuple_diskusage | None":
+class _Usage(Protocol):
+    @property
+    def total(self) -> int: ...
+    @property
+    def free(self) -> int: ...
+
+
+def _usage(folder: Path) -> _Usage | None:
     # A folder that is not there yet will be made on the file system of the one above it.
     for there in (folder, *folder.absolute().parents):
         try:
-            return shutil.disk_usage(there)
+            usage: _Usage = psutil.disk_usage(str(there))
+            return usage
         except FileNotFoundError:
             continue
         except OSError:
@@ -146,4 +193,7 @@ def _usage(folder: Path) -> "shutil._ntuple_diskusage | None":
 
 def agent_memory_bytes() -> int | None:
     """Return this process' proportional set size; always of the real /proc."""
-    return pss_bytes(Path("/proc/self"))
+    found = pss_bytes(Path("/proc/self"))
+    # A kernel without smaps: the resident size, which counts shared pages in full, is better than nothing.
+    resident = ask(lambda: psutil.Process().memory_info().rss) if found is None else found
+    return None if resident is None else int(resident)

@@ -4,8 +4,11 @@ Tests put a disk here that keeps aside what was not fsynced and loses any part o
 being written; `SITES` lists every place that makes something durable, and what would be lost without it.
 """
 
+import contextlib
+import mmap
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -45,6 +48,31 @@ class Disk:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         with os.fdopen(handle, "rb") as file:
             return file.read()
+
+    @contextlib.contextmanager
+    def mapped(self, path: Path) -> Iterator[memoryview]:
+        """Give the bytes of a regular file without reading it whole: only the pages that are looked at.
+
+        Not for files that may be damaged: a page that the card cannot read ends the process, where `read` raises.
+        """
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with os.fdopen(handle, "rb"):
+            if os.fstat(handle).st_size == 0:
+                yield memoryview(b"")
+                return
+            pages = mmap.mmap(handle, 0, access=mmap.ACCESS_READ)
+        try:
+            yield memoryview(pages)
+        finally:
+            with contextlib.suppress(BufferError):  # an error on its way out still holds a view; it goes with it
+                pages.close()
+
+    def pieces(self, path: Path, size: int = 1 << 20) -> Iterator[bytes]:
+        """Give the bytes of a regular file piece by piece."""
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with os.fdopen(handle, "rb") as file:
+            while piece := file.read(size):
+                yield piece
 
     def write(self, path: Path, data: bytes, mode: int = 0o640) -> None:
         """Make or empty the file and write `data`. Not durable before `fsync` and `fsync_folder`."""

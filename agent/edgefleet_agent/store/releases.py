@@ -13,17 +13,13 @@ from edgefleet_protocol.manifest import FileEntry, Release, Variant
 from edgefleet_protocol.onnx_guard import guard
 
 from ..errors import BadAssembly
+from ..slots import slot_name
 from . import durable
 from .chunks import Chunks
 from .disk import Disk
 
 FILE_MODE = 0o440
 """Nobody writes to a file that a worker reads."""
-
-
-def slot_name(release_sha256: str, variant: str) -> str:
-    """Return the name of the slot of a variant: the release's digest, shortened, and the variant."""
-    return f"{release_sha256[:16]}-{variant}"
 
 
 class Releases:
@@ -105,11 +101,13 @@ class Releases:
     def whole(self, release: Release, variant: Variant, slot: str) -> bool:
         """Return whether every file of a slot still has its digest: asked when a worker cannot load it."""
         for entry in release.files_for(variant):
+            digest = hashlib.sha256()
             try:
-                data = self._disk.read(self.path(release.model, slot) / entry.name)
+                for piece in self._disk.pieces(self.path(release.model, slot) / entry.name):
+                    digest.update(piece)
             except OSError:
                 return False
-            if hashlib.sha256(data).hexdigest() != entry.sha256:
+            if digest.hexdigest() != entry.sha256:
                 return False
         return True
 
@@ -127,11 +125,17 @@ class Releases:
 
 
 def check_model(disk: Disk, folder: Path, release: Release, variant: Variant) -> None:
-    """Raise BadAssembly when the model is one that no runtime should be given: said before any runtime sees it."""
+    """Raise BadAssembly when the model is one that no runtime should be given: said before any runtime sees it.
+
+    The worker guards again before it opens the file. Here it is asked first, so that the reason is `verify` and not a trial
+    that died, and by the pages beside the tensors only: the file was written a moment ago and a large one never is in the
+    agent's memory.
+    """
     if variant.runtime != "onnxruntime":
         return
     beside = {name.rsplit("/", 1)[-1]: release.file(name).bytes for name in variant.files[1:]}
     try:
-        guard(disk.read(folder / variant.files[0]), beside)
+        with disk.mapped(folder / variant.files[0]) as model:
+            guard(model, beside)
     except BadModel as error:
         raise BadAssembly(f"{variant.files[0]} must not be opened: {error}") from error

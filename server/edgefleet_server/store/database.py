@@ -11,8 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import SQLAlchemyError as DatabaseFault
 
 from .migrate import upgrade
+
+__all__ = ["Connection", "Database", "DatabaseFault", "make_engine"]
+"""Others name a transaction and its faults by these, so that no file outside this folder imports SQLAlchemy."""
 
 BUSY_MS = 10_000
 """For another process that holds the file, such as a backup."""
