@@ -1,5 +1,6 @@
 """One more client of the broker, that may do what it should not: read everything, and write over what is retained."""
 
+import queue
 import threading
 import time
 from types import TracebackType
@@ -58,3 +59,10 @@ class Intruder:
             reader.disconnect()
             reader.loop_stop()
         return found
+
+    def next(self, topic: str, timeout_s: float = 60.0) -> bytes:
+        """Return the next message of a topic."""
+        came: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._client.message_callback_add(topic, lambda client, userdata, message: came.put(bytes(message.payload)))
+        self._client.subscribe(topic)
+        return came.get(timeout=timeout_s)

@@ -2,7 +2,8 @@
 
 from contextlib import ExitStack
 
-from tests.fakes.fleet import IR_VERSION, OPSET, SOUTH, VARIANTS, WEST, Fleet, Requirement
+from edgefleet_protocol.manifest import Requirement
+from tests.fakes.fleet import SOUTH, VARIANTS, WEST, Fleet
 from tests.fakes.spoil import wrong_golden
 
 from .test_explain import plan
@@ -55,7 +56,7 @@ def test_a_release_beyond_its_latency_budget_falls_back_by_itself(fleet: Fleet) 
 def test_a_release_for_other_hardware_leaves_the_one_before_serving_and_all_sides_say_why(fleet: Fleet) -> None:
     good = fleet.release("other")
     fleet.roll_out(good, [WEST])
-    only = Requirement(ir=IR_VERSION, opset=OPSET, memory_bytes=150_000_000, load_s=60.0, arch=("x86_64",))
+    only = Requirement(memory_bytes=150_000_000, load_s=60.0, arch=("x86_64",))
     other = fleet.release("other", variants={"desk": only})
     why = "desk: made for x86_64 and this is aarch64"
     planned = plan(fleet, other, [WEST])
