@@ -26,7 +26,7 @@ from .parts import Parts, children, run
 from .repository import FakeRepository, make_repository, publish_release
 from .tiny_model import IR_VERSION, OPSET
 
-PATIENCE_S = 110.0
+PATIENCE_S = 240.0
 """It only ends a test that hangs: the machine may be busy with other things."""
 LOOK_EVERY_S = 0.1
 
@@ -229,7 +229,7 @@ class Fleet:
     def until_complete(self, release: str, regions: Sequence[str] = ()) -> None:
         """Wait until a rollout is complete in every region, or in those named."""
         for region in regions or tuple(self._policies):
-            self.until(f"{release} is complete in {region}", lambda region=region: self._ended(release, region))
+            self.until(f"{release} is complete in {region}", self._ended, release, region)
             row = self.rollout(region, release)
             assert row["status"] == "complete", f"{release} in {region}: {row['status']}: {row['why']}"
 
@@ -260,9 +260,21 @@ class Fleet:
         row = self.model(name, release.partition("/")[0])
         return bool(row) and row["release"] == release and row["proven"]
 
+    def says(self, name: str, words: str, model: str = "fashion") -> bool:
+        """Return whether a device says these words of what it does or waits for, as the server knows."""
+        return words in self.model(name, model).get("why", "")
+
+    def told(self, name: str, kind: str, words: str) -> bool:
+        """Return whether an event of a kind with these words came from a device."""
+        return any(words in text for text in self.events(name, kind))
+
     def events(self, name: str, kind: str) -> list[str]:
         """Return the texts of a device's events of one kind, newest first."""
         return [row["text"] for row in self.get(f"/v1/events?device={name}&limit=1000") if row["kind"] == kind]
+
+    def went_back(self, region: str, release: str) -> bool:
+        """Return whether a region has gone back from a release."""
+        return bool(self.rollout(region, release)["status"] == "gone-back")
 
     # --- on the device
 
@@ -290,17 +302,17 @@ class Fleet:
 
     # --- waiting
 
-    def until(self, what: str, holds: Callable[[], object], patience_s: float = PATIENCE_S) -> None:
-        """Wait until something holds; fail when a part ends by itself. A server that does not answer holds nothing yet."""
-        end = time.monotonic() + patience_s
+    def until(self, what: str, holds: Callable[..., object], *arguments: object) -> None:
+        """Wait until `holds(*arguments)`; fail when a part ends by itself. A server that does not answer holds nothing yet."""
+        end = time.monotonic() + PATIENCE_S
         while True:
             try:
-                if holds():
+                if holds(*arguments):
                     return
             except httpx.TransportError:
                 pass
             self.parts.check()
-            assert time.monotonic() < end, f"in {patience_s:g} s this did not come: {what}"
+            assert time.monotonic() < end, f"in {PATIENCE_S:g} s this did not come: {what}"
             time.sleep(LOOK_EVERY_S)
 
     def words(self) -> str:

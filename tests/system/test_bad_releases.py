@@ -19,19 +19,19 @@ def test_a_release_with_wrong_golden_answers_is_refused_in_its_trial_and_the_reg
         loads = [stack.enter_context(fleet.load(name, "golden")) for name in fleet.members]
         fleet.begin(bad, stages=[100.0])
         for region in (WEST, SOUTH):
-            fleet.until(f"{region} goes back", lambda region=region: status(fleet, region, bad) == "gone-back")
+            fleet.until(f"{region} goes back", fleet.went_back, region, bad)
             assert "failed in trial" in fleet.rollout(region, bad)["why"]
         for name in fleet.members:
-            fleet.until(f"{name} knows", lambda name=name: fleet.model(name, "golden")["wanted"] == good)
+            fleet.until(f"{name} knows", wants, fleet, name, good)
     failed = {name: fleet.model(name, "golden")["failures"] for name in fleet.members}
     assert any(failed.values())
     for name, rows in failed.items():
-        fleet.until(f"{name} runs {good}", lambda name=name: fleet.runs(name, good))
+        fleet.until(f"{name} runs {good}", fleet.runs, name, good)
         # Where no variant is left after that, the choice has failed too.
         assert {row["release"] for row in rows} <= {bad} and {row["stage"] for row in rows} <= {"trial", "choose"}
         if rows:
             assert "differs by 3 in logits" in rows[0]["reason"]
-            assert any("differs by 3 in logits" in text for text in fleet.events(name, "trial-failed"))
+            assert fleet.told(name, "trial-failed", "differs by 3 in logits")
     for load in loads:
         assert load.failures == [] and set(load.by_release) == {good}
 
@@ -42,15 +42,15 @@ def test_a_release_beyond_its_latency_budget_falls_back_by_itself(fleet: Fleet) 
     slow = fleet.release("slow", guesses=False)
     with fleet.load("zero", "slow") as zero, fleet.load("five", "slow") as five:
         fleet.begin(slow, [WEST], probation_s=600.0, policies={WEST: TIGHT})
-        fleet.until("the region goes back", lambda: status(fleet, WEST, slow) == "gone-back")
+        fleet.until("the region goes back", fleet.went_back, WEST, slow)
         for name in ("zero", "five"):
-            fleet.until(f"{name} is back", lambda name=name: fleet.runs(name, good))
+            fleet.until(f"{name} is back", fleet.runs, name, good)
         fleet.until("both answer", lambda: zero.ask() == good and five.ask() == good)
     failures = [row for name in ("zero", "five") for row in fleet.model(name, "slow")["failures"]]
     assert failures and {(row["release"], row["stage"]) for row in failures} == {(slow, "probation")}
     assert all("ms are allowed" in row["reason"] for row in failures)
     assert zero.failures == five.failures == []
-    assert any("ms are allowed" in text for name in ("zero", "five") for text in fleet.events(name, "fell-back"))
+    assert any(fleet.told(name, "fell-back", "ms are allowed") for name in ("zero", "five"))
 
 
 def test_a_release_for_other_hardware_leaves_the_one_before_serving_and_all_sides_say_why(fleet: Fleet) -> None:
@@ -63,14 +63,12 @@ def test_a_release_for_other_hardware_leaves_the_one_before_serving_and_all_side
     assert planned == dict.fromkeys(("zero", "five"), f"none of its variants fits: {why}")
     fleet.begin(other, [WEST], force=True)
     for name in ("zero", "five"):
-        fleet.until(f"{name} says why", lambda name=name: why in fleet.model(name, "other")["why"])
+        fleet.until(f"{name} says why", fleet.says, name, why, "other")
         said = next(row for row in fleet.status(name)["models"] if row["model"] == "other")
         assert why in said["why"] and said["running"]["release"] == good
         with fleet.load(name, "other") as load:
             assert load.ask() == good
-        fleet.until(
-            "an event says it", lambda name=name: any(why in text for text in fleet.events(name, "choose-failed"))
-        )
+        fleet.until("an event says it", fleet.told, name, "choose-failed", why)
     evidence = fleet.rollout(WEST, other)["evidence"]
     assert {(row["device"], row["standing"]) for row in evidence} == {("zero", "left out"), ("five", "left out")}
     assert all(why in row["why"] for row in evidence)
@@ -82,11 +80,11 @@ def test_a_device_that_a_release_does_not_fit_is_left_out_and_holds_nobody_up(fl
     only = fleet.release("mixed", variants={"wide": VARIANTS["wide"]})
     fleet.roll_out(only, [WEST])
     assert fleet.runs("five", only)
-    fleet.until("zero says why", lambda: "MB of memory" in fleet.model("zero", "mixed")["why"])
+    fleet.until("zero says why", fleet.says, "zero", "MB of memory", "mixed")
     assert fleet.runs("zero", good)
     standings = {row["device"]: row["standing"] for row in fleet.rollout(WEST, only)["evidence"]}
     assert standings == {"zero": "left out", "five": "proven"}
 
 
-def status(fleet: Fleet, region: str, release: str) -> str:
-    return str(fleet.rollout(region, release)["status"])
+def wants(fleet: Fleet, name: str, release: str) -> bool:
+    return bool(fleet.model(name, release.partition("/")[0])["wanted"] == release)

@@ -30,7 +30,7 @@ def test_before_the_trial_device_and_plan_say_the_same_and_both_only_predict(fle
     planned = plan(fleet, release)
     fleet.begin(release, policies=TOO_HOT_FOR_ANYTHING)
     for name in fleet.members:
-        fleet.until(f"{name} waits", lambda name=name: "°C" in fleet.model(name, "explained").get("why", ""))
+        fleet.until(f"{name} waits", fleet.says, name, "°C", "explained")
         said = fleet.explain(name, "explained")
         assert said["release"] == release
         assert said["choice"] == planned[name]
@@ -57,7 +57,7 @@ def test_of_a_variant_that_failed_device_and_plan_give_the_same_reason(fleet: Fl
     """One variant fails in its trial, the device takes the next; both then name the failure in the same words."""
     release = fleet.release("partly", spoil=wrong_golden("wide"))
     fleet.begin(release, ["eu-west"], gate={"max_failed_percent": 100.0, "min_proven_percent": 0.0})
-    fleet.until("it serves another variant", lambda: fleet.runs("five", release))
+    fleet.until("it serves another variant", fleet.runs, "five", release)
     said, planned = fleet.explain("five", "partly")["choice"], plan(fleet, release)["five"]
     assert said == planned
     row = next(row for row in said["table"] if row["variant"] == "wide")

@@ -33,7 +33,7 @@ def fetching(fleet: Fleet, name: str) -> bool:
 
 
 def running(fleet: Fleet, name: str, release: str) -> bool:
-    return bool(fleet.model(name).get("release") == release)
+    return bool(fleet.model(name, release.partition("/")[0]).get("release") == release)
 
 
 def kill_agent(fleet: Fleet) -> None:
@@ -49,18 +49,15 @@ def kill_server(fleet: Fleet) -> None:
 def test_kills_of_agent_worker_and_server_in_the_middle_of_rollouts(make_fleet: MakeFleet) -> None:
     """One fleet for all of them: the next kill meets what the one before has left."""
     fleet = make_fleet(PAIR, policies=SLOWLY)
-    release = fleet.release(ballast=BALLAST)
-    fleet.roll_out(release, [WEST])
-    for kill in (kill_agent, kill_server):
-        for moment in ("fetching", "on probation"):
-            release = middle(fleet, moment)
-            kill(fleet)
-            with fleet.load("one") as load:
-                answers_again(fleet, load)
+    fleet.roll_out(fleet.release(), [WEST])
+    for kill, moment in ((kill_agent, "fetching"), (kill_server, "fetching"), (kill_agent, "on probation")):
+        release = middle(fleet, moment)
+        kill(fleet)
+        with fleet.load("one") as one, fleet.load("two") as two:
+            answers_again(fleet, one)
             fleet.until_complete(release, [WEST])
-            with fleet.load("one") as one, fleet.load("two") as two:
-                answers_again(fleet, one, release)
-                answers_again(fleet, two, release)
+            answers_again(fleet, one, release)
+            answers_again(fleet, two, release)
 
 
 def middle(fleet: Fleet, moment: str) -> str:
@@ -74,32 +71,30 @@ def middle(fleet: Fleet, moment: str) -> str:
     return release
 
 
-def test_a_worker_that_is_killed_on_probation_is_started_again_and_the_rollout_completes(make_fleet: MakeFleet) -> None:
-    fleet = make_fleet(PAIR[:1])
-    first, second = fleet.release(), fleet.release()
+def test_a_worker_that_is_killed_on_probation_is_started_again_and_the_rollout_completes(fleet: Fleet) -> None:
+    first, second = fleet.release("killed"), fleet.release("killed")
     fleet.roll_out(first, [WEST])
-    fleet.begin(second, [WEST], probation_s=6.0)
-    fleet.until("it is on probation", lambda: running(fleet, "one", second))
-    assert fleet.kill_workers("one", second) == 1
-    with fleet.load("one") as load:
+    fleet.begin(second, [WEST], probation_s=5.0)
+    fleet.until("it is on probation", running, fleet, "five", second)
+    assert fleet.kill_workers("five", second) == 1
+    with fleet.load("five", "killed") as load:
         answers_again(fleet, load, second)
         fleet.until_complete(second, [WEST])
         answers_again(fleet, load, second)
-    assert any("SIGKILL" in text for text in fleet.events("one", "worker-died")), fleet.events("one", "worker-died")
+    assert fleet.told("five", "worker-died", "SIGKILL")
 
 
-def test_a_release_whose_workers_die_again_and_again_goes_back(make_fleet: MakeFleet) -> None:
-    fleet = make_fleet(PAIR[:1])
-    first, second = fleet.release(), fleet.release()
+def test_a_release_whose_workers_die_again_and_again_goes_back(fleet: Fleet) -> None:
+    first, second = fleet.release("dying"), fleet.release("dying")
     fleet.roll_out(first, [WEST])
     fleet.begin(second, [WEST], probation_s=600.0)
-    fleet.until("it is on probation", lambda: running(fleet, "one", second))
+    fleet.until("it is on probation", running, fleet, "five", second)
 
-    def gone_back() -> bool:
-        fleet.kill_workers("one", second)
-        return bool(fleet.rollout(WEST, second)["status"] == "gone-back")
+    def kills() -> bool:
+        fleet.kill_workers("five", second)
+        return fleet.went_back(WEST, second)
 
-    fleet.until("it goes back", gone_back)
-    with fleet.load("one") as load:
+    fleet.until("it goes back", kills)
+    with fleet.load("five", "dying") as load:
         answers_again(fleet, load, first)
-    fleet.until("it is proven again", lambda: fleet.runs("one", first))
+    fleet.until("it is proven again", fleet.runs, "five", first)

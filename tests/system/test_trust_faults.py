@@ -4,7 +4,8 @@ import shutil
 from pathlib import Path
 
 from edgefleet_protocol.rollout import Assignment, ReleaseRef, Rollout
-from edgefleet_trust.repository import Current, Repository
+from edgefleet_trust.current import Current
+from edgefleet_trust.repository import Repository
 from tests.fakes.fleet import WEST, Fleet, Member
 from tests.fakes.package import make_package
 from tests.fakes.repository import FakeRepository, make_repository, publish_release
@@ -53,7 +54,7 @@ def test_a_stolen_server_cannot_make_a_device_run_what_was_never_listed(make_fle
             intruder.put(fleet.topics.target(target.name), target.read_bytes())
         for name, payload in forged.items():  # in the order of publishing: what is looked at first comes last
             intruder.put(fleet.topics.trust(name), payload)
-        fleet.until("an event says it", lambda: any(listed in text for text in fleet.events("one", "refused")))
+        fleet.until("an event says it", fleet.told, "one", "refused", listed)
         said = next(row for row in fleet.status("one")["models"] if row["model"] == "fashion")
         assert "listed" in said["why"], said["why"]
         assert said["running"]["release"] == listed
@@ -67,7 +68,7 @@ def refuses(fleet: Fleet, why: str, release: str) -> None:
     """Wait until the device says why it refuses, to the server too; what ran goes on."""
     fleet.until(f"the server hears of it: {why}", lambda: why in (fleet.device("one")["trust_problem"] or ""))
     assert why in fleet.status("one")["trust_problem"]
-    fleet.until("an event says it", lambda: any(why in text for text in fleet.events("one", "refused")))
+    fleet.until("an event says it", fleet.told, "one", "refused", why)
     assert fleet.runs("one", release)
 
 

@@ -23,9 +23,9 @@ if "edgefleet_agent.look_child" in sys.orig_argv:
 
     import tuf.ngclient._internal.trusted_metadata_set as judge
 
-    class _Datetime(datetime.datetime):
-        @classmethod
-        def now(cls, tz: "datetime.tzinfo | None" = None) -> datetime.datetime:
+    class _Datetime:
+        @staticmethod
+        def now(tz: "datetime.tzinfo | None" = None) -> datetime.datetime:
             return datetime.datetime.fromtimestamp(_now(), tz)
 
-    judge.datetime = SimpleNamespace(datetime=_Datetime, timezone=datetime.timezone)
+    vars(judge)["datetime"] = SimpleNamespace(datetime=_Datetime, timezone=datetime.timezone)
