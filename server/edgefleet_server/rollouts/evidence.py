@@ -55,7 +55,10 @@ def _standing(
     if state and state.running and state.running.release_sha256 == sha256 and state.running.proven:
         return "proven", f"runs {state.running.variant}"
     # A failure of a variant counts although the device may find another one that holds: a release is meant to be good.
-    if state and (failures := [row for row in state.failures if row.release_sha256 == sha256]):
+    # That none is left to choose follows from those failures, or from what the device is: then it is left out below.
+    if state and (
+        failures := [row for row in state.failures if row.release_sha256 == sha256 and row.stage != "choose"]
+    ):
         last = failures[-1]
         return "failed", f"{last.variant} failed in {last.stage}: {last.reason}"
     choice = predict(device, release, sha256, record.policy)

@@ -19,5 +19,7 @@ def predict(device: Device, release: Release, release_sha256: str, policy: Polic
     failed: dict[str, str] = {}
     if state is not None:
         measured = {row.variant: row.latency_p50_s for row in state.measured if row.release == release.name}
-        failed = {row.variant: row.reason for row in state.failures if row.release_sha256 == release_sha256}
+        # The device's own words, stage and reason; a failure to choose is no variant's.
+        rows = [row for row in state.failures if row.release_sha256 == release_sha256 and row.stage != "choose"]
+        failed = {row.variant: f"{row.stage}: {row.reason}" for row in rows}
     return choose(release, device.hardware, policy, measured=measured, failed=failed)
