@@ -29,6 +29,7 @@ PURE = (
     "agent/edgefleet_agent/steps.py",
     "agent/edgefleet_agent/conditions.py",
     "agent/edgefleet_agent/hints.py",
+    "agent/edgefleet_agent/rules/*.py",
     "agent/edgefleet_agent/slots.py",
     "agent/edgefleet_agent/state_size.py",
     "server/edgefleet_server/gates.py",

@@ -6,7 +6,7 @@ from typing import Literal
 from edgefleet_protocol.sketch import MAX_COUNT, Sketch, merge
 from edgefleet_protocol.telemetry import ModelWindow
 
-from .decide import ProbationSeen, WorkerSeen
+from .rules.seen import ProbationSeen, WorkerSeen
 from .seams import Served, Trial, TrialReport, Worker, WorkerSpec
 
 QUIET_AFTER_S = 60.0

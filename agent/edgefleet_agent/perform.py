@@ -12,11 +12,11 @@ from edgefleet_protocol.manifest import Release, Variant
 from edgefleet_protocol.messages import Failure, Measured
 
 from . import steps
-from .decide import failed_variants
 from .errors import BadAssembly
 from .journal import Journal
 from .live import Live, Process, Tally
 from .observe import Documents, Now, missing_chunks
+from .rules.seen import failed_variants
 from .seams import Launcher, TrialReport, WorkerSpec
 from .slots import slot_name
 from .store import Store
