@@ -12,9 +12,9 @@ from edgefleet_protocol.hardware import Hardware
 from edgefleet_protocol.messages import DeviceState, ModelState
 
 from .config import Config
+from .hands.measured import measured_p50
 from .live import Live
 from .observe import Documents, desired, models
-from .perform import measured_p50
 from .report import Told
 from .rules.seen import failed_variants
 from .steps import Wait
