@@ -26,6 +26,7 @@ from .live import Live
 from .looking import Looking
 from .observe import Documents, Now, desired, models, observe
 from .perform import Performer
+from .rules.seen import Desired
 from .seams import Clock, Launcher, Link, Looker, Message, Probe
 from .store import Store
 from .telling import Telling
@@ -220,6 +221,7 @@ class Agent:
             want = desired(model, self.config.device, facts, self.hardware, self.store, self.documents)
             seen = observe(want, facts.model(model), live, self.store, self.hardware, self._surroundings(now), moment)
             step = decide(seen, want, now)
+            self._tell_problem(want)
             self.told[model] = report.Told(want, step, live)
             if isinstance(step, steps.Wait):
                 return step.until if step.until is not None else now + IDLE_TURN_S
@@ -229,6 +231,18 @@ class Agent:
                 return now + 1.0
             self._collect_at = min(self._collect_at, now) if isinstance(step, COLLECT_AFTER) else self._collect_at
         return now
+
+    def _tell_problem(self, want: Desired) -> None:
+        """Tell once of a wish that must not be obeyed. What the look refused, it has told of itself."""
+        before = self.told.get(want.model)
+        if (
+            want.problem is None
+            or want.assignment is None
+            or (before is not None and before.want.problem == want.problem)
+        ):
+            return
+        if want.assignment.release.path not in self.store.facts.trust.refused:
+            self.journal.tell("refused", want.problem, want.model, want.assignment.release.path)
 
     def _surroundings(self, now: float) -> Surroundings:
         """Return how the device is, read at most every few seconds."""
