@@ -28,7 +28,9 @@ PURE = (
     "agent/edgefleet_agent/decide.py",
     "agent/edgefleet_agent/steps.py",
     "agent/edgefleet_agent/conditions.py",
+    "agent/edgefleet_agent/hands/measured.py",
     "agent/edgefleet_agent/hints.py",
+    "agent/edgefleet_agent/rules/*.py",
     "agent/edgefleet_agent/slots.py",
     "agent/edgefleet_agent/state_size.py",
     "server/edgefleet_server/gates.py",
@@ -81,7 +83,16 @@ ONE_FILE_OF_A_ROOM = {("psutil", "agent"), ("onnxruntime", "agent"), ("tuf", "ag
 """(library, room): at most one file of the room imports it, whatever its name."""
 
 SMALL_AGENT = {
-    "modules": ("edgefleet_agent.agent", "edgefleet_agent.commands"),
+    "modules": (
+        "edgefleet_agent.agent",
+        "edgefleet_agent.commands",
+        "edgefleet_agent.loop",
+        # `loop.run` imports these when it runs:
+        "edgefleet_agent.hardware.probe",
+        "edgefleet_agent.link.mqtt",
+        "edgefleet_agent.looker",
+        "edgefleet_agent.serve.launcher",
+    ),
     "never": (
         "numpy",
         "onnxruntime",

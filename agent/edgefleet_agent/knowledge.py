@@ -181,7 +181,7 @@ class Knowledge:
         return fresh
 
     def note_refused(self, reason: str, region: str | None, now: float) -> bool:
-        """A look was refused; return whether the reason is a new one.
+        """A look was refused; return whether the reason is of a new kind.
 
         What it looked at is forgotten, so that the next look gets it afresh: something false may have been put there.
         """
@@ -190,8 +190,9 @@ class Knowledge:
         return new
 
     def note_unfinished(self, reason: str, region: str | None, now: float) -> bool:
-        """A look could not be brought to its end, and nothing was judged; return whether the reason is a new one."""
-        new = reason != self.refused
+        """A look could not be brought to its end, and nothing was judged; return whether the reason is of a new kind."""
+        # The words after the kind may hold the time: the state tells them as they are, an event tells of the kind once.
+        new = self.refused is None or _kind(reason) != _kind(self.refused)
         self._give_up()
         self.refusals = 1 if self.key(region) != self.seen_key else self.refusals + 1
         self.refused, self.seen_key, self.looked_at = reason, self.key(region), now
@@ -205,3 +206,7 @@ class Knowledge:
         self._give_up()
         self._forget_metadata()
         self.targets = {}
+
+
+def _kind(reason: str) -> str:
+    return reason.partition(":")[0]

@@ -6,8 +6,11 @@ from typing import Literal
 from edgefleet_protocol.sketch import MAX_COUNT, Sketch, merge
 from edgefleet_protocol.telemetry import ModelWindow
 
-from .decide import ProbationSeen, WorkerSeen
+from .rules.seen import ProbationSeen, WorkerSeen
 from .seams import Served, Trial, TrialReport, Worker, WorkerSpec
+
+QUIET_AFTER_S = 60.0
+"""A worker that lived so long is no longer in a crash loop."""
 
 
 @dataclass
@@ -91,6 +94,23 @@ class Live:
         self.probation.add(served)
         self.window.add(served)
         self.sampled_at = now
+
+    def watch(self, now: float, every_s: float) -> None:
+        """Read the counts of a model that serves, every few seconds; forget deaths that are long ago."""
+        if self.server is None or self.server.accepting_since is None:
+            return
+        if now >= self.sampled_at + every_s:
+            self.sample(now)
+        if self.crashes_in_a_row and now >= self.server.accepting_since + QUIET_AFTER_S:
+            self.crashes_in_a_row = 0
+
+    def stop(self, drain_s: float) -> None:
+        """End every process of the model."""
+        for process in (self.server, self.candidate, self.leaving):
+            if process is not None:
+                process.worker.stop(drain_s)
+        if self.trial is not None:
+            self.trial[1].stop()
 
     def close_window(self) -> list[ModelWindow]:
         """Return the model's parts of the window that ends now, and begin the next."""

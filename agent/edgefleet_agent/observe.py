@@ -12,8 +12,8 @@ from edgefleet_protocol.rollout import Assignment, Policy, Rollout
 
 from . import __version__
 from .conditions import Surroundings
-from .decide import Desired, Observed, failed_variants
 from .live import Live
+from .rules.seen import Desired, Observed, failed_variants
 from .slots import slot_name
 from .store import Store
 from .store.facts import Facts, ModelFacts

@@ -10,8 +10,8 @@ from edgefleet_protocol.hardware import Hardware
 from edgefleet_protocol.messages import DeviceState, ModelPhase, ModelState, Running
 
 from . import __version__, steps
-from .decide import FINAL_STAGES, Desired
 from .live import Live
+from .rules.seen import FINAL_STAGES, Desired
 from .state_size import fitted
 from .store.facts import Facts, ModelFacts, Slot, Trust
 

@@ -12,11 +12,11 @@ from edgefleet_protocol.hardware import Hardware
 from edgefleet_protocol.messages import DeviceState, ModelState
 
 from .config import Config
-from .decide import failed_variants
+from .hands.measured import measured_p50
 from .live import Live
 from .observe import Documents, desired, models
-from .perform import measured_p50
 from .report import Told
+from .rules.seen import failed_variants
 from .steps import Wait
 from .store import Store
 from .store.disk import Disk, Site

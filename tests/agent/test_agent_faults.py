@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
+from edgefleet_agent.status import status_words
 from edgefleet_protocol.codec import decode
 from edgefleet_protocol.manifest import Requirement
 from edgefleet_protocol.messages import Need, Presence
@@ -311,6 +313,37 @@ def test_metadata_that_is_replayed_is_refused_and_what_runs_keeps_running() -> N
 
 def _none() -> Any:
     raise AssertionError("there is no state")
+
+
+def test_what_is_refused_is_told_by_one_event_and_not_by_one_per_turn() -> None:
+    unlisted, elsewhere = package(2), package(1, model="other", requires=Requirement(arch=("x86_64",)))
+    device, hub = running(package(1))
+    hub.publish(unlisted, elsewhere)
+    hub.listed = {path: sha256 for path, sha256 in hub.listed.items() if sha256 != unlisted.sha256}
+    hub.roll_out(assign(unlisted), assign(elsewhere))
+    device.run(turns=60)
+    for _ in range(3):
+        hub.stamp()
+        device.broker.cut()
+        device.run(turns=20)
+    kinds = device.kinds()
+    assert kinds.count("refused") == 1 and kinds.count("choose-failed") == 1
+    refused = next(event for event in device.events() if event.kind == "refused")
+    assert "fashion/2" in refused.text and "does not list it" in refused.text
+    words = status_words(device.state() or _none(), is_running=True)
+    assert "the offline hand does not list it" in words and "made for x86_64 and this is aarch64" in words
+
+
+def test_a_wish_that_names_a_release_of_another_model_is_refused_once_with_both_names() -> None:
+    other = package(1, model="other")
+    device, hub = running(package(1))
+    hub.publish(other)
+    wrong = assign(other)
+    hub.roll_out(replace(wrong, model="fashion"))
+    device.run(turns=60)
+    model = device.model()
+    assert model is not None and "is a release of other and is wished for fashion" in model.why
+    assert device.kinds().count("refused") == 1 and device.serving() == "fashion/1"
 
 
 def test_a_release_for_other_hardware_says_so_for_every_variant() -> None:

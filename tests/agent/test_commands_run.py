@@ -159,6 +159,10 @@ def test_the_agent_installs_serves_and_explains_survives_a_kill_and_stops_cleanl
     rows = table["models"][0]["choice"]["table"]
     assert [row["verdict"] for row in rows].count("taken") == 1 and all(row["reason"] for row in rows)
 
+    assert fleet.agent is not None
+    mapped = Path(f"/proc/{fleet.agent.pid}/maps").read_text()
+    assert [name for name in ("numpy", "onnxruntime", "torch") if name in mapped] == [], "they belong into workers"
+
     second = subprocess.run([*COMMAND, "run", "--config", str(fleet.config)], capture_output=True, timeout=60)
     assert second.returncode == 5 and b"another agent holds" in second.stderr
 

@@ -8,7 +8,9 @@ import pytest
 
 from edgefleet_agent import steps
 from edgefleet_agent.conditions import Surroundings
-from edgefleet_agent.decide import Desired, Observed, ProbationSeen, WorkerSeen, choice_key, decide
+from edgefleet_agent.decide import decide
+from edgefleet_agent.rules.seen import Desired, Observed, ProbationSeen, WorkerSeen
+from edgefleet_agent.rules.wish import choice_key
 from edgefleet_agent.seams import TrialReport
 from edgefleet_agent.slots import slot_name
 from edgefleet_agent.store.facts import ChoiceFact, ModelFacts, Slot, TrialFact

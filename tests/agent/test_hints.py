@@ -167,6 +167,33 @@ def test_metadata_that_is_refused_is_not_looked_at_again_before_its_time_and_is_
     assert device.kinds().count("refused") == 1
 
 
+def test_metadata_that_has_expired_is_told_of_once_though_its_words_hold_the_time(
+    world: World, device: FakeDevice
+) -> None:
+    publish(device, world)
+    device.boot().run(turns=30)
+    device.clock.wall += 40 * 86400
+    world.online_round()
+    publish(device, world)
+    device.run(turns=400)
+    state = device.state()
+    assert state is not None and "expired" in (state.trust_problem or "")
+    assert answers(device).count("Refused") > 2
+    assert device.kinds().count("refused") == 1
+
+
+def test_metadata_that_a_stranger_signed_is_refused_in_words_and_told_of_once(world: World, device: FakeDevice) -> None:
+    publish(device, world)
+    device.boot().run(turns=30)
+    world.keys["timestamp"] = World().keys["timestamp"]
+    world.online_round()
+    publish(device, world)
+    device.run(turns=100)
+    state = device.state()
+    assert state is not None and "not signed by enough of the right keys" in (state.trust_problem or "")
+    assert device.kinds().count("refused") == 1
+
+
 # --- hostile hints
 
 

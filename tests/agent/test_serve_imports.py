@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-HEAVY = ("numpy", "onnxruntime", "tuf", "torch", "psutil")
+HEAVY = ("numpy", "onnxruntime", "tuf", "torch")
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
+from edgefleet_agent.hands.measured import measured
 from edgefleet_agent.live import Tally
-from edgefleet_agent.perform import measured
 from edgefleet_agent.seams import Served, TrialReport
 from edgefleet_agent.state_size import fitted
 from edgefleet_agent.steps import NoteTrial

@@ -1,0 +1,1 @@
+"""Doing steps: `keep` what serves, `move` towards what is wished, with the `tools` of both."""

@@ -1,0 +1,92 @@
+"""What the doing of several steps has in common: starting a worker, noting a failure, clearing away."""
+
+from typing import Any
+
+from edgefleet_protocol.hardware import Hardware
+from edgefleet_protocol.manifest import Release, Variant
+from edgefleet_protocol.messages import Failure
+
+from ..journal import Journal
+from ..live import Live, Process
+from ..observe import Documents, Now
+from ..seams import Launcher, WorkerSpec
+from ..slots import slot_name
+from ..store import Store
+from ..store.facts import ModelFacts
+
+HOLD_AFTER_FULL_DISK_S = 60.0
+TRIAL_EXTRA_S = 30.0
+"""Beyond the signed time to load: for the golden inputs and the measuring."""
+
+
+class Tools:
+    """Stores, launcher and documents of one device."""
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        store: Store,
+        launcher: Launcher,
+        documents: Documents,
+        hardware: Hardware,
+        threads: int,
+        drain_s: float,
+        golden_deadline_s: float,
+    ) -> None:
+        self.hardware = hardware
+        self.journal, self.store, self.launcher, self.documents = journal, store, launcher, documents
+        self.threads, self.drain_s, self.golden_deadline_s = threads, drain_s, golden_deadline_s
+
+    def facts(self, model: str) -> ModelFacts:
+        """Return what is known of a model."""
+        return self.store.facts.facts.model(model)
+
+    def start(self, model: str, release: Release, sha256: str, variant: Variant) -> Process:
+        self.launcher.sockets(model)
+        spec = self.spec(model, release, sha256, variant, serving=True)
+        return Process(slot_name(sha256, variant.name), spec, self.launcher.start(spec))
+
+    def spec(self, model: str, release: Release, sha256: str, variant: Variant, *, serving: bool) -> WorkerSpec:
+        """Return everything that a worker of a slot is started with."""
+        folder = self.store.releases.path(model, slot_name(sha256, variant.name))
+        cpu_limit_s = None if serving else int(4 * variant.requires.load_s + TRIAL_EXTRA_S)
+        return WorkerSpec(
+            model=model,
+            release=release.name,
+            release_sha256=sha256,
+            variant=variant.name,
+            variant_sha256=release.file(variant.files[0]).sha256,
+            runtime=variant.runtime,
+            provider=variant.requires.provider,
+            model_path=folder / variant.files[0],
+            interface=release.interface,
+            memory_limit_bytes=variant.requires.memory_bytes or None,
+            cpu_limit_s=cpu_limit_s,
+            golden_folder=folder,
+            golden_inputs=release.golden_inputs,
+            golden=variant.golden,
+            threads=self.threads,
+        )
+
+    def failed(self, model: str, release: str, sha256: str, variant: str, stage: Any, reason: str, now: Now) -> None:
+        failure = Failure(
+            release=release,
+            release_sha256=sha256,
+            variant=variant,
+            stage=stage,
+            reason=reason[:2000],
+            at_s=now.wall_s,
+        )
+        told = self.journal.event(f"{stage}-failed", reason, model, release=release, variant=variant)
+        self.journal.commit(model, self.facts(model).with_failure(failure), told)
+
+    def drop_candidate(self, live: Live) -> None:
+        if live.candidate is not None:
+            live.candidate.worker.stop(0.0)
+            live.candidate = None
+
+    def stop_trial(self, live: Live) -> None:
+        if live.trial is not None:
+            live.trial[1].stop()
+            live.trial = None

@@ -1,0 +1,125 @@
+"""What `decide` looks at: one model as it is wished and as it is on this device. Records, and what they say together."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from edgefleet_protocol.hardware import Hardware
+from edgefleet_protocol.manifest import Chunk, Release, Variant
+from edgefleet_protocol.messages import Failure
+from edgefleet_protocol.rollout import Assignment, Policy
+
+from ..conditions import Surroundings
+from ..seams import TrialReport
+from ..store.facts import ModelFacts
+
+Stage = Literal["choose", "fetch", "verify", "trial", "switch", "probation", "deadline"]
+FINAL_STAGES = ("choose", "switch", "probation", "deadline")
+"""A failure at one of these is the whole release's: it failed for real requests, or nothing of it is left to try.
+A variant that fails in `fetch`, `verify` or `trial` hurt nobody, so the next one is tried."""
+
+
+@dataclass(frozen=True)
+class WorkerSeen:
+    """A worker process."""
+
+    slot: str
+    state: Literal["starting", "ready", "dead"]
+    accepting: bool = False
+    why_dead: str = ""
+
+
+@dataclass(frozen=True)
+class ProbationSeen:
+    """How the active model behaved since it took over in this run of the agent."""
+
+    elapsed_s: float
+    requests: int = 0
+    errors: int = 0
+    latency_p95_s: float | None = None
+    memory_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Desired:
+    """What the region wishes of one model on this device."""
+
+    model: str
+    policy: Policy
+    assignment: Assignment | None = None
+    why: str = ""
+    """Why there is no assignment, or why no earlier one."""
+    release: Release | None = None
+    problem: str | None = None
+    """Why the wished release must not or cannot be obeyed."""
+
+    @property
+    def sha256(self) -> str | None:
+        """Digest of the wished release."""
+        return self.assignment.release.sha256 if self.assignment else None
+
+
+@dataclass(frozen=True)
+class Observed:
+    """One model, as it is on this device."""
+
+    model: str
+    facts: ModelFacts
+    hardware: Hardware
+    agent_version: str
+    around: Surroundings
+    now_s: float
+    """By the wall's clock; for marks only."""
+    wish_age_s: float | None = None
+    """Since the wished release was first seen; None when it was not noted yet."""
+    missing: tuple[Chunk, ...] = ()
+    """Of the chosen variant."""
+    slots: frozenset[str] = frozenset()
+    trial: Literal["none", "running"] | TrialReport = "none"
+    server: WorkerSeen | None = None
+    candidate: WorkerSeen | None = None
+    start_not_before: float = 0.0
+    crashes_in_a_row: int = 0
+    probation: ProbationSeen | None = None
+    hold: tuple[str, float] | None = None
+    """A reason to begin nothing before a time, after a full disk."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """Reason by variant, of those of the wished release that failed here."""
+
+
+def failed_variants(facts: ModelFacts, release_sha256: str | None) -> dict[str, str]:
+    """Return the reason by variant, of those of one release that failed here."""
+    rows = [row for row in facts.failures if row.release_sha256 == release_sha256 and row.stage != "choose"]
+    return {row.variant: f"{row.stage}: {row.reason}" for row in rows}
+
+
+def is_late(seen: Observed, want: Desired) -> bool:
+    return want.assignment is not None and (seen.wish_age_s or 0.0) > want.assignment.deadline_s
+
+
+def is_final(facts: ModelFacts, release_sha256: str) -> bool:
+    return any(row.release_sha256 == release_sha256 and row.stage in FINAL_STAGES for row in facts.failures)
+
+
+def chosen(seen: Observed, want: Desired) -> Variant:
+    """The chosen variant. The rules before made sure that there is one."""
+    assert want.release is not None and seen.facts.choice is not None and seen.facts.choice.variant is not None
+    variant = want.release.variant(seen.facts.choice.variant)
+    assert variant is not None
+    return variant
+
+
+def chosen_name(seen: Observed, want: Desired) -> str:
+    choice = seen.facts.choice
+    if choice is not None and choice.release_sha256 == want.sha256 and choice.variant is not None:
+        return choice.variant
+    return want.release.variants[0].name if want.release else "none"
+
+
+def wished_name(want: Desired) -> str:
+    return want.release.name if want.release else (want.assignment.release.path if want.assignment else want.model)
+
+
+def failure_of(seen: Observed, release: str, sha256: str, variant: str, stage: Stage, reason: str) -> Failure:
+    return Failure(
+        release=release, release_sha256=sha256, variant=variant, stage=stage, reason=reason[:2000], at_s=seen.now_s
+    )
