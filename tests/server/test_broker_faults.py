@@ -11,6 +11,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from edgefleet_protocol.codec import encode
 from edgefleet_protocol.messages import Event, Need, Presence
 from edgefleet_server.app import Server
+from edgefleet_server.link.broker import Incoming
 from edgefleet_server.publish.publisher import NEEDS_WAITING
 from edgefleet_server.publish.wanted import marker
 from edgefleet_server.rollouts.orders import Order
@@ -238,6 +239,30 @@ def facts(server: Server) -> str:
 
 def refused(server: Server) -> int:
     return sum(n for name, n in server.counters.snapshot().items() if name.endswith("_refused"))
+
+
+def test_a_message_that_the_database_will_never_take_holds_up_no_other(make_server: MakeServer) -> None:
+    server = make_server(1)
+    with server.database.write() as connection:
+        connection.exec_driver_sql(
+            "CREATE TRIGGER never BEFORE INSERT ON events WHEN NEW.kind = 'poison' BEGIN SELECT RAISE(ABORT, 'never'); END"
+        )
+    kinds = ("before", "poison", "after")
+    batch = [
+        Incoming(
+            topic="edgefleet/v1/demo/device/one/event",
+            payload=encode(Event(device="one", boot="b", number=number, at_s=0.0, kind=kind, text="x")),
+            retained=False,
+            session=1,
+            mid=number,
+            qos=1,
+        )
+        for number, kind in enumerate(kinds)
+    ]
+    server.router.handle(batch)
+    assert {row["kind"] for row in server.views.events()} == {"before", "after"}
+    assert server.counters.get("event_faults") == 1
+    server.database.close()
 
 
 def test_what_comes_twice_counts_once(broker: BrokerProcess, make_server: MakeServer) -> None:

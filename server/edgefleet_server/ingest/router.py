@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError
 
 from edgefleet_protocol.codec import Document, decode
 from edgefleet_protocol.errors import BadDocument, ProtocolError
@@ -83,7 +83,7 @@ class Router:
             try:
                 changed, needs = self.handle(batch)
                 break
-            except SQLAlchemyError:
+            except OperationalError:
                 # A full disk or a locked file is no fault of the message: keep it, and the order, and try again.
                 LOG.exception("the database refused; trying again")
                 self._counters.add("database_faults")
@@ -117,9 +117,9 @@ class Router:
                     counted.append((f"{kind}_stale", 1, f"{message.topic}: {late}"))
                 except ProtocolError as error:
                     counted.append((f"{kind}_refused", 1, f"{message.topic}: {error}"))
-                except SQLAlchemyError:
+                except OperationalError:
                     raise
-                except Exception as error:  # a fault of ours must not end the server, and must be seen
+                except Exception as error:  # a fault of ours must not end the server, nor hold up the next message
                     LOG.exception("a message on %s could not be handled", message.topic)
                     counted.append((f"{kind}_faults", 1, f"{message.topic}: {error!r}"))
         for name, by, reason in counted:  # only now: the transaction may be tried again
