@@ -5,9 +5,6 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from sqlalchemy import Connection
-from sqlalchemy.exc import OperationalError
-
 from edgefleet_protocol.codec import Document, decode
 from edgefleet_protocol.errors import BadDocument, ProtocolError
 from edgefleet_protocol.messages import MAX_MESSAGE_BYTES, DeviceState, Event, Need, Presence
@@ -17,7 +14,7 @@ from ..link.broker import Broker, Incoming
 from ..seams import Clock
 from ..store import devices, events
 from ..store import telemetry as telemetry_store
-from ..store.database import Database
+from ..store.database import Connection, Database, Unavailable
 from . import telemetry
 from .counters import Counters
 from .freshness import stale_presence, stale_state
@@ -83,7 +80,7 @@ class Router:
             try:
                 changed, needs = self.handle(batch)
                 break
-            except OperationalError:
+            except Unavailable:
                 # A full disk or a locked file is no fault of the message: keep it, and the order, and try again.
                 LOG.exception("the database refused; trying again")
                 self._counters.add("database_faults")
@@ -117,7 +114,7 @@ class Router:
                     counted.append((f"{kind}_stale", 1, f"{message.topic}: {late}"))
                 except ProtocolError as error:
                     counted.append((f"{kind}_refused", 1, f"{message.topic}: {error}"))
-                except OperationalError:
+                except Unavailable:
                     raise
                 except Exception as error:  # a fault of ours must not end the server, nor hold up the next message
                     LOG.exception("a message on %s could not be handled", message.topic)

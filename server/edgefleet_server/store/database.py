@@ -11,8 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import OperationalError
 
 from .migrate import upgrade
+
+__all__ = ["Connection", "Database", "Unavailable", "make_engine"]
+
+Unavailable = OperationalError
+"""The database cannot do it now: a full disk, a locked file. What it will never do raises something else."""
 
 BUSY_MS = 10_000
 """For another process that holds the file, such as a backup."""
