@@ -28,6 +28,7 @@ PURE = (
     "agent/edgefleet_agent/decide.py",
     "agent/edgefleet_agent/steps.py",
     "agent/edgefleet_agent/conditions.py",
+<<<<<<< HEAD
     "agent/edgefleet_agent/hands/measured.py",
     "agent/edgefleet_agent/hints.py",
     "agent/edgefleet_agent/rules/*.py",
@@ -41,6 +42,20 @@ PURE = (
     "server/edgefleet_server/*/decide.py",
     "server/edgefleet_server/*/plan.py",
     "server/edgefleet_server/*/predict.py",
+=======
+    "server/edgefleet_server/rollouts/decide.py",
+    "server/edgefleet_server/rollouts/documents.py",
+    "server/edgefleet_server/rollouts/evidence.py",
+    "server/edgefleet_server/rollouts/gates.py",
+    "server/edgefleet_server/rollouts/orders.py",
+    "server/edgefleet_server/rollouts/plan.py",
+    "server/edgefleet_server/rollouts/predict.py",
+    "server/edgefleet_server/publish/needs.py",
+    "server/edgefleet_server/publish/picks.py",
+    "server/edgefleet_server/publish/wanted.py",
+    "server/edgefleet_server/ingest/freshness.py",
+    "server/edgefleet_server/demo/expectations.py",
+>>>>>>> heads/review1
 )
 """Modules that look at nothing but their arguments. Those that do not exist yet are held to it as soon as they do.
 From a sibling that is not pure they may take records (names with a capital letter), and no functions."""

@@ -9,8 +9,10 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from edgefleet_protocol.codec import encode
-from edgefleet_protocol.messages import Event, Presence
+from edgefleet_protocol.messages import Event, Need, Presence
 from edgefleet_server.app import Server
+from edgefleet_server.link.broker import Incoming
+from edgefleet_server.publish.publisher import NEEDS_WAITING
 from edgefleet_server.publish.wanted import marker
 from edgefleet_server.rollouts.orders import Order
 from edgefleet_server.store import retained
@@ -177,6 +179,30 @@ def test_a_variant_that_no_plan_picks_is_sent_when_it_is_asked_for(
         eventually("they came", lambda: not {f"chunk/{name}" for name in missing} - reader.topics().keys())
 
 
+def test_a_need_that_names_nonsense_gets_the_rest_of_what_it_asks_for(
+    broker: BrokerProcess, make_server: MakeServer
+) -> None:
+    with make_server(broker.port) as server, ScriptedDevice(broker.port, "one", "eu-west") as one:
+        eventually("known", lambda: known(server))
+        roll_out(server)
+        reader = Reader(broker.port)
+        eventually("published", lambda: published(server, reader))
+        one.publish("edgefleet/v1/demo/trust/timestamp.json", b"", retain=True)
+        eventually("it is lost", lambda: "trust/timestamp.json" not in reader.topics())
+        need = Need(device="one", metadata=("../../etc/+/#", "timestamp.json"))
+        one.publish("edgefleet/v1/demo/device/one/need", encode(need))
+        eventually("it is back", lambda: "trust/timestamp.json" in reader.topics())
+        assert server.counters.get("needs_unknown") == 1
+
+
+def test_needs_beyond_what_can_wait_are_dropped_and_counted(make_server: MakeServer) -> None:
+    server = make_server(1)
+    for _ in range(NEEDS_WAITING + 5):
+        server.publisher.need(Need(device="one", chunks=("f" * 64,)))
+    assert server.counters.get("needs_dropped") == 5
+    server.database.close()
+
+
 def test_hostile_messages_change_nothing_but_counters(broker: BrokerProcess, make_server: MakeServer) -> None:
     bomb = zlib.compress(bytes(50_000_000), 9)
     deep = b"[" * 50_000
@@ -213,6 +239,30 @@ def facts(server: Server) -> str:
 
 def refused(server: Server) -> int:
     return sum(n for name, n in server.counters.snapshot().items() if name.endswith("_refused"))
+
+
+def test_a_message_that_the_database_will_never_take_holds_up_no_other(make_server: MakeServer) -> None:
+    server = make_server(1)
+    with server.database.write() as connection:
+        connection.exec_driver_sql(
+            "CREATE TRIGGER never BEFORE INSERT ON events WHEN NEW.kind = 'poison' BEGIN SELECT RAISE(ABORT, 'never'); END"
+        )
+    kinds = ("before", "poison", "after")
+    batch = [
+        Incoming(
+            topic="edgefleet/v1/demo/device/one/event",
+            payload=encode(Event(device="one", boot="b", number=number, at_s=0.0, kind=kind, text="x")),
+            retained=False,
+            session=1,
+            mid=number,
+            qos=1,
+        )
+        for number, kind in enumerate(kinds)
+    ]
+    server.router.handle(batch)
+    assert {row["kind"] for row in server.views.events()} == {"before", "after"}
+    assert server.counters.get("event_faults") == 1
+    server.database.close()
 
 
 def test_what_comes_twice_counts_once(broker: BrokerProcess, make_server: MakeServer) -> None:

@@ -64,6 +64,8 @@ def test_the_next_move_follows_from_the_facts(
         (device(online=False, last_seen_s=NOW - 10), NOW, "away", "silent for less than two minutes"),
         (device(online=False, last_seen_s=NOW - 1000), NOW, "offline", "offline for 17 minutes"),
         (device(online=False, last_seen_s=None), NOW, "offline", "offline"),
+        # Its will was lost with its broker: silence says what presence does not.
+        (device(online=True, last_seen_s=NOW - 1000), NOW, "offline", "offline for 17 minutes"),
         (device(online=False, last_seen_s=NOW - 30 * 86400), LATE, "offline", "offline for 30 days"),
         (device(said=False), NOW, "under way", "has not answered yet"),
         (device(tags=("frozen",), failed=NEW), NOW, "frozen", "tagged frozen"),

@@ -17,8 +17,10 @@ BASE = assignment(OLD, 1)
 SLOW, FAST = Policy(objective="accuracy"), Policy(objective="latency")
 
 
-def document(records: list[Record], before: Rollout | None = None) -> Rollout | None:
-    return wish("eu-west", records, before, Policy(), NOW)
+def document(
+    records: list[Record], before: Rollout | None = None, listed: tuple[str, ...] = (OLD, NEW)
+) -> Rollout | None:
+    return wish("eu-west", records, before, Policy(), NOW, listed)
 
 
 @pytest.mark.parametrize(
@@ -47,6 +49,15 @@ def test_nothing_is_signed_when_the_document_before_says_the_same() -> None:
     assert document([record(previous=BASE)], first) is None
     second = document([record(previous=BASE, stage=1)], first)
     assert second is not None and second.serial == 2
+
+
+def test_a_release_that_is_unlisted_leaves_the_document_although_nothing_else_changed() -> None:
+    signed = document([record(previous=BASE)])
+    assert signed is not None
+    revoked = document([record(previous=BASE)], signed, listed=(OLD,))
+    assert revoked is not None and revoked.serial == 2
+    assert [row.release.sha256 for row in revoked.assignments] == [OLD]
+    assert document([record(previous=BASE)], revoked, listed=(OLD,)) is None, "and once only"
 
 
 def test_another_model_keeps_its_place() -> None:

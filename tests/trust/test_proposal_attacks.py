@@ -2,6 +2,7 @@
 
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -334,6 +335,26 @@ def test_a_compressed_entry_is_not_opened(desk: Desk) -> None:
     with zipfile.ZipFile(desk.file, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("manifest.json", bytes(500_000_000 // 1000))
     with pytest.raises(BadProposal, match="compressed"):
+        desk.review()
+
+
+def test_entries_that_overlap_are_not_read(desk: Desk) -> None:
+    """Each inner entry lies within the data of the outer one, and all of them would be read: a bomb of stored entries."""
+    names = [f"chunks/{n:064x}" for n in range(40)]
+    data = bytes(50_000)
+    heads = [zipfile.ZipInfo(name) for name in names]
+    for info in heads:
+        info.file_size = info.compress_size = len(data)
+        info.CRC = zlib.crc32(data)
+    with zipfile.ZipFile(desk.file, "w", zipfile.ZIP_STORED) as archive:
+        outer = zipfile.ZipInfo("chunks/" + "f" * 64)
+        archive.writestr(outer, b"".join(info.FileHeader() for info in heads) + data)
+        at = len(outer.FileHeader())
+        for info in heads:
+            info.header_offset = at
+            at += len(info.FileHeader())
+            archive.filelist.append(info)
+    with pytest.raises(BadProposal, match=r"say that they hold 20\d{5} bytes, and the file has"):
         desk.review()
 
 

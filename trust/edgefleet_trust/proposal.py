@@ -139,7 +139,7 @@ def read_proposal(path: Path) -> Proposal:
     """Return the proposal in the file at `path`; raise NotThere, or BadProposal for any other kind of file."""
     try:
         with zipfile.ZipFile(path) as archive:
-            entries = _entries(archive)
+            entries = _entries(archive, path.stat().st_size)
     except FileNotFoundError as error:
         raise NotThere(f"there is no proposal {path}") from error
     except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, RuntimeError) as error:
@@ -158,11 +158,14 @@ def read_proposal(path: Path) -> Proposal:
     )
 
 
-def _entries(archive: zipfile.ZipFile) -> dict[str, bytes]:
-    """Return the entries by name. Only stored ones are read: a compressed one may be a bomb."""
+def _entries(archive: zipfile.ZipFile, file_bytes: int) -> dict[str, bytes]:
+    """Return the entries by name. Only stored ones are read, each byte once: others may be a bomb."""
     infos = archive.infolist()
     if len(infos) > MAX_ENTRIES:
         raise ValueError(f"{len(infos)} entries and the limit is {MAX_ENTRIES}")
+    # Entries that overlap would let a file of megabytes fill gigabytes of memory.
+    if (said := sum(info.file_size for info in infos)) > file_bytes:
+        raise ValueError(f"its entries say that they hold {said} bytes, and the file has {file_bytes}")
     entries: dict[str, bytes] = {}
     for info in infos:
         limit = _LIMITS.get(info.filename)

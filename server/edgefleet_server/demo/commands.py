@@ -22,6 +22,8 @@ from .outcome import Outcome, table
 from .processes import Processes, wait_for
 
 DONE, FAILED, MISSING, INTERRUPTED = 0, 1, 2, 130
+ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""SIGHUP: the terminal was closed."""
 MAX_FOLDER = 60
 """Characters: below it lie Unix sockets, whose path may have 107 bytes."""
 
@@ -41,10 +43,15 @@ def main(argv: list[str]) -> int:
             file=sys.stderr,
         )
         return MISSING
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in ENDS:
+        signal.signal(number, _interrupt)
     narrator = Narrator(sys.stderr if arguments.json else sys.stdout)
     try:
-        return _demo(arguments, folder.absolute(), narrator)
+        code = _demo(arguments, folder.absolute(), narrator)
+        if code != DONE:
+            print(f"\nedgefleet demo: a promise was broken; {folder / 'logs'} has what was printed", file=sys.stderr)
+            arguments.dir = folder  # keep it
+        return code
     except KeyboardInterrupt:
         narrator.say("stopped")
         return INTERRUPTED
@@ -124,6 +131,9 @@ def free_port() -> int:
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    # Once: a second Ctrl-C while the parts are being ended would leave the rest of them running.
+    for number in ENDS:
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ..errors import ServerError
+from ..link.lifeline import lifeline
 
 
 class PartFailed(ServerError):
@@ -41,6 +42,7 @@ class Processes:
                 stdout=log,
                 stderr=log,
                 env=self._environment,
+                preexec_fn=lifeline(),
             )
 
     def run(self, name: str, arguments: Sequence[str], *, say: Callable[[str], None] | None = None) -> str:
@@ -48,21 +50,22 @@ class Processes:
 
         say: called with each line that it prints as progress.
         """
-        process = subprocess.Popen(
-            [sys.executable, "-m", *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=self.log(name).open("ab") if say is None else subprocess.PIPE,
-            env=self._environment,
-        )
-        self._running[name] = process
-        assert process.stdout is not None
-        if say is not None:
-            assert process.stderr is not None
-            with self.log(name).open("ab") as log:
+        with self.log(name).open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log if say is None else subprocess.PIPE,
+                env=self._environment,
+                preexec_fn=lifeline(),
+            )
+            self._running[name] = process
+            if say is not None:
+                assert process.stderr is not None
                 for line in process.stderr:
                     log.write(line)
                     say(line.decode(errors="replace").rstrip())
+        assert process.stdout is not None
         output = process.stdout.read().decode()
         code = process.wait()
         self._running.pop(name, None)

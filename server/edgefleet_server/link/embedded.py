@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import NoBroker
+from .lifeline import lifeline
 
 Kind = Literal["mosquitto", "iotcore"]
 
@@ -92,11 +93,19 @@ class EmbeddedBroker:
         self._settings.folder.mkdir(parents=True, exist_ok=True)
         log = self._settings.folder / "broker.log"
         with log.open("ab") as output:
-            self._process = subprocess.Popen(self._command(), stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+            self._process = subprocess.Popen(
+                self._command(), stdin=subprocess.DEVNULL, stdout=output, stderr=output, preexec_fn=lifeline()
+            )
+        try:
+            self._wait_until_it_listens(self._process, log)
+        except BaseException:  # Ctrl-C too: whoever could not enter the `with` block never leaves it
+            self.stop()
+            raise
+
+    def _wait_until_it_listens(self, process: "subprocess.Popen[bytes]", log: Path) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
         while not _listens(self.port):
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                self.stop()
+            if process.poll() is not None or time.monotonic() > deadline:
                 words = log.read_text(errors="replace").strip().splitlines()[-3:]
                 raise NoBroker(f"{self.kind} did not listen on port {self.port}: {' / '.join(words) or 'no words'}")
             time.sleep(0.02)
@@ -147,10 +156,11 @@ def mosquitto_config(settings: Settings) -> str:
         "max_inflight_messages 100",
         f"persistence {'true' if settings.persistence else 'false'}",
     ]
+    # Started by root it would become the user `mosquitto`, who may not write into the folder and has lost its lifeline:
+    # the kernel forgets the signal when a process becomes somebody else.
+    lines.append(f"user {pwd.getpwuid(os.getuid()).pw_name}")
     if settings.persistence:
-        # Started by root it would become the user `mosquitto`, who may not write into the folder.
-        owner = pwd.getpwuid(os.getuid()).pw_name
-        lines += [f"user {owner}", f"persistence_location {settings.folder}/", "autosave_interval 60"]
+        lines += [f"persistence_location {settings.folder}/", "autosave_interval 60"]
     return "\n".join(lines) + "\n"
 
 

@@ -1,11 +1,8 @@
 """`python -m edgefleet_server.link.iotcore_process --port P`: iotcore as a process that can be killed and restarted."""
 
 import argparse
-import os
 import signal
 import sys
-import threading
-import time
 
 MAX_PAYLOAD_BYTES = 400_000
 """Its default of 20,480 makes a larger publish hang without a word."""
@@ -29,17 +26,8 @@ def main(argv: list[str]) -> int:
     # The main thread never comes back from native code, so a handler in Python would never run; the default one does.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     broker.run_forever()
     return 0
-
-
-def _end_with_parent() -> None:
-    """A parent that was killed cannot end its child; an orphan would keep the port."""
-    parent = os.getppid()
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(0)
 
 
 if __name__ == "__main__":

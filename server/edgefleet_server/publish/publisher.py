@@ -5,9 +5,9 @@ import logging
 import queue
 import threading
 import time
+from collections.abc import Mapping
 
 from edgefleet_protocol.codec import sha256_hex
-from edgefleet_protocol.errors import ProtocolError
 from edgefleet_protocol.manifest import Release
 from edgefleet_protocol.messages import Need
 from edgefleet_protocol.topics import Topics
@@ -30,6 +30,10 @@ MARKER_WAIT_S = 2.0
 FLUSH_EVERY = 200
 """Messages in flight towards the broker: 12 MB of chunks."""
 FLUSH_TIMEOUT_S = 60.0
+NEEDS_AT_ONCE = 200
+"""Needs that one turn answers: what devices ask for must not keep back what rollouts say."""
+NEEDS_WAITING = 10_000
+"""A need that does not fit is dropped: its device asks again, and memory has an end."""
 
 
 def marker_topic(topics: Topics) -> str:
@@ -58,7 +62,7 @@ class Publisher:
         self._database, self._clock, self._counters = database, clock, counters
         self._budget_bytes = budget_bytes
         self._needs = Needs()
-        self._asked: queue.SimpleQueue[Need] = queue.SimpleQueue()
+        self._asked: queue.Queue[Need] = queue.Queue(NEEDS_WAITING)
         self._look = threading.Event()
         self._stopping = threading.Event()
         self._session = 0
@@ -84,7 +88,10 @@ class Publisher:
 
     def need(self, need: Need) -> None:
         """A device lacks something."""
-        self._asked.put(need)
+        try:
+            self._asked.put_nowait(need)
+        except queue.Full:
+            self._counters.add("needs_dropped", reason=f"{NEEDS_WAITING} needs wait already")
         self._look.set()
 
     def _run(self) -> None:
@@ -200,42 +207,62 @@ class Publisher:
             self._counters.add("cleared", len(gone))
 
     def _answer_needs(self, session: int) -> None:
-        while True:
-            try:
-                need = self._asked.get_nowait()
-            except queue.Empty:
-                return
-            with contextlib.suppress(ProtocolError):
-                self._answer(need, session)
-
-    def _answer(self, need: Need, session: int) -> None:
-        assert self._present is not None
+        """Send what was asked for. The repository is read, and the broker's receipt awaited, once for all of them."""
+        needs: list[Need] = []
+        with contextlib.suppress(queue.Empty):
+            while len(needs) < NEEDS_AT_ONCE:
+                needs.append(self._asked.get_nowait())
+        if not self._asked.empty():
+            self._look.set()
+        now = self._clock.now()
+        granted = [(need, name) for need in needs for name in self._grant(need, now)]
+        if not granted:
+            return
         targets, metadata = self._repository.targets(), self._repository.metadata()
-        names = [*need.chunks, *need.targets, *need.metadata]
-        send, too_many = self._needs.ask(need.device, names, self._clock.now())
-        if too_many:
-            self._counters.add("needs_over_share", too_many, reason=f"{need.device} asks for more than its share")
-        kept = []
-        for name in send:
-            payload: bytes | None
-            if name in need.chunks:
-                payload, topic, digest = self._repository.chunk(name), self._topics.chunk(name), name
-                if payload is not None:
-                    kept.append(name)
-            elif name in need.targets:
-                payload, topic, digest = targets.get(name), self._topics.target(name), name
-            else:
-                payload, topic = metadata.get(name), self._topics.trust(name)
-                digest = sha256_hex(payload or b"")
-            if payload is None:
+        sent: dict[str, tuple[str, int]] = {}
+        for need, name in granted:
+            found = self._find(need, name, targets, metadata)
+            if found is None:
                 self._counters.add("needs_unknown", reason=f"{need.device} asks for {name[:80]}, which is nowhere")
                 continue
+            topic, digest, payload = found
             self._send(topic, payload, session)
+            sent[topic] = (digest, len(payload))
             self._counters.add("needs_answered")
-            with self._database.write() as connection:
-                retained.put(connection, {topic: (digest, len(payload))})
-            self._present[topic] = digest
-        self._needs.keep(kept, self._clock.now())
+            if name in need.chunks:
+                self._needs.keep([name], now)
+        if sent:
+            self._note(sent, session)
+
+    def _grant(self, need: Need, now: float) -> list[str]:
+        """Return which of the names in `need` to look for now."""
+        send, too_many = self._needs.ask(need.device, [*need.chunks, *need.targets, *need.metadata], now)
+        if too_many:
+            self._counters.add("needs_over_share", too_many, reason=f"{need.device} asks for more than its share")
+        return send
+
+    def _find(
+        self, need: Need, name: str, targets: Mapping[str, bytes], metadata: Mapping[str, bytes]
+    ) -> tuple[str, str, bytes] | None:
+        """Return topic, digest and payload of what a device calls `name`, or None when there is no such thing.
+
+        A topic is made of a name that was found only: what a device writes there may be no name at all.
+        """
+        if name in need.chunks:
+            payload = self._repository.chunk(name)
+            return None if payload is None else (self._topics.chunk(name), name, payload)
+        if name in need.targets:
+            payload = targets.get(name)
+            return None if payload is None else (self._topics.target(name), name, payload)
+        payload = metadata.get(name)
+        return None if payload is None else (self._topics.trust(name), sha256_hex(payload), payload)
+
+    def _note(self, sent: Mapping[str, tuple[str, int]], session: int) -> None:
+        """Write down what was sent beside the plan, here and on the broker."""
+        assert self._present is not None
+        with self._database.write() as connection:
+            retained.put(connection, sent)
+        self._present |= {topic: digest for topic, (digest, _) in sent.items()}
         self._send(marker_topic(self._topics), marker(self._present), session)
         self._flush(session)
 

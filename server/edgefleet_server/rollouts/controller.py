@@ -9,8 +9,6 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-import msgspec
-
 from edgefleet_protocol.codec import encode
 from edgefleet_protocol.manifest import Release
 from edgefleet_protocol.names import check_label
@@ -222,19 +220,15 @@ class Controller:
         before = self._repository.rollout(region)
         if not records:
             return
-        document = documents.wish(region, records, before, self._config.policy(region), _time(now))
+        listed = {ref.sha256 for ref in self._repository.releases().values()}
+        document = documents.wish(region, records, before, self._config.policy(region), _time(now), listed)
         if document is None:
             return
-        listed = {ref.sha256 for ref in self._repository.releases().values()}
-        kept = tuple(row for row in document.assignments if row.release.sha256 in listed)
-        if before is not None and (kept, document.policy) == (before.assignments, before.policy):
-            return
-        for row in document.assignments:
-            if row not in kept:
-                # Unlisting is revocation: what is not listed is not signed for anyone, also not as the way back.
+        for row in before.assignments if before is not None else ():
+            if row.release.sha256 not in listed:
                 name = release_of_path(row.release.path)
                 self._counters.add("unlisted", reason=f"{name} is not listed any more and was left out in {region}")
-        self._signer.sign_rollout(msgspec.structs.replace(document, assignments=kept), _time(now))
+        self._signer.sign_rollout(document, _time(now))
         LOG.info("signed number %d for %s", document.serial, region)
         self._on_signed()
 

@@ -1,6 +1,6 @@
 """The region's signed document, from what the records say. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 
 import msgspec
@@ -38,9 +38,17 @@ def policy(records: Iterable[Record], default: Policy) -> Policy:
 
 
 def wish(
-    region: str, records: Iterable[Record], before: Rollout | None, default: Policy, issued: datetime
+    region: str,
+    records: Iterable[Record],
+    before: Rollout | None,
+    default: Policy,
+    issued: datetime,
+    listed: Collection[str],
 ) -> Rollout | None:
-    """Return the document that the region's devices should get now, or None when the one before says the same."""
+    """Return the document that the region's devices should get now, or None when the one before says the same.
+
+    listed: digests of the listed releases. Unlisting is revocation: any other is in no document, also not as the way back.
+    """
     records = tuple(records)
     rows = [row for record in records for row in assignments(record)]
     models = {record.model for record in records}
@@ -51,7 +59,7 @@ def wish(
         serial=before.serial + 1 if before else 1,
         issued=issued,
         policy=policy(records, before.policy if before else default),
-        assignments=tuple(rows),
+        assignments=tuple(row for row in rows if row.release.sha256 in listed),
     )
     if before and (before.assignments, before.policy) == (document.assignments, document.policy):
         return None

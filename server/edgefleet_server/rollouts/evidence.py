@@ -18,6 +18,10 @@ under way: on its way there; away: silent for a short while, so still waited for
 frozen: held back by hand; offline: silent for long, and never saw the release; left out: none of its variants fits;
 outside: not in the audience, or not in a stage that is open. The last four are counted apart and hold nothing up."""
 
+SILENT_WINDOWS = 3
+"""A connected device sends a window of telemetry each interval. One that has missed so many is gone, whatever its
+presence says: a broker that dies with a device never sends the device's will."""
+
 FROZEN_TAG = "frozen"
 """A device with this tag is held back by hand: what it does counts neither for nor against a release."""
 
@@ -66,7 +70,9 @@ def _standing(
         return "left out", f"none of its variants fits: {choice.why}"
     silent_s = None if device.last_seen_s is None else now - device.last_seen_s
     saw_it = state is not None and state.wanted_sha256 == sha256
-    if not device.online and not saw_it:
+    silent_too_long_s = max(offline_after_s, SILENT_WINDOWS * record.policy.telemetry_interval_s)
+    gone = not device.online or (silent_s is not None and silent_s > silent_too_long_s)
+    if gone and not saw_it:
         if silent_s is None or silent_s > offline_after_s:
             return "offline", "offline" if silent_s is None else f"offline for {_span(silent_s)}"
         return "away", f"silent for {_span(silent_s)}"
