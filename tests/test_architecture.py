@@ -28,21 +28,11 @@ PURE = (
     "agent/edgefleet_agent/decide.py",
     "agent/edgefleet_agent/steps.py",
     "agent/edgefleet_agent/conditions.py",
-<<<<<<< HEAD
     "agent/edgefleet_agent/hands/measured.py",
     "agent/edgefleet_agent/hints.py",
     "agent/edgefleet_agent/rules/*.py",
     "agent/edgefleet_agent/slots.py",
     "agent/edgefleet_agent/state_size.py",
-    "server/edgefleet_server/gates.py",
-    "server/edgefleet_server/decide.py",
-    "server/edgefleet_server/plan.py",
-    "server/edgefleet_server/*/evidence.py",
-    "server/edgefleet_server/*/gates.py",
-    "server/edgefleet_server/*/decide.py",
-    "server/edgefleet_server/*/plan.py",
-    "server/edgefleet_server/*/predict.py",
-=======
     "server/edgefleet_server/rollouts/decide.py",
     "server/edgefleet_server/rollouts/documents.py",
     "server/edgefleet_server/rollouts/evidence.py",
@@ -55,7 +45,6 @@ PURE = (
     "server/edgefleet_server/publish/wanted.py",
     "server/edgefleet_server/ingest/freshness.py",
     "server/edgefleet_server/demo/expectations.py",
->>>>>>> heads/review1
 )
 """Modules that look at nothing but their arguments. Those that do not exist yet are held to it as soon as they do.
 From a sibling that is not pure they may take records (names with a capital letter), and no functions."""

@@ -14,11 +14,7 @@ from ..link.broker import Broker, Incoming
 from ..seams import Clock
 from ..store import devices, events
 from ..store import telemetry as telemetry_store
-<<<<<<< HEAD
-from ..store.database import Connection, Database, DatabaseFault
-=======
 from ..store.database import Connection, Database, Unavailable
->>>>>>> heads/review1
 from . import telemetry
 from .counters import Counters
 from .freshness import stale_presence, stale_state
@@ -84,11 +80,7 @@ class Router:
             try:
                 changed, needs = self.handle(batch)
                 break
-<<<<<<< HEAD
-            except DatabaseFault:
-=======
             except Unavailable:
->>>>>>> heads/review1
                 # A full disk or a locked file is no fault of the message: keep it, and the order, and try again.
                 LOG.exception("the database refused; trying again")
                 self._counters.add("database_faults")
@@ -122,11 +114,7 @@ class Router:
                     counted.append((f"{kind}_stale", 1, f"{message.topic}: {late}"))
                 except ProtocolError as error:
                     counted.append((f"{kind}_refused", 1, f"{message.topic}: {error}"))
-<<<<<<< HEAD
-                except DatabaseFault:
-=======
                 except Unavailable:
->>>>>>> heads/review1
                     raise
                 except Exception as error:  # a fault of ours must not end the server, nor hold up the next message
                     LOG.exception("a message on %s could not be handled", message.topic)

@@ -11,14 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
-<<<<<<< HEAD
-from sqlalchemy.exc import SQLAlchemyError as DatabaseFault
-
-from .migrate import upgrade
-
-__all__ = ["Connection", "Database", "DatabaseFault", "make_engine"]
-"""Others name a transaction and its faults by these, so that no file outside this folder imports SQLAlchemy."""
-=======
 from sqlalchemy.exc import OperationalError
 
 from .migrate import upgrade
@@ -27,7 +19,6 @@ __all__ = ["Connection", "Database", "Unavailable", "make_engine"]
 
 Unavailable = OperationalError
 """The database cannot do it now: a full disk, a locked file. What it will never do raises something else."""
->>>>>>> heads/review1
 
 BUSY_MS = 10_000
 """For another process that holds the file, such as a backup."""
