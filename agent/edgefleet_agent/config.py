@@ -56,7 +56,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The whole file. Relative paths are relative to it."""
+    """The whole file. Relative paths are relative to it; once loaded, all are absolute: children start in `/`."""
 
     fleet: str
     device: str
@@ -73,6 +73,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 @dataclass(frozen=True)
 class _Paths:
     base: Path
+    """Absolute."""
 
     def of(self, path: Path) -> Path:
         return path if path.is_absolute() else self.base / path
@@ -101,7 +102,7 @@ def from_dict(data: dict[str, Any], base: Path) -> Config:
         raise BadConfig(f"broker.keepalive_s is {config.broker.keepalive_s}; a slow link needs at least 60")
     if (config.broker.certificate is None) != (config.broker.key is None):
         raise BadConfig("broker.certificate and broker.key belong together; one of them is missing")
-    paths = _Paths(base)
+    paths = _Paths(base.absolute())
     broker = msgspec.structs.replace(
         config.broker,
         ca=paths.of(config.broker.ca) if config.broker.ca else None,

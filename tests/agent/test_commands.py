@@ -24,6 +24,18 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     assert loaded.hardware.root == Path("/")
 
 
+def test_every_path_is_absolute_however_the_file_was_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Children start in `/`: a path that is relative to where the agent was started would lead them astray."""
+    more = "[broker]\nca = 'ca.pem'\ncertificate = 'c.pem'\nkey = 'k.pem'\n[hardware]\nroot = 'board'\n"
+    (tmp_path / "board").mkdir()
+    write(tmp_path, GOOD + more)
+    monkeypatch.chdir(tmp_path.parent)
+    loaded = config.load(Path(tmp_path.name) / "agent.toml")
+    assert (loaded.root, loaded.state, loaded.run) == (tmp_path / "root.json", tmp_path / "state", tmp_path / "run")
+    assert (loaded.broker.ca, loaded.broker.certificate) == (tmp_path / "ca.pem", tmp_path / "c.pem")
+    assert (loaded.broker.key, loaded.hardware.root) == (tmp_path / "k.pem", tmp_path / "board")
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [

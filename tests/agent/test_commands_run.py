@@ -67,8 +67,14 @@ class Fleet:
         until(lambda: number in taken_by(taken, self.hub.acknowledged()), "the broker takes a message")
 
     def start(self) -> None:
-        log = (self.folder / "agent.log").open("ab")
-        self.agent = subprocess.Popen([*COMMAND, "run", "--config", str(self.config)], stderr=log, stdout=log)
+        """Start the agent as a newcomer does: from elsewhere, with a relative path."""
+        with (self.folder / "agent.log").open("ab") as log:
+            self.agent = subprocess.Popen(
+                [*COMMAND, "run", "--config", f"{self.folder.name}/agent.toml"],
+                stderr=log,
+                stdout=log,
+                cwd=self.folder.parent,
+            )
 
     def latest(self, topic: str) -> bytes | None:
         """Return the last payload that the hub saw on a topic."""
