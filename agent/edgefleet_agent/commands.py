@@ -11,6 +11,7 @@ from edgefleet_protocol.hardware import Hardware
 
 from . import config as configuration
 from .errors import AgentError, AlreadyRuns, BadConfig
+from .log import LEVELS
 
 DONE, FAILED, USAGE, REFUSED, INTERRUPTED = 0, 1, 2, 5, 130
 
@@ -45,15 +46,33 @@ def _parser() -> argparse.ArgumentParser:
     ):
         one = verbs.add_parser(verb, help=words, description=words)
         one.add_argument("--config", type=Path, required=True, metavar="FILE", help="agent.toml")
-        one.add_argument("--json", action="store_true", help="one JSON object on standard output")
+        if verb == "run":
+            _add_log_options(one)
+        else:
+            one.add_argument("--json", action="store_true", help="one JSON object on standard output")
         one.set_defaults(do=do)
     return parser
 
 
+def _add_log_options(run: argparse.ArgumentParser) -> None:
+    how_much = run.add_mutually_exclusive_group()
+    how_much.add_argument(
+        "--log-level",
+        choices=LEVELS,
+        default="info",
+        help="the least that gets a line on standard error (default: info: events, connections, troubles)",
+    )
+    how_much.add_argument(
+        "--quiet", action="store_const", const="warning", dest="log_level", help="troubles only: --log-level warning"
+    )
+
+
 def _run(config: configuration.Config, arguments: argparse.Namespace) -> int:
+    from .log import printing
     from .loop import run
 
-    return run(config)
+    with printing(arguments.log_level):
+        return run(config)
 
 
 def _status(config: configuration.Config, arguments: argparse.Namespace) -> int:

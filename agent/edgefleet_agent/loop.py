@@ -11,10 +11,12 @@ from typing import Protocol
 
 import msgspec
 
+from . import __version__
 from .agent import Agent
 from .clock import SystemClock
 from .config import Config
 from .errors import AlreadyRuns, BadConfig
+from .log import LOG
 from .store import Store
 from .store.disk import Disk
 
@@ -35,6 +37,10 @@ def run(config: Config) -> int:
     config.state.mkdir(parents=True, exist_ok=True, mode=0o750)
     config.run.mkdir(parents=True, exist_ok=True, mode=0o755)
     with only_one(config.state):
+        LOG.info(
+            "edgefleet agent %s: device %s of fleet %s, state %s, sockets %s",
+            *(__version__, config.device, config.fleet, config.state, config.run),
+        )
         broker = config.broker
         link = MqttLink(
             config.device,
@@ -69,7 +75,9 @@ def turn_until_stopped(agent: Agent, link: "_Waits", run_folder: Path) -> None:
                 _write_state(run_folder, msgspec.json.encode(told))
             if not stopped:
                 link.wait(wake_at - clock.monotonic())
+        LOG.info("stopping: %s came", signal.Signals(stopped[0]).name)
         agent.stop(clock.monotonic())
+        LOG.info("stopped")
     with contextlib.suppress(OSError):
         (run_folder / STATE_FILE).unlink()
 

@@ -186,3 +186,19 @@ def test_the_agent_installs_serves_and_explains_survives_a_kill_and_stops_cleanl
     assert fleet.agent.wait(30) == 0, fleet.log()
     topic = fleet.topics.of_device("pi-1", "presence")
     until(lambda: not decode(fleet.latest(topic) or b"", Presence).online, "it says goodbye")
+
+    said = (fleet.folder / "agent.log").read_text()
+    assert f"device pi-1 of fleet {fleet.topics.fleet}, state {fleet.folder / 'state'}" in said
+    assert f"connected to the broker at 127.0.0.1:{fleet.port}" in said
+    for kind in ("assigned: region eu-west", "fashion: chosen: ", "fashion: activated: fashion/1", "fashion: proven: "):
+        assert said.count(f"\n{kind}") == 1, said
+    assert said.endswith("stopping: SIGTERM came\nstopped\n")
+
+
+def test_a_broker_that_is_not_there_is_told_once_with_its_reason(fleet: Fleet) -> None:
+    fleet.broker.kill()
+    fleet.broker.wait()
+    fleet.start()
+    line = f"no broker at 127.0.0.1:{fleet.port}: Connection refused; it is tried again\n"
+    until(lambda: line in fleet.log(), "it says so")
+    assert fleet.log().count("no broker at") == 1
