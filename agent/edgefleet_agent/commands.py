@@ -5,8 +5,6 @@ import json
 import sys
 from pathlib import Path
 
-import msgspec
-
 from edgefleet_protocol.hardware import Hardware
 
 from . import config as configuration
@@ -78,16 +76,16 @@ def _run(config: configuration.Config, arguments: argparse.Namespace) -> int:
 def _status(config: configuration.Config, arguments: argparse.Namespace) -> int:
     from .clock import SystemClock
     from .loop import is_running
-    from .status import live_state, status_words, stored_state
+    from .status import live_standing, live_state, status_dict, status_words, stored_state
 
     clock, running = SystemClock(), is_running(config.state)
-    state = live_state(config.run) if running else None
+    state, broker = (live_state(config.run), live_standing(config.run)) if running else (None, None)
     if state is None:
         state = stored_state(config, _hardware(config), clock.boot(), clock.now())
     if arguments.json:
-        print(json.dumps({"running": running, "state": msgspec.to_builtins(state)}))
+        print(json.dumps(status_dict(state, running, broker, clock.monotonic())))
     else:
-        print(status_words(state, running), end="")
+        print(status_words(state, running, broker, clock.monotonic()), end="")
     return DONE
 
 
@@ -105,4 +103,4 @@ def _explain(config: configuration.Config, arguments: argparse.Namespace) -> int
 def _hardware(config: configuration.Config) -> Hardware:
     from .hardware.probe import HardwareProbe
 
-    return HardwareProbe(config.state, config.hardware.root, config.hardware.machine).hardware()
+    return HardwareProbe(config.state, config.hardware.root, config.hardware.machine, keep=False).hardware()

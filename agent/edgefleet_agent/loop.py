@@ -16,12 +16,14 @@ from .agent import Agent
 from .clock import SystemClock
 from .config import Config
 from .errors import AlreadyRuns, BadConfig
+from .link.standing import Standing
 from .log import LOG
 from .store import Store
 from .store.disk import Disk
 
-STATE_FILE = "state.json"
-"""In the run folder, which is in memory: what the agent last told, for `status`. Not a fact, so never synced."""
+STATE_FILE, BROKER_FILE = "state.json", "broker.json"
+"""In the run folder, which is in memory: what the agent last told, and how it stands with the broker, for `status`.
+Not facts, so never synced."""
 
 
 def run(config: Config) -> int:
@@ -66,20 +68,24 @@ def run(config: Config) -> int:
 
 def turn_until_stopped(agent: Agent, link: "_Waits", run_folder: Path) -> None:
     """Turn until a signal says to end."""
-    clock, told = agent.clock, None
+    clock, told, stood = agent.clock, None, None
     with _stop_signal(link) as stopped:
         while not stopped:
             wake_at = agent.turn(clock.monotonic())
             if agent.state is not None and agent.state != told:
                 told = agent.state
-                _write_state(run_folder, msgspec.json.encode(told))
+                _write(run_folder / STATE_FILE, msgspec.json.encode(told))
+            if (stands := link.standing()) != stood:
+                stood = stands
+                _write(run_folder / BROKER_FILE, msgspec.json.encode(stood))
             if not stopped:
                 link.wait(wake_at - clock.monotonic())
         LOG.info("stopping: %s came", signal.Signals(stopped[0]).name)
         agent.stop(clock.monotonic())
         LOG.info("stopped")
-    with contextlib.suppress(OSError):
-        (run_folder / STATE_FILE).unlink()
+    for name in (STATE_FILE, BROKER_FILE):
+        with contextlib.suppress(OSError):
+            (run_folder / name).unlink()
 
 
 class _Waits(Protocol):
@@ -91,12 +97,15 @@ class _Waits(Protocol):
     def wake(self) -> None:
         """End a `wait`."""
 
+    def standing(self) -> Standing:
+        """How it stands with the broker."""
 
-def _write_state(run_folder: Path, data: bytes) -> None:
-    temporary = run_folder / (STATE_FILE + ".tmp")
+
+def _write(path: Path, data: bytes) -> None:
+    temporary = path.with_name(path.name + ".tmp")
     with contextlib.suppress(OSError):
         temporary.write_bytes(data)
-        temporary.replace(run_folder / STATE_FILE)
+        temporary.replace(path)
 
 
 @contextlib.contextmanager
@@ -131,11 +140,15 @@ def only_one(state: Path) -> Iterator[None]:
 
 
 def is_running(state: Path) -> bool:
-    """Return whether an agent holds the state folder now."""
+    """Return whether an agent holds the state folder now. Makes nothing: where no agent ever ran, none does."""
     try:
-        with only_one(state):
-            return False
-    except AlreadyRuns:
-        return True
+        handle = os.open(state / "agent.lock", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)

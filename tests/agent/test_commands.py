@@ -7,6 +7,7 @@ import pytest
 from edgefleet_agent import config
 from edgefleet_agent.commands import main
 from edgefleet_agent.errors import AlreadyRuns, BadConfig
+from edgefleet_agent.link.standing import Standing
 from edgefleet_agent.loop import is_running, only_one
 
 GOOD = 'fleet = "demo"\ndevice = "pi-1"\nroot = "root.json"\n'
@@ -74,7 +75,31 @@ def test_status_and_explain_of_a_device_that_was_never_started_change_nothing(
     assert "does not run" in capsys.readouterr().out
     assert main(["explain", "--config", str(path)]) == 0
     assert "nothing is wished" in capsys.readouterr().out
-    assert not (tmp_path / "state" / "facts.json").exists()
+    assert list(tmp_path.iterdir()) == [path], "a verb that reads makes no file and no folder"
+
+
+def test_status_changes_nothing_in_a_state_that_is_there(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD)
+    (tmp_path / "state/documents").mkdir(parents=True)
+    (tmp_path / "state/facts.json").write_text("not json")
+    (tmp_path / "state/documents/half.tmp").write_text("")
+    before = sorted(tmp_path.rglob("*"))
+    assert main(["status", "--config", str(path)]) == main(["explain", "--config", str(path)]) == 0
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("standing", "words"),
+    [
+        (Standing(broker="hub:1883", connected=True, since=100.0), "connected to the broker at hub:1883 for 40 s"),
+        (
+            Standing(broker="hub:1883", connected=False, since=20.0, why="Connection refused"),
+            "no broker at hub:1883 for 2 min: Connection refused",
+        ),
+    ],
+)
+def test_status_says_how_it_stands_with_the_broker(standing: Standing, words: str) -> None:
+    assert standing.words(140.0) == words
 
 
 def test_one_agent_holds_a_state_folder(tmp_path: Path) -> None:

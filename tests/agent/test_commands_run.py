@@ -161,7 +161,7 @@ def test_the_agent_installs_serves_and_explains_survives_a_kill_and_stops_cleanl
     assert fleet.runs("fashion/1"), fleet.log()
 
     status, table = ask(fleet, "status"), ask(fleet, "explain")
-    assert status["running"] and status["state"]["models"][0]["phase"] == "proven"
+    assert status["running"] and status["broker"]["connected"] and status["state"]["models"][0]["phase"] == "proven"
     rows = table["models"][0]["choice"]["table"]
     assert [row["verdict"] for row in rows].count("taken") == 1 and all(row["reason"] for row in rows)
 
@@ -176,7 +176,7 @@ def test_the_agent_installs_serves_and_explains_survives_a_kill_and_stops_cleanl
     fleet.agent.kill()
     fleet.agent.wait()
     offline = ask(fleet, "status")
-    assert not offline["running"]
+    assert not offline["running"] and offline["broker"] is None
     before = fleet.state()
     fleet.start()
     until(lambda: (fleet.state() or before).session != (before.session if before else 0), "it comes back")  # type: ignore[union-attr]
@@ -202,3 +202,6 @@ def test_a_broker_that_is_not_there_is_told_once_with_its_reason(fleet: Fleet) -
     line = f"no broker at 127.0.0.1:{fleet.port}: Connection refused; it is tried again\n"
     until(lambda: line in fleet.log(), "it says so")
     assert fleet.log().count("no broker at") == 1
+    until(lambda: (ask(fleet, "status")["broker"] or {}).get("why") == "Connection refused", "status says so too")
+    told = ask(fleet, "status")["broker"]
+    assert told["address"] == f"127.0.0.1:{fleet.port}" and not told["connected"] and told["for_s"] > 0
