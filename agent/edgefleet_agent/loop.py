@@ -14,7 +14,7 @@ import msgspec
 from . import __version__
 from .agent import Agent
 from .clock import SystemClock
-from .config import Config
+from .config import Config, check_run_folder
 from .errors import AlreadyRuns, BadConfig
 from .link.standing import Standing
 from .log import LOG
@@ -36,6 +36,7 @@ def run(config: Config) -> int:
 
     if not config.root.is_file():
         raise BadConfig(f"root names {config.root} and there is no such file: copy 1.root.json of the fleet there")
+    check_run_folder(config.run)
     config.state.mkdir(parents=True, exist_ok=True, mode=0o750)
     config.run.mkdir(parents=True, exist_ok=True, mode=0o755)
     with only_one(config.state):

@@ -40,16 +40,47 @@ def test_every_path_is_absolute_however_the_file_was_named(tmp_path: Path, monke
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("colour = 1\n", "colour"),
-        ("[broker]\nhots = 'x'\n", "hots"),
-        ("[broker]\nport = 'x'\n", "broker.port"),
+        ("colour = 1\n", "colour is no key that the agent knows; the file takes fleet, device, root, state, run"),
+        ("[broker]\nhots = 'x'\n", r"broker.hots is no key .* is host meant\? \[broker\] takes host, port"),
+        ("[broker]\nport = 'x'\n", "broker.port is 'x' and must be a whole number"),
+        ("[serve]\ndrain_s = 'x'\n", "serve.drain_s is 'x' and must be a number"),
+        ("[broker]\nca = 5\n", "broker.ca is 5 and must be a path in quotes"),
+        ("state = 5\n", "state is 5 and must be a path in quotes"),
+        ("limits = 5\n", r"limits is 5 and must be a \[section\]"),
+        ("[hardware]\nroot = 'none'\n", "hardware.root is .*none and there is no such folder"),
         ("[broker]\nkeepalive_s = 10\n", "at least 60"),
         ("[broker]\nkey = 'k.pem'\n", "belong together"),
     ],
 )
 def test_a_key_that_is_not_known_or_wrong_is_refused_by_name(tmp_path: Path, line: str, words: str) -> None:
+    path = write(tmp_path, GOOD + line)
+    with pytest.raises(BadConfig, match=words) as refused:
+        config.load(path)
+    assert str(refused.value).startswith(f"{path}: ") and "docs/reference/configuration.md" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (GOOD.replace('fleet = "demo"\n', ""), 'fleet is missing; write, say, fleet = "demo"'),
+        ("", "fleet and device and root are missing"),
+        (GOOD.replace('"demo"', "7"), "fleet is 7 and must be a text in quotes"),
+    ],
+)
+def test_a_key_that_is_lacking_is_asked_for_by_name(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(BadConfig, match=words):
-        config.load(write(tmp_path, GOOD + line))
+        config.load(write(tmp_path, text))
+
+
+def test_a_run_folder_that_no_socket_fits_into_is_refused_at_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "root.json").write_text("{}")
+    long = "r" * 100
+    assert main(["run", "--config", str(write(tmp_path, GOOD + f"run = '{long}'\n"))]) == 2
+    said = capsys.readouterr().err
+    assert f"has {len(str(tmp_path / long))} bytes and may have 89" in said
+    assert not (tmp_path / "state").exists()
 
 
 def test_a_device_that_cannot_be_named_so_is_refused(tmp_path: Path) -> None:
