@@ -23,6 +23,7 @@ from .decide import decide
 from .fetching import Fetching
 from .journal import Journal
 from .live import Live
+from .log import LOG
 from .looking import Looking
 from .observe import Documents, Now, desired, models, observe
 from .perform import Performer
@@ -227,6 +228,7 @@ class Agent:
                 return step.until if step.until is not None else now + IDLE_TURN_S
             if isinstance(step, steps.Fetch):
                 return now + IDLE_TURN_S  # the window knows better when to look again
+            LOG.debug("%s: %s", model, type(step).__name__)
             if not self._performer.perform(model, live, step, moment):
                 return now + 1.0
             self._collect_at = min(self._collect_at, now) if isinstance(step, COLLECT_AFTER) else self._collect_at

@@ -5,12 +5,11 @@ import json
 import sys
 from pathlib import Path
 
-import msgspec
-
 from edgefleet_protocol.hardware import Hardware
 
 from . import config as configuration
 from .errors import AgentError, AlreadyRuns, BadConfig
+from .log import LEVELS
 
 DONE, FAILED, USAGE, REFUSED, INTERRUPTED = 0, 1, 2, 5, 130
 
@@ -45,30 +44,48 @@ def _parser() -> argparse.ArgumentParser:
     ):
         one = verbs.add_parser(verb, help=words, description=words)
         one.add_argument("--config", type=Path, required=True, metavar="FILE", help="agent.toml")
-        one.add_argument("--json", action="store_true", help="one JSON object on standard output")
+        if verb == "run":
+            _add_log_options(one)
+        else:
+            one.add_argument("--json", action="store_true", help="one JSON object on standard output")
         one.set_defaults(do=do)
     return parser
 
 
+def _add_log_options(run: argparse.ArgumentParser) -> None:
+    how_much = run.add_mutually_exclusive_group()
+    how_much.add_argument(
+        "--log-level",
+        choices=LEVELS,
+        default="info",
+        help="the least that gets a line on standard error (default: info: events, connections, troubles)",
+    )
+    how_much.add_argument(
+        "--quiet", action="store_const", const="warning", dest="log_level", help="troubles only: --log-level warning"
+    )
+
+
 def _run(config: configuration.Config, arguments: argparse.Namespace) -> int:
+    from .log import printing
     from .loop import run
 
-    return run(config)
+    with printing(arguments.log_level):
+        return run(config)
 
 
 def _status(config: configuration.Config, arguments: argparse.Namespace) -> int:
     from .clock import SystemClock
     from .loop import is_running
-    from .status import live_state, status_words, stored_state
+    from .status import live_standing, live_state, status_dict, status_words, stored_state
 
     clock, running = SystemClock(), is_running(config.state)
-    state = live_state(config.run) if running else None
+    state, broker = (live_state(config.run), live_standing(config.run)) if running else (None, None)
     if state is None:
         state = stored_state(config, _hardware(config), clock.boot(), clock.now())
     if arguments.json:
-        print(json.dumps({"running": running, "state": msgspec.to_builtins(state)}))
+        print(json.dumps(status_dict(state, running, broker, clock.monotonic())))
     else:
-        print(status_words(state, running), end="")
+        print(status_words(state, running, broker, clock.monotonic()), end="")
     return DONE
 
 
@@ -86,4 +103,4 @@ def _explain(config: configuration.Config, arguments: argparse.Namespace) -> int
 def _hardware(config: configuration.Config) -> Hardware:
     from .hardware.probe import HardwareProbe
 
-    return HardwareProbe(config.state, config.hardware.root, config.hardware.machine).hardware()
+    return HardwareProbe(config.state, config.hardware.root, config.hardware.machine, keep=False).hardware()

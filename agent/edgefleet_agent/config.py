@@ -1,5 +1,8 @@
 """`agent.toml`: what the owner of a device says about it. A key that is not known is refused by name."""
 
+import difflib
+import os
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +19,21 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+
+PAGE = "docs/reference/configuration.md"
+MAX_RUN_BYTES = 89
+"""Of a socket's 107: leaves room for `/`, a model's name of 12 and `.sock`. A longer name is refused when it comes."""
+KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "a text in quotes",
+    "path": "a path in quotes",
+    "object": "a [section]",
+    "bool": "true or false",
+    "null": "",
+}
+EXAMPLES = {"fleet": "demo", "device": "porch-1", "root": "1.root.json"}
 
 
 class Broker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -56,7 +74,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The whole file. Relative paths are relative to it."""
+    """The whole file. Relative paths are relative to it; once loaded, all are absolute: children start in `/`."""
 
     fleet: str
     device: str
@@ -73,35 +91,42 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 @dataclass(frozen=True)
 class _Paths:
     base: Path
+    """Absolute."""
 
     def of(self, path: Path) -> Path:
         return path if path.is_absolute() else self.base / path
 
 
 def load(path: Path) -> Config:
-    """Return the configuration in the TOML file at `path`; raise BadConfig, naming what is wrong with it."""
+    """Return the configuration in the TOML file at `path`; raise BadConfig, naming the file, the key and what is allowed."""
     try:
         data: dict[str, Any] = tomllib.loads(path.read_text())
     except OSError as error:
         raise BadConfig(f"{path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadConfig(f"{path} is not TOML: {error}") from error
-    return from_dict(data, path.parent)
+    try:
+        return from_dict(data, path.parent)
+    except BadConfig as error:
+        raise BadConfig(f"{path}: {error}. Every key is described in {PAGE}") from error
 
 
 def from_dict(data: dict[str, Any], base: Path) -> Config:
     """Return the configuration in `data`; paths are relative to `base`."""
+    _check_keys(data, Config, "")
     try:
         config = msgspec.convert(data, Config, dec_hook=_path)
         check_label("fleet", config.fleet)
         check_label("device", config.device)
-    except (msgspec.ValidationError, BadName) as error:
-        raise BadConfig(f"the configuration says something that the agent does not know: {error}") from error
+    except msgspec.ValidationError as error:
+        raise BadConfig(_wrong_type(str(error), data)) from error
+    except BadName as error:
+        raise BadConfig(str(error)) from error
     if config.broker.keepalive_s < 60:
         raise BadConfig(f"broker.keepalive_s is {config.broker.keepalive_s}; a slow link needs at least 60")
     if (config.broker.certificate is None) != (config.broker.key is None):
         raise BadConfig("broker.certificate and broker.key belong together; one of them is missing")
-    paths = _Paths(base)
+    paths = _Paths(base.absolute())
     broker = msgspec.structs.replace(
         config.broker,
         ca=paths.of(config.broker.ca) if config.broker.ca else None,
@@ -109,6 +134,11 @@ def from_dict(data: dict[str, Any], base: Path) -> Config:
         key=paths.of(config.broker.key) if config.broker.key else None,
     )
     hardware = msgspec.structs.replace(config.hardware, root=paths.of(config.hardware.root))
+    if not hardware.root.is_dir():
+        raise BadConfig(
+            f"hardware.root is {hardware.root} and there is no such folder; it is the one that holds proc and sys, "
+            "and / unless this is a test"
+        )
     return msgspec.structs.replace(
         config,
         root=paths.of(config.root),
@@ -119,7 +149,52 @@ def from_dict(data: dict[str, Any], base: Path) -> Config:
     )
 
 
+def check_run_folder(run: Path) -> None:
+    """Raise BadConfig when a socket in the folder `run` could not be named."""
+    length = len(os.fsencode(run))
+    if length > MAX_RUN_BYTES:
+        raise BadConfig(
+            f"run is {run}, which has {length} bytes and may have {MAX_RUN_BYTES}: a Unix socket's path ends at 107, "
+            f"and /<model>.sock comes behind it. Choose a shorter folder, such as /run/edgefleet; see {PAGE}"
+        )
+
+
+def _check_keys(data: dict[str, Any], kind: type[msgspec.Struct], section: str) -> None:
+    """Raise BadConfig for a key that is not known, and for one that is lacking."""
+    fields = {row.name: row for row in msgspec.structs.fields(kind)}
+    where = f"[{section}]" if section else "the file"
+    for key, value in data.items():
+        name = f"{section}.{key}" if section else key
+        if key not in fields:
+            close = difflib.get_close_matches(key, fields, 1)
+            hint = f"; is {close[0]} meant?" if close else ";"
+            raise BadConfig(f"{name} is no key that the agent knows{hint} {where} takes {', '.join(fields)}")
+        inner = fields[key].type
+        if isinstance(inner, type) and issubclass(inner, msgspec.Struct) and isinstance(value, dict):
+            _check_keys(value, inner, name)
+    if lacking := [row.name for row in fields.values() if row.required and row.name not in data]:
+        examples = ", ".join(f'{name} = "{EXAMPLES.get(name, "…")}"' for name in lacking)
+        raise BadConfig(
+            f"{' and '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} missing; write, say, {examples}"
+        )
+
+
+def _wrong_type(words: str, data: dict[str, Any]) -> str:
+    """Return msgspec's words about a wrong type as ours: the key, its value, and what is allowed."""
+    found = re.search(r"^(.*) - at `\$\.(.+)`$", words)
+    if found is None:
+        return words
+    value: Any = data
+    for key in found[2].split("."):
+        value = value.get(key) if isinstance(value, dict) else None
+    allowed = re.search(r"Expected `([^`]+)`, got", found[1])
+    if allowed is None:
+        return f"{found[2]} is {value!r}: {found[1]}"
+    kinds = [KINDS.get(each.strip(), each.strip()) for each in allowed[1].split("|")]
+    return f"{found[2]} is {value!r} and must be {' or '.join(kind for kind in kinds if kind)}"
+
+
 def _path(kind: type, value: Any) -> Any:
     if kind is Path and isinstance(value, str):
         return Path(value)
-    raise NotImplementedError(f"{kind} is not expected")
+    raise ValueError("Expected `path`, got something else")

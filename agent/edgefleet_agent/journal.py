@@ -6,6 +6,7 @@ from msgspec.structs import replace
 
 from edgefleet_protocol.messages import Event
 
+from .log import LOG, level_of
 from .seams import Clock
 from .store import Store
 from .store.facts import MAX_EVENTS, Facts, ModelFacts
@@ -22,6 +23,7 @@ class Journal:
         whole = self._store.facts.facts
         whole = replace(whole, models={**whole.models, model: facts})
         self._store.facts.put(with_events(whole, events))
+        self.say(*events)
 
     def event(
         self, kind: str, text: str, model: str | None = None, release: str | None = None, variant: str | None = None
@@ -41,11 +43,18 @@ class Journal:
 
     def tell(self, kind: str, text: str, model: str | None = None, release: str | None = None) -> None:
         """Tell of something that changes no fact. On a full disk it is told from memory."""
-        whole = with_events(self._store.facts.facts, [self.event(kind, text, model, release)])
+        told = self.event(kind, text, model, release)
+        whole = with_events(self._store.facts.facts, [told])
         try:
             self._store.facts.put(whole)
         except OSError:
             self._store.facts.put_later(whole)
+        self.say(told)
+
+    def say(self, *events: Event) -> None:
+        """Print a line for each event that became a fact, in the event's own words."""
+        for event in events:
+            LOG.log(level_of(event.kind), "%s%s: %s", f"{event.model}: " if event.model else "", event.kind, event.text)
 
 
 def with_events(facts: Facts, events: Iterable[Event]) -> Facts:

@@ -24,7 +24,8 @@ class ChildLooker:
     """
 
     def __init__(self, run_folder: Path, wall_limit_s: float = WALL_LIMIT_S) -> None:
-        self._run, self._limit_s = run_folder, wall_limit_s
+        # Absolute: the child starts in another folder than the agent did.
+        self._run, self._limit_s = run_folder.absolute(), wall_limit_s
 
     def look(self, request: LookRequest) -> Looked | Missing | Refused:
         """Return what may be obeyed; raise LookFailed when the child could not say."""

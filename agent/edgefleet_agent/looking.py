@@ -21,6 +21,7 @@ from .config import Config
 from .hints import Sources, claimed_region, hints
 from .journal import Journal, with_events
 from .knowledge import Asked, Knowledge
+from .log import LOG
 from .observe import Now
 from .seams import Link, Looked, Looker, LookRequest, Missing, Refused
 from .signatures import verifiers
@@ -126,7 +127,9 @@ class Looking:
                 self._journal.tell("look-failed", str(error))
             return False
         if result == Missing():
-            knowledge.note_unfinished("the look misses something and does not say what", region, now)
+            why = "the look misses something and does not say what"
+            if knowledge.note_unfinished(why, region, now):
+                LOG.warning("look-failed: %s", why)
             return False
         if isinstance(result, Missing):
             self._link.subscribe(self.topics_of(knowledge.note_missing(result, now)))
@@ -144,12 +147,16 @@ class Looking:
             self._store.facts.put_looked(looked, region, timestamp, head)
         except OSError as error:
             why = f"what was verified could not be stored: {error.strerror or error}"
-            knowledge.note_unfinished(why, region, now)
+            if knowledge.note_unfinished(why, region, now):
+                LOG.warning("look-failed: %s", why)
             return False
         for path, reason in looked.refused_releases.items():
             if before.get(path) != reason:
                 self._journal.tell("refused", f"{path}: {reason}", release=path)
+        if knowledge.refused is not None:
+            LOG.info("trust: verified again; before: %s", knowledge.refused)
         knowledge.note_looked(region, now)
+        LOG.info("verified: %s", ", ".join(f"{role} {number}" for role, number in sorted(looked.versions.items())))
         return True
 
     def _check_assignment(self) -> None:
@@ -177,4 +184,5 @@ class Looking:
                 self._store.facts.put(with_events(moved, [told]))
             except OSError:
                 return  # it is kept in memory and tried at the next turn
+            self._journal.say(told)
         self.knowledge.envelope = None

@@ -11,15 +11,19 @@ from typing import Protocol
 
 import msgspec
 
+from . import __version__
 from .agent import Agent
 from .clock import SystemClock
-from .config import Config
+from .config import Config, check_run_folder
 from .errors import AlreadyRuns, BadConfig
+from .link.standing import Standing
+from .log import LOG
 from .store import Store
 from .store.disk import Disk
 
-STATE_FILE = "state.json"
-"""In the run folder, which is in memory: what the agent last told, for `status`. Not a fact, so never synced."""
+STATE_FILE, BROKER_FILE = "state.json", "broker.json"
+"""In the run folder, which is in memory: what the agent last told, and how it stands with the broker, for `status`.
+Not facts, so never synced."""
 
 
 def run(config: Config) -> int:
@@ -32,9 +36,14 @@ def run(config: Config) -> int:
 
     if not config.root.is_file():
         raise BadConfig(f"root names {config.root} and there is no such file: copy 1.root.json of the fleet there")
+    check_run_folder(config.run)
     config.state.mkdir(parents=True, exist_ok=True, mode=0o750)
     config.run.mkdir(parents=True, exist_ok=True, mode=0o755)
     with only_one(config.state):
+        LOG.info(
+            "edgefleet agent %s: device %s of fleet %s, state %s, sockets %s",
+            *(__version__, config.device, config.fleet, config.state, config.run),
+        )
         broker = config.broker
         link = MqttLink(
             config.device,
@@ -60,18 +69,24 @@ def run(config: Config) -> int:
 
 def turn_until_stopped(agent: Agent, link: "_Waits", run_folder: Path) -> None:
     """Turn until a signal says to end."""
-    clock, told = agent.clock, None
+    clock, told, stood = agent.clock, None, None
     with _stop_signal(link) as stopped:
         while not stopped:
             wake_at = agent.turn(clock.monotonic())
             if agent.state is not None and agent.state != told:
                 told = agent.state
-                _write_state(run_folder, msgspec.json.encode(told))
+                _write(run_folder / STATE_FILE, msgspec.json.encode(told))
+            if (stands := link.standing()) != stood:
+                stood = stands
+                _write(run_folder / BROKER_FILE, msgspec.json.encode(stood))
             if not stopped:
                 link.wait(wake_at - clock.monotonic())
+        LOG.info("stopping: %s came", signal.Signals(stopped[0]).name)
         agent.stop(clock.monotonic())
-    with contextlib.suppress(OSError):
-        (run_folder / STATE_FILE).unlink()
+        LOG.info("stopped")
+    for name in (STATE_FILE, BROKER_FILE):
+        with contextlib.suppress(OSError):
+            (run_folder / name).unlink()
 
 
 class _Waits(Protocol):
@@ -83,12 +98,15 @@ class _Waits(Protocol):
     def wake(self) -> None:
         """End a `wait`."""
 
+    def standing(self) -> Standing:
+        """How it stands with the broker."""
 
-def _write_state(run_folder: Path, data: bytes) -> None:
-    temporary = run_folder / (STATE_FILE + ".tmp")
+
+def _write(path: Path, data: bytes) -> None:
+    temporary = path.with_name(path.name + ".tmp")
     with contextlib.suppress(OSError):
         temporary.write_bytes(data)
-        temporary.replace(run_folder / STATE_FILE)
+        temporary.replace(path)
 
 
 @contextlib.contextmanager
@@ -123,11 +141,15 @@ def only_one(state: Path) -> Iterator[None]:
 
 
 def is_running(state: Path) -> bool:
-    """Return whether an agent holds the state folder now."""
+    """Return whether an agent holds the state folder now. Makes nothing: where no agent ever ran, none does."""
     try:
-        with only_one(state):
-            return False
-    except AlreadyRuns:
-        return True
+        handle = os.open(state / "agent.lock", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)

@@ -13,6 +13,7 @@ from edgefleet_protocol.messages import DeviceState, ModelState
 
 from .config import Config
 from .hands.measured import measured_p50
+from .link.standing import Standing
 from .live import Live
 from .observe import Documents, desired, models
 from .report import Told
@@ -27,6 +28,9 @@ class ReadOnlyDisk(Disk):
 
     def write(self, path: Path, data: bytes, mode: int = 0o640) -> None:
         raise PermissionError(f"{path} is only looked at")
+
+    def chmod(self, path: Path, mode: int) -> None:
+        """What is there stays as it is."""
 
     def append(self, path: Path, data: bytes) -> None:
         raise PermissionError(f"{path} is only looked at")
@@ -137,12 +141,14 @@ def explain_dict(rows: list[Explained], hardware: Hardware) -> dict[str, Any]:
     }
 
 
-def status_words(state: DeviceState, is_running: bool) -> str:
-    """Return the state for people."""
+def status_words(state: DeviceState, is_running: bool, broker: Standing | None = None, monotonic_s: float = 0.0) -> str:
+    """Return the state for people. `broker`: how a running agent stands with it; `monotonic_s`: now."""
     lines = [
         f"{state.device}: the agent {'runs' if is_running else 'does not run'}; region {state.region or 'not known yet'}, "
         f"rollout {state.rollout_serial}, {state.bytes_received / 1e6:.2f} MB of chunks received"
     ]
+    if broker is not None:
+        lines.append(f"  {broker.words(monotonic_s)}")
     if state.trust_problem:
         lines.append(f"  trust: {state.trust_problem}; what runs keeps running")
     for model in state.models:
@@ -150,6 +156,21 @@ def status_words(state: DeviceState, is_running: bool) -> str:
     if not state.models:
         lines.append("  nothing is wished of it yet")
     return "\n".join(lines) + "\n"
+
+
+def status_dict(
+    state: DeviceState, is_running: bool, broker: Standing | None = None, monotonic_s: float = 0.0
+) -> dict[str, Any]:
+    """Return the state for programs. `broker` is null while no agent runs."""
+    row = None
+    if broker is not None:
+        row = {
+            "address": broker.broker,
+            "connected": broker.connected,
+            "for_s": round(max(0.0, monotonic_s - broker.since), 1),
+            "why": broker.why,
+        }
+    return {"running": is_running, "broker": row, "state": msgspec.to_builtins(state)}
 
 
 def _model_words(model: ModelState) -> list[str]:
@@ -172,5 +193,15 @@ def live_state(run: Path) -> DeviceState | None:
 
     try:
         return msgspec.json.decode((run / STATE_FILE).read_bytes(), type=DeviceState)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def live_standing(run: Path) -> Standing | None:
+    """Return how a running agent last stood with its broker, or None."""
+    from .loop import BROKER_FILE
+
+    try:
+        return msgspec.json.decode((run / BROKER_FILE).read_bytes(), type=Standing)
     except (OSError, msgspec.MsgspecError):
         return None

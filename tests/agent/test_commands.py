@@ -7,6 +7,7 @@ import pytest
 from edgefleet_agent import config
 from edgefleet_agent.commands import main
 from edgefleet_agent.errors import AlreadyRuns, BadConfig
+from edgefleet_agent.link.standing import Standing
 from edgefleet_agent.loop import is_running, only_one
 
 GOOD = 'fleet = "demo"\ndevice = "pi-1"\nroot = "root.json"\n'
@@ -24,19 +25,62 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     assert loaded.hardware.root == Path("/")
 
 
+def test_every_path_is_absolute_however_the_file_was_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Children start in `/`: a path that is relative to where the agent was started would lead them astray."""
+    more = "[broker]\nca = 'ca.pem'\ncertificate = 'c.pem'\nkey = 'k.pem'\n[hardware]\nroot = 'board'\n"
+    (tmp_path / "board").mkdir()
+    write(tmp_path, GOOD + more)
+    monkeypatch.chdir(tmp_path.parent)
+    loaded = config.load(Path(tmp_path.name) / "agent.toml")
+    assert (loaded.root, loaded.state, loaded.run) == (tmp_path / "root.json", tmp_path / "state", tmp_path / "run")
+    assert (loaded.broker.ca, loaded.broker.certificate) == (tmp_path / "ca.pem", tmp_path / "c.pem")
+    assert (loaded.broker.key, loaded.hardware.root) == (tmp_path / "k.pem", tmp_path / "board")
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("colour = 1\n", "colour"),
-        ("[broker]\nhots = 'x'\n", "hots"),
-        ("[broker]\nport = 'x'\n", "broker.port"),
+        ("colour = 1\n", "colour is no key that the agent knows; the file takes fleet, device, root, state, run"),
+        ("[broker]\nhots = 'x'\n", r"broker.hots is no key .* is host meant\? \[broker\] takes host, port"),
+        ("[broker]\nport = 'x'\n", "broker.port is 'x' and must be a whole number"),
+        ("[serve]\ndrain_s = 'x'\n", "serve.drain_s is 'x' and must be a number"),
+        ("[broker]\nca = 5\n", "broker.ca is 5 and must be a path in quotes"),
+        ("state = 5\n", "state is 5 and must be a path in quotes"),
+        ("limits = 5\n", r"limits is 5 and must be a \[section\]"),
+        ("[hardware]\nroot = 'none'\n", "hardware.root is .*none and there is no such folder"),
         ("[broker]\nkeepalive_s = 10\n", "at least 60"),
         ("[broker]\nkey = 'k.pem'\n", "belong together"),
     ],
 )
 def test_a_key_that_is_not_known_or_wrong_is_refused_by_name(tmp_path: Path, line: str, words: str) -> None:
+    path = write(tmp_path, GOOD + line)
+    with pytest.raises(BadConfig, match=words) as refused:
+        config.load(path)
+    assert str(refused.value).startswith(f"{path}: ") and "docs/reference/configuration.md" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (GOOD.replace('fleet = "demo"\n', ""), 'fleet is missing; write, say, fleet = "demo"'),
+        ("", "fleet and device and root are missing"),
+        (GOOD.replace('"demo"', "7"), "fleet is 7 and must be a text in quotes"),
+    ],
+)
+def test_a_key_that_is_lacking_is_asked_for_by_name(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(BadConfig, match=words):
-        config.load(write(tmp_path, GOOD + line))
+        config.load(write(tmp_path, text))
+
+
+def test_a_run_folder_that_no_socket_fits_into_is_refused_at_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "root.json").write_text("{}")
+    long = "r" * 100
+    assert main(["run", "--config", str(write(tmp_path, GOOD + f"run = '{long}'\n"))]) == 2
+    said = capsys.readouterr().err
+    assert f"has {len(str(tmp_path / long))} bytes and may have 89" in said
+    assert not (tmp_path / "state").exists()
 
 
 def test_a_device_that_cannot_be_named_so_is_refused(tmp_path: Path) -> None:
@@ -62,7 +106,31 @@ def test_status_and_explain_of_a_device_that_was_never_started_change_nothing(
     assert "does not run" in capsys.readouterr().out
     assert main(["explain", "--config", str(path)]) == 0
     assert "nothing is wished" in capsys.readouterr().out
-    assert not (tmp_path / "state" / "facts.json").exists()
+    assert list(tmp_path.iterdir()) == [path], "a verb that reads makes no file and no folder"
+
+
+def test_status_changes_nothing_in_a_state_that_is_there(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD)
+    (tmp_path / "state/documents").mkdir(parents=True)
+    (tmp_path / "state/facts.json").write_text("not json")
+    (tmp_path / "state/documents/half.tmp").write_text("")
+    before = sorted(tmp_path.rglob("*"))
+    assert main(["status", "--config", str(path)]) == main(["explain", "--config", str(path)]) == 0
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("standing", "words"),
+    [
+        (Standing(broker="hub:1883", connected=True, since=100.0), "connected to the broker at hub:1883 for 40 s"),
+        (
+            Standing(broker="hub:1883", connected=False, since=20.0, why="Connection refused"),
+            "no broker at hub:1883 for 2 min: Connection refused",
+        ),
+    ],
+)
+def test_status_says_how_it_stands_with_the_broker(standing: Standing, words: str) -> None:
+    assert standing.words(140.0) == words
 
 
 def test_one_agent_holds_a_state_folder(tmp_path: Path) -> None:

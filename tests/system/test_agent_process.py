@@ -67,8 +67,14 @@ class Fleet:
         until(lambda: number in taken_by(taken, self.hub.acknowledged()), "the broker takes a message")
 
     def start(self) -> None:
-        log = (self.folder / "agent.log").open("ab")
-        self.agent = subprocess.Popen([*COMMAND, "run", "--config", str(self.config)], stderr=log, stdout=log)
+        """Start the agent as a newcomer does: from elsewhere, with a relative path."""
+        with (self.folder / "agent.log").open("ab") as log:
+            self.agent = subprocess.Popen(
+                [*COMMAND, "run", "--config", f"{self.folder.name}/agent.toml"],
+                stderr=log,
+                stdout=log,
+                cwd=self.folder.parent,
+            )
 
     def latest(self, topic: str) -> bytes | None:
         """Return the last payload that the hub saw on a topic."""
@@ -155,7 +161,7 @@ def test_the_agent_installs_serves_and_explains_survives_a_kill_and_stops_cleanl
     assert fleet.runs("fashion/1"), fleet.log()
 
     status, table = ask(fleet, "status"), ask(fleet, "explain")
-    assert status["running"] and status["state"]["models"][0]["phase"] == "proven"
+    assert status["running"] and status["broker"]["connected"] and status["state"]["models"][0]["phase"] == "proven"
     rows = table["models"][0]["choice"]["table"]
     assert [row["verdict"] for row in rows].count("taken") == 1 and all(row["reason"] for row in rows)
 
@@ -170,7 +176,7 @@ def test_the_agent_installs_serves_and_explains_survives_a_kill_and_stops_cleanl
     fleet.agent.kill()
     fleet.agent.wait()
     offline = ask(fleet, "status")
-    assert not offline["running"]
+    assert not offline["running"] and offline["broker"] is None
     before = fleet.state()
     fleet.start()
     until(lambda: (fleet.state() or before).session != (before.session if before else 0), "it comes back")  # type: ignore[union-attr]
@@ -180,3 +186,22 @@ def test_the_agent_installs_serves_and_explains_survives_a_kill_and_stops_cleanl
     assert fleet.agent.wait(30) == 0, fleet.log()
     topic = fleet.topics.of_device("pi-1", "presence")
     until(lambda: not decode(fleet.latest(topic) or b"", Presence).online, "it says goodbye")
+
+    said = (fleet.folder / "agent.log").read_text()
+    assert f"device pi-1 of fleet {fleet.topics.fleet}, state {fleet.folder / 'state'}" in said
+    assert f"connected to the broker at 127.0.0.1:{fleet.port}" in said
+    for kind in ("assigned: region eu-west", "fashion: chosen: ", "fashion: activated: fashion/1", "fashion: proven: "):
+        assert said.count(f"\n{kind}") == 1, said
+    assert said.endswith("stopping: SIGTERM came\nstopped\n")
+
+
+def test_a_broker_that_is_not_there_is_told_once_with_its_reason(fleet: Fleet) -> None:
+    fleet.broker.kill()
+    fleet.broker.wait()
+    fleet.start()
+    line = f"no broker at 127.0.0.1:{fleet.port}: Connection refused; it is tried again\n"
+    until(lambda: line in fleet.log(), "it says so")
+    assert fleet.log().count("no broker at") == 1
+    until(lambda: (ask(fleet, "status")["broker"] or {}).get("why") == "Connection refused", "status says so too")
+    told = ask(fleet, "status")["broker"]
+    assert told["address"] == f"127.0.0.1:{fleet.port}" and not told["connected"] and told["for_s"] > 0

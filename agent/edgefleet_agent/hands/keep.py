@@ -7,6 +7,7 @@ from edgefleet_protocol.manifest import Release
 from .. import steps
 from ..errors import BadAssembly
 from ..live import Live, Tally
+from ..log import LOG
 from ..observe import Now
 from .tools import HOLD_AFTER_FULL_DISK_S, Tools
 
@@ -31,6 +32,7 @@ class Keeping(Tools):
             live.leaving.worker.pause()
             live.leaving.worker.stop(self.drain_s)
             live.leaving = None
+        LOG.info("%s: serves %s (%s)", model, live.server.spec.release, live.server.spec.variant)
 
     def _count_crash(self, model: str, live: Live, step: steps.CountCrash, now: Now) -> None:
         live.serve_by(None)

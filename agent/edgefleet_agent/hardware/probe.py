@@ -13,9 +13,14 @@ from .runtimes import runtimes
 class HardwareProbe:
     """Implements `seams.Probe`. Needs no root rights, writes only its cache, and never raises for what is missing."""
 
-    def __init__(self, state_folder: Path, root: Path = Path("/"), machine: str | None = None) -> None:
-        """root: where /proc, /sys and /etc are looked for. machine: instead of `uname -m`, for a root of another machine."""
-        self._state = state_folder
+    def __init__(
+        self, state_folder: Path, root: Path = Path("/"), machine: str | None = None, *, keep: bool = True
+    ) -> None:
+        """root: where /proc, /sys and /etc are looked for. machine: instead of `uname -m`, for a root of another machine.
+
+        keep: whether the cache may be written; not by one who only looks.
+        """
+        self._state, self._keep = state_folder, keep
         self._root = root
         self._machine = machine
         self._hardware: Hardware | None = None
@@ -42,7 +47,7 @@ class HardwareProbe:
             power_mode=board.power_mode(self._root),
             os=board.system(self._root),
             python=platform.python_version(),
-            runtimes=runtimes(self._state),
+            runtimes=runtimes(self._state, keep=self._keep),
         )
 
     def device_window(self) -> DeviceWindow:

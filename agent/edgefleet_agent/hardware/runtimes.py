@@ -30,12 +30,12 @@ _OPENS = (
 )
 
 
-def runtimes(state_folder: Path) -> tuple[RuntimeInfo, ...]:
-    """Return what is installed and can be imported. The child's answer is kept in `state_folder`."""
+def runtimes(state_folder: Path, *, keep: bool = True) -> tuple[RuntimeInfo, ...]:
+    """Return what is installed and can be imported. The child's answer is read from `state_folder`, and kept there if `keep`."""
     found = installed()
     if found is None:
         return ()
-    providers = _kept(state_folder / "runtimes.json", found)
+    providers = _known(state_folder / "runtimes.json", found, keep)
     if not providers:
         return ()
     max_ir, max_opset = opens(found)
@@ -60,8 +60,8 @@ def opens(version_text: str) -> tuple[int, int]:
     return known[-1] if known else _OPENS[0][1:]
 
 
-def _kept(path: Path, found: str) -> tuple[str, ...]:
-    """Return the providers from `path`, if they are those of this very installation; else ask, and keep the answer."""
+def _known(path: Path, found: str, keep: bool) -> tuple[str, ...]:
+    """Return the providers from `path`, if they are those of this very installation; else ask, and keep the answer if told."""
     here = f"{found} {platform.python_version()} {sys.executable}"
     try:
         kept = json.loads(path.read_text())
@@ -70,7 +70,7 @@ def _kept(path: Path, found: str) -> tuple[str, ...]:
     except (OSError, ValueError, KeyError, TypeError):
         pass
     providers = ask()
-    if providers:
+    if providers and keep:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             beside = path.with_suffix(".new")

@@ -5,6 +5,7 @@ thread only moves bytes: what came is queued here, in order, until the agent's n
 """
 
 import random
+import sys
 import threading
 import time
 from collections import deque
@@ -15,7 +16,9 @@ from typing import Any
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 
+from ..log import LOG
 from ..seams import Message
+from .standing import Standing
 
 TOPICS_PER_SUBSCRIBE = 8
 """AWS allows no more in one packet."""
@@ -52,6 +55,7 @@ class MqttLink:
         self._inbox_bytes = 0
         self._changed = False
         self._session: int | None = None
+        self._standing = Standing(broker=f"{host}:{port}", connected=False, since=time.monotonic())
         self._next = 0
         self._failures = 0
         self._numbers: dict[int, int] = {}
@@ -96,6 +100,11 @@ class MqttLink:
         """The number of this connection; None while there is none."""
         with self._lock:
             return self._session
+
+    def standing(self) -> Standing:
+        """How it stands with the broker, and since when."""
+        with self._lock:
+            return self._standing
 
     def subscribe(self, topics: Sequence[str], qos: int = 0) -> None:
         """Ask for topics, a few to a packet. Without a connection nothing is asked: a new session asks anew."""
@@ -169,15 +178,21 @@ class MqttLink:
 
     def _on_connect(self, client: paho.Client, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
         if reason.is_failure:
+            self._unconnected(f"the broker refused the connection: {reason}")
             self._set_delay()
             return
         with self._lock:
             self._failures = 0
             self._session = self._next
             self._next += 1
+            self._standing = Standing(broker=self._standing.broker, connected=True, since=time.monotonic())
             self._news()
+        LOG.info("connected to the broker at %s", self._standing.broker)
 
     def _on_connect_fail(self, client: paho.Client, userdata: Any) -> None:
+        # paho calls this while it handles the error, and says nothing of it.
+        error = sys.exc_info()[1]
+        self._unconnected(getattr(error, "strerror", None) or str(error or ""))
         self._set_delay()
 
     def _on_disconnect(self, client: paho.Client, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
@@ -186,7 +201,23 @@ class MqttLink:
             if self._session is not None:
                 self._session = None
                 self._news()
+        if not self._stopping:
+            self._unconnected(f"the connection was lost ({reason})")
         self._set_delay()
+
+    def _unconnected(self, why: str) -> None:
+        """Note why there is no connection; the log has a line when it ends, and when the reason is another one."""
+        with self._lock:
+            before = self._standing
+            since = time.monotonic() if before.connected else before.since
+            # A refusal is followed by a disconnect, which says less.
+            if before.connected or not before.why or not why.startswith("the connection was lost"):
+                self._standing = Standing(broker=before.broker, connected=False, since=since, why=why)
+            changed = self._standing != before
+            if changed:
+                self._news()
+        if changed:
+            LOG.warning("no broker at %s: %s; it is tried again", before.broker, why)
 
     def _set_delay(self) -> None:
         """Full jitter: any time up to a limit that doubles, so that a fleet does not come back in step."""
