@@ -31,6 +31,7 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
         ("[broker]\nhots = 'x'\n", "hots"),
         ("[broker]\nport = 'x'\n", "broker.port"),
         ("[broker]\nkeepalive_s = 10\n", "at least 60"),
+        ("[fetch]\npatience_s = 0.5\n", "at least 1"),
         ("[broker]\nkey = 'k.pem'\n", "belong together"),
     ],
 )
