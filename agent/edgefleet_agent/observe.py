@@ -1,5 +1,6 @@
 """Looking: what is wished of a model, and how it stands here. Reads stores and processes, changes nothing."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from edgefleet_protocol.audience import models_of, wish_for
@@ -97,7 +98,14 @@ class Now:
 
 
 def observe(
-    want: Desired, facts: ModelFacts, live: Live, store: Store, hardware: Hardware, around: Surroundings, now: Now
+    want: Desired,
+    facts: ModelFacts,
+    live: Live,
+    store: Store,
+    hardware: Hardware,
+    around: Surroundings,
+    troubles: Mapping[str, str],
+    now: Now,
 ) -> Observed:
     """Return how one model stands on this device."""
     slots = store.releases.slots(want.model)
@@ -126,6 +134,7 @@ def observe(
         start_not_before=live.start_not_before,
         crashes_in_a_row=live.crashes_in_a_row,
         probation=live.probation_seen(now.monotonic_s),
+        troubles=troubles,
         hold=live.hold,
         failed=failed_variants(facts, want.sha256),
     )

@@ -191,7 +191,7 @@ def test_a_proven_model_whose_worker_dies_is_started_again_and_a_dead_agent_find
 # --- what comes over the link
 
 
-def test_a_chunk_that_was_altered_is_not_kept_and_the_hub_is_told_after_two_tries() -> None:
+def test_a_chunk_that_was_altered_is_not_kept_the_hub_is_told_at_once_and_the_state_says_it() -> None:
     first = package(1)
     device, hub = fleet()
     hub.publish(first)
@@ -201,10 +201,28 @@ def test_a_chunk_that_was_altered_is_not_kept_and_the_hub_is_told_after_two_trie
     hub.roll_out(assign(first))
     device.boot().run(until=lambda one: one.broker.payloads("/need"))
     assert decode(device.broker.payloads("/need")[-1], Need).chunks == (sha256,)
-    assert "bad-chunk" in device.kinds()
+    words = f"chunk {sha256[:12]} was refused: "
+    device.run(until=lambda one: words in (one.model() or _none()).why)
+    assert (device.model() or _none()).phase == "fetching"
+    device.run(turns=100)
+    assert device.kinds().count("bad-chunk") == 1
 
     device.broker.publish(TOPICS.chunk(sha256), good, retain=True)
     device.run(until=proven(first))
+
+
+def test_a_chunk_that_the_server_puts_right_is_here_seconds_after_the_need() -> None:
+    first = package(1)
+    device, hub = fleet()
+    hub.publish(first)
+    sha256 = next(iter(first.chunks))
+    device.broker.retained[TOPICS.chunk(sha256)] = b"\x00wrong"
+    hub.roll_out(assign(first))
+    device.boot().run(until=lambda one: one.broker.payloads("/need"))
+    device.broker.publish(TOPICS.chunk(sha256), first.chunks[sha256], retain=True)
+    began = device.clock.monotonic()
+    device.run(until=lambda one: sha256 in one.agent.store.chunks)
+    assert device.clock.monotonic() - began < 10
 
 
 def test_a_chunk_that_is_too_long_is_refused() -> None:
@@ -427,9 +445,31 @@ def test_a_disk_that_stays_full_keeps_the_model_serving_and_the_reason_in_the_st
     device.run(turns=60)
 
     assert device.serving() == "fashion/1"
-    assert "no-space" in device.kinds() or "could not be stored" in ((device.state() or _none()).trust_problem or "")
+    assert "no space: " in ((device.state() or _none()).trust_problem or "")
+    assert device.kinds().count("no-space") == 1
     device.disk.full = None
     device.run(until=proven(second))
+    assert device.kinds().count("no-space") == 1
+
+
+@pytest.mark.parametrize("path", ["/state/trust.json", "/state/facts.json", "/state/chunks", "/state/slots"])
+def test_a_full_disk_is_told_once_and_what_waited_goes_on_seconds_after_space_was_freed(path: str) -> None:
+    second = package(2)
+    device, hub = running(package(1))
+    device.probe.free_bytes = 200_000
+    device.disk.full = lambda operation, where: str(where).startswith(path)
+    wish(hub, second)
+    device.run(until=lambda one: "no-space" in one.kinds())
+    device.run(turns=60)
+    state = device.state() or _none()
+    assert "no space" in " ".join([state.trust_problem or "", *(row.why for row in state.models)])
+    assert device.kinds().count("no-space") == 1 and device.serving() == "fashion/1"
+
+    device.disk.full, device.probe.free_bytes = None, 10**9
+    began = device.clock.monotonic()
+    device.run(until=lambda one: one.serving() == "fashion/2")
+    assert device.clock.monotonic() - began < 20
+    assert device.kinds().count("no-space") == 1
 
 
 def test_too_little_space_is_said_before_anything_is_fetched() -> None:
@@ -440,8 +480,12 @@ def test_too_little_space_is_said_before_anything_is_fetched() -> None:
     device.broker.delivered.clear()
     wish(hub, second)
     device.run(until=lambda one: "no space" in (one.model() or _none()).why)
+    device.run(turns=30)
+    assert device.kinds().count("no-space") == 1
     assert not [topic for topic in device.broker.delivered if "/chunk/" in topic]
     device.probe.free_bytes = 10**9
+    device.run(turns=4)
+    assert [topic for topic in device.broker.delivered if "/chunk/" in topic], "seconds after there is space"
     device.run(until=proven(second))
 
 
