@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from edgefleet_agent.status import status_words
-from edgefleet_protocol.codec import decode
+from edgefleet_protocol.codec import decode, encode
 from edgefleet_protocol.manifest import Requirement
 from edgefleet_protocol.messages import Need, Presence
 from edgefleet_protocol.rollout import Audience, Policy, Probation
@@ -362,6 +362,33 @@ def test_a_wish_that_names_a_release_of_another_model_is_refused_once_with_both_
     model = device.model()
     assert model is not None and "is a release of other and is wished for fashion" in model.why
     assert device.kinds().count("refused") == 1 and device.serving() == "fashion/1"
+
+
+@pytest.mark.parametrize("why", ["unlisted", "wrong digest", "wrong kind"])
+def test_a_wish_that_must_not_be_obeyed_waits_with_its_reason_and_counts_as_failed_after_its_deadline(why: str) -> None:
+    second = package(2)
+    if why == "wrong kind":
+        release = replace(second.release, kind="runtime")
+        second = Package(release, encode(release), second.chunks)
+    device, hub = running(package(1))
+    hub.publish(second)
+    wanted = assign(second, deadline_s=120)
+    if why == "unlisted":
+        del hub.listed[wanted.release.path]
+    if why == "wrong digest":
+        wanted = replace(wanted, release=replace(wanted.release, sha256="ab" * 32))
+    hub.roll_out(wanted)
+    device.run(until=lambda one: "refused" in one.kinds())
+    device.run(turns=3)
+    model = device.model()
+    assert model is not None and model.phase == "waiting" and model.wanted_sha256 == wanted.release.sha256
+    words = model.why
+    device.run(until=lambda one: one.phase() == "failed")
+    device.run(turns=30)
+    model = device.model() or _none()
+    assert [row.stage for row in model.failures] == ["deadline"] and words in model.failures[0].reason
+    assert device.serving() == "fashion/1"
+    assert device.kinds().count("refused") == 1 and device.kinds().count("deadline-failed") == 1
 
 
 def test_a_release_for_other_hardware_says_so_for_every_variant() -> None:

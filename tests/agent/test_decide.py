@@ -117,8 +117,16 @@ def test_a_release_that_failed_for_real_requests_is_never_touched_again(stage: A
 
 def test_without_a_wish_or_with_one_that_must_not_be_obeyed_what_runs_goes_on() -> None:
     for want in (Desired("fashion", Policy(), why="no assignment"), replace(WANT, release=None, problem="not listed")):
-        step = decide(active(OLD, True), want, NOW)
+        step = decide(active(OLD, True, NOTED), want, NOW)
         assert isinstance(step, steps.Wait) and ("no assignment" in step.why or "not listed" in step.why)
+
+
+def test_a_wish_that_must_not_be_obeyed_fails_at_its_deadline_with_the_reason() -> None:
+    refused = replace(WANT, release=None, problem="it is not listed")
+    assert isinstance(decide(active(OLD, True), refused, NOW), steps.NoteWish)
+    late = decide(replace(active(OLD, True), wish_age_s=1e6), refused, NOW)
+    assert isinstance(late, steps.Fail) and late.failure.stage == "deadline"
+    assert "it is not listed" in late.failure.reason
 
 
 def test_a_hold_ends_with_its_time_or_as_soon_as_space_was_freed() -> None:
