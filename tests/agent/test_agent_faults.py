@@ -391,6 +391,26 @@ def test_a_wish_that_must_not_be_obeyed_waits_with_its_reason_and_counts_as_fail
     assert device.kinds().count("refused") == 1 and device.kinds().count("deadline-failed") == 1
 
 
+def test_a_release_that_changes_the_interface_is_refused_unless_its_assignment_accepts_that() -> None:
+    first, second = package(1, labels=("cat", "dog")), package(2, labels=("dog", "cat"))
+    device, hub = running(first)
+    wish(hub, second)
+    device.run(until=lambda one: "refused" in one.kinds())
+    device.run(turns=20)
+    model = device.model() or _none()
+    words = (
+        "fashion/2 changes the interface of fashion/1, and its rollout does not accept that: label 0 was cat and is dog"
+    )
+    assert (model.phase, model.why) == ("waiting", words) and device.serving() == "fashion/1"
+    assert [event.text for event in device.events() if event.kind == "refused"] == [words]
+    assert not any(TOPICS.chunk(name) in device.broker.delivered for name in set(second.chunks) - set(first.chunks))
+
+    hub.roll_out(assign(second, accept_interface_change=True))
+    device.run(until=proven(second))
+    hub.roll_out(assign(first))
+    device.run(until=proven(first), turns=50)
+
+
 def test_a_release_for_other_hardware_says_so_for_every_variant() -> None:
     first = package(1, requires=Requirement(arch=("x86_64",)))
     device, hub = fleet()
