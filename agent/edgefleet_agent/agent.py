@@ -6,6 +6,7 @@ know after a cut is in the store; everything else it sees by looking.
 """
 
 import contextlib
+import dataclasses
 
 from msgspec.structs import replace
 
@@ -97,7 +98,7 @@ class Agent:
             self._greet(now)
             self._take(self.link.receive(), now)
             self.telling.acknowledge()
-            wakes.append(self._look(moment))
+            wakes.append(self._look(moment, self.probe.storage_free_bytes()))
         wakes += [self._model_turn(model, moment) for model in self._models()]
         if not self._linked:
             self._connect()  # serve first, then connect
@@ -194,10 +195,10 @@ class Agent:
 
     # --- trust
 
-    def _look(self, moment: Now) -> float:
+    def _look(self, moment: Now, free_bytes: int) -> float:
         """Take the trust part of the turn; return when to come again."""
         before = self.store.facts.trust
-        again = self.looking.step(moment)
+        again = self.looking.step(moment, free_bytes)
         if self.store.facts.trust is not before:
             self._collect_at = moment.monotonic_s
         return again
@@ -220,9 +221,14 @@ class Agent:
         for _ in range(MAX_STEPS):
             facts = self.store.facts.facts
             want = desired(model, self.config.device, facts, self.hardware, self.store, self.documents)
-            seen = observe(want, facts.model(model), live, self.store, self.hardware, self._surroundings(now), moment)
+            around, troubles = self._surroundings(now), self.fetching.window.troubles()
+            live.follow(want.sha256)
+            live.hold = live.hold.after(around.storage_free_bytes, now) if live.hold else None
+            seen = observe(want, facts.model(model), live, self.store, self.hardware, around, troubles, moment)
             step = decide(seen, want, now)
             self._tell_problem(want)
+            if isinstance(step, steps.Wait) and step.tell is not None and live.first_time(step.tell):
+                self.journal.tell(step.tell, step.why, model, want.release.name if want.release else None)
             self.told[model] = report.Told(want, step, live)
             if isinstance(step, steps.Wait):
                 return step.until if step.until is not None else now + IDLE_TURN_S
@@ -247,16 +253,20 @@ class Agent:
             self.journal.tell("refused", want.problem, want.model, want.assignment.release.path)
 
     def _surroundings(self, now: float) -> Surroundings:
-        """Return how the device is, read at most every few seconds."""
+        """Return how the device is, read at most every few seconds; but its free space as it is now.
+
+        A download or an assembly is begun by it, and one system call tells it.
+        """
+        free_bytes = self.probe.storage_free_bytes()
         if self._sensed is None or now >= self._sensed[0] + SENSE_EVERY_S:
             around = Surroundings(
                 device=self.probe.device_window(),
-                storage_free_bytes=self.probe.storage_free_bytes(),
+                storage_free_bytes=free_bytes,
                 memory_available_bytes=self.probe.memory_available_bytes(),
                 reserve_bytes=self.config.limits.reserve_bytes,
             )
             self._sensed = (now, around)
-        return self._sensed[1]
+        return dataclasses.replace(self._sensed[1], storage_free_bytes=free_bytes)
 
     def _fetch(self, now: float) -> float:
         """Ask for the chunks of every model whose step is to fetch; return when the window wants to be asked again."""

@@ -1,12 +1,18 @@
 """May the device do more than serve, now? Pure rules about battery, heat and disk, each answering in words."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgefleet_protocol.rollout import Policy
 from edgefleet_protocol.telemetry import DeviceWindow
 
+NO_SPACE = "no-space"
+"""The event of a full disk: told once for each wish, however it was noticed."""
 LOOK_AGAIN_S = 60.0
 """How often a condition that does not hold is looked at again."""
+DISK_AGAIN_S = 5.0
+"""The same for free space, which costs nothing to ask for and which somebody may be freeing right now."""
+FREED_BYTES = 65_536
+"""So much more than when a write was refused is space again; less is the breathing of a log file."""
 
 
 @dataclass(frozen=True)
@@ -18,6 +24,26 @@ class Surroundings:
     memory_available_bytes: int | None
     reserve_bytes: int
     """Left free on the disk, for the system and for what the agent itself must write."""
+
+
+@dataclass(frozen=True)
+class Hold:
+    """The disk refused a write: nothing new is begun until a time (monotonic seconds), or until space was freed."""
+
+    why: str
+    until: float
+    full: bool = False
+    """Whether more space would help."""
+    free_bytes: int | None = None
+    """The least that was free since."""
+
+    def after(self, free_bytes: int, now: float) -> "Hold | None":
+        """Return what is left of it when so much is free; None when it is over."""
+        if now >= self.until or (self.free_bytes is not None and free_bytes >= self.free_bytes + FREED_BYTES):
+            return None
+        if not self.full:
+            return self
+        return replace(self, free_bytes=min(free_bytes, free_bytes if self.free_bytes is None else self.free_bytes))
 
 
 def too_low_battery(around: Surroundings, policy: Policy) -> str | None:

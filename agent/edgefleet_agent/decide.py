@@ -7,7 +7,7 @@ lines is the policy. The rules stand in `rules/`: `keep` what serves, `wish` wha
 from collections.abc import Callable
 
 from .rules.keep import judge_probation, keep_serving
-from .rules.move import activate, assemble, fetch, held_back, load, read_trial, try_out
+from .rules.move import activate, assemble, disk_refused, fetch, held_back, load, read_trial, try_out
 from .rules.seen import Desired, Observed
 from .rules.wish import (
     already_running,
@@ -28,10 +28,11 @@ def decide(seen: Observed, want: Desired, now: float) -> Step:
         keep_serving,
         judge_probation,
         nothing_wished,
-        must_not_obey,
+        disk_refused,
         note_new_wish,
         release_failed_here,
         deadline_passed,
+        must_not_obey,
         not_chosen_yet,
         none_fits,
         already_running,

@@ -1,12 +1,15 @@
-"""The errors of the agent.
+"""The errors of the agent, and what a refused write means.
 
 AgentError
 ├── BadConfig      the configuration file says something that the agent cannot do
 ├── AlreadyRuns    another agent holds this state folder
 ├── BadAssembly    files that were put together are not what the release says
-├── NoSpace        the disk is too full for what is to be done
 └── BadFacts       a stored document that cannot be read
 """
+
+import errno
+
+from .conditions import NO_SPACE
 
 
 class AgentError(Exception):
@@ -25,16 +28,12 @@ class BadAssembly(AgentError):
     """Files that were put together are not what the release says."""
 
 
-class NoSpace(AgentError):
-    """The disk is too full for what is to be done."""
-
-    def __init__(self, what: str, need_bytes: int, free_bytes: int) -> None:
-        super().__init__(
-            f"{what} needs {need_bytes / 1e6:.1f} MB with the reserve and {free_bytes / 1e6:.1f} MB are free: "
-            "free some space; what runs keeps running"
-        )
-        self.need_bytes, self.free_bytes = need_bytes, free_bytes
-
-
 class BadFacts(AgentError):
     """A stored document that cannot be read."""
+
+
+def disk_trouble(error: OSError) -> tuple[str, str]:
+    """Return the kind of event that tells of a refused write, and what happened in words."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    kind, words = (NO_SPACE, "no space") if full else ("disk-failed", "the disk failed")
+    return kind, f"{words}: {error.strerror or error}"

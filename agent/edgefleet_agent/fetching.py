@@ -11,6 +11,8 @@ from edgefleet_protocol.manifest import Chunk
 from edgefleet_protocol.messages import Need
 from edgefleet_protocol.topics import Topics
 
+from .conditions import NO_SPACE, Hold
+from .errors import disk_trouble
 from .journal import Journal
 from .link.window import Window
 from .live import Live
@@ -39,11 +41,11 @@ class Fetching:
         try:
             self._store.chunks.add(sha256, unpack(payload, chunk))
         except BadChunk as error:
-            if self.window.bad(sha256, now):
-                self._journal.tell("bad-chunk", str(error))
+            if self.window.bad(sha256, str(error).partition(": ")[2], now):
+                self._journal.tell("bad-chunk", f"{error}; the server was asked for it")
             return
         except OSError as error:
-            self._hold(list(lives), f"no space: {error.strerror or error} while keeping a chunk", now)
+            self._hold(list(lives), error, now)
             return
         self.window.got(sha256, len(payload), now)
         self._received_bytes += len(payload)
@@ -74,8 +76,11 @@ class Fetching:
             need = Need(device=self._device, chunks=moves.need)
             self._link.publish(self._topics.of_device(self._device, "need"), encode(need))
 
-    def _hold(self, lives: list[Live], why: str, now: float) -> None:
-        if not any(live.hold and live.hold[0] == why for live in lives):
-            self._journal.tell("no-space", why)
+    def _hold(self, lives: list[Live], error: OSError, now: float) -> None:
+        kind, words = disk_trouble(error)
+        why = f"{words} while keeping a chunk"
+        first = [live for live in lives if live.first_time(kind)]
+        if first:
+            self._journal.tell(kind, why)
         for live in lives:
-            live.hold = (why, now + HOLD_S)
+            live.hold = Hold(why, now + HOLD_S, full=kind == NO_SPACE)

@@ -6,6 +6,7 @@ from typing import Literal
 from edgefleet_protocol.sketch import MAX_COUNT, Sketch, merge
 from edgefleet_protocol.telemetry import ModelWindow
 
+from .conditions import Hold
 from .rules.seen import ProbationSeen, WorkerSeen
 from .seams import Served, Trial, TrialReport, Worker, WorkerSpec
 
@@ -77,7 +78,11 @@ class Live:
     trial: tuple[str, Trial] | None = None
     start_not_before: float = 0.0
     crashes_in_a_row: int = 0
-    hold: tuple[str, float] | None = None
+    hold: Hold | None = None
+    wished: str | None = None
+    """Digest of the release that is wished now."""
+    told: set[str] = field(default_factory=set)
+    """Kinds of events that were told of this wish, of those that are told once."""
     wish_since: tuple[str, float] | None = None
     """(release, monotonic seconds): for deadlines while the clock is not to be trusted."""
     probation: Tally = field(default_factory=Tally)
@@ -85,6 +90,17 @@ class Live:
     closed: list[ModelWindow] = field(default_factory=list)
     """Counts of workers that were replaced within this window."""
     sampled_at: float = 0.0
+
+    def follow(self, release_sha256: str | None) -> None:
+        """This release is wished now: what was told of another may be told again, and what held that back is tried."""
+        if release_sha256 != self.wished:
+            self.wished, self.told, self.hold = release_sha256, set(), None
+
+    def first_time(self, kind: str) -> bool:
+        """Return whether this kind of event was not told of this wish yet; it counts as told now."""
+        first = kind not in self.told
+        self.told.add(kind)
+        return first
 
     def sample(self, now: float) -> None:
         """Take in what the serving worker counted since the last time."""

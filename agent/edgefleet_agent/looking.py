@@ -3,6 +3,7 @@
 Nothing is obeyed that was not verified and stored first.
 """
 
+import math
 from collections.abc import Sequence
 from datetime import datetime, timezone
 
@@ -17,7 +18,9 @@ from edgefleet_protocol.topics import Topics
 from edgefleet_protocol.trust import DEVICE_ASSIGNMENT_TYPE
 
 from . import __version__
+from .conditions import DISK_AGAIN_S, NO_SPACE, Hold
 from .config import Config
+from .errors import disk_trouble
 from .hints import Sources, claimed_region, hints
 from .journal import Journal, with_events
 from .knowledge import Asked, Knowledge
@@ -38,14 +41,25 @@ class Looking:
         self._config, self._topics, self._link = config, topics, link
         self._store, self._looker, self._journal = store, looker, journal
         self._refused_envelope = ""
+        self._hold: Hold | None = None
+        """What was verified found no space on the disk."""
         self._asked_ahead_of: object = None
         """What was here when hints were last read: while nothing came, they say nothing new."""
 
-    def step(self, moment: Now) -> float:
+    def step(self, moment: Now, free_bytes: int) -> float:
         """Do what there is to do about trust; return when to come again, in monotonic seconds.
 
         Starts at most one look, and none while what it would need is still under way.
+        free_bytes: on the disk, now.
         """
+        if self._hold is not None:
+            self._hold = self._hold.after(free_bytes, moment.monotonic_s)
+            if self._hold is None:
+                self.knowledge.retry_at = moment.monotonic_s
+        again = self._step(moment)
+        return again if self._hold is None else min(again, moment.monotonic_s + DISK_AGAIN_S)
+
+    def _step(self, moment: Now) -> float:
         now, knowledge = moment.monotonic_s, self.knowledge
         self._link.unsubscribe(self.topics_of(knowledge.take_stale()))
         self._ask_again(now)
@@ -146,10 +160,13 @@ class Looking:
         try:
             self._store.facts.put_looked(looked, region, timestamp, head)
         except OSError as error:
-            why = f"what was verified could not be stored: {error.strerror or error}"
+            kind, words = disk_trouble(error)
+            why = f"{words} while storing what was verified"
             if knowledge.note_unfinished(why, region, now):
-                LOG.warning("look-failed: %s", why)
+                self._journal.tell(kind, why)
+            self._hold = Hold(why, math.inf, full=True) if kind == NO_SPACE else None
             return False
+        self._hold = None
         for path, reason in looked.refused_releases.items():
             if before.get(path) != reason:
                 self._journal.tell("refused", f"{path}: {reason}", release=path)

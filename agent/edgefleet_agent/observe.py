@@ -1,11 +1,13 @@
 """Looking: what is wished of a model, and how it stands here. Reads stores and processes, changes nothing."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from edgefleet_protocol.audience import models_of, wish_for
 from edgefleet_protocol.codec import decode
 from edgefleet_protocol.errors import ProtocolError
 from edgefleet_protocol.hardware import Hardware
+from edgefleet_protocol.interface_change import differences
 from edgefleet_protocol.manifest import Chunk, Release
 from edgefleet_protocol.release_check import check_release
 from edgefleet_protocol.rollout import Assignment, Policy, Rollout
@@ -82,9 +84,26 @@ def desired(model: str, device: str, facts: Facts, hardware: Hardware, store: St
     release = documents.release(assignment.release.sha256)
     if isinstance(release, Release) and release.model != model:
         release = f"{assignment.release.path} is a release of {release.model} and is wished for {model}"
+    if isinstance(release, Release):
+        release = interface_change(release, assignment, facts.model(model), documents) or release
     if isinstance(release, str):
         return Desired(model, rollout.policy, assignment, why, None, release)
     return Desired(model, rollout.policy, assignment, why, release)
+
+
+def interface_change(release: Release, assignment: Assignment, facts: ModelFacts, documents: Documents) -> str | None:
+    """Return why a release must not take over from the one that runs; None when applications will not notice.
+
+    The way back to what ran before it is free: applications knew that one.
+    """
+    known = [slot.release_sha256 for slot in (facts.active, facts.previous) if slot is not None]
+    running = documents.release(known[0]) if facts.active is not None else None
+    if assignment.accept_interface_change or assignment.release.sha256 in known or not isinstance(running, Release):
+        return None
+    found = differences(running.interface, release.interface)
+    if not found:
+        return None
+    return f"{release.name} changes the interface of {running.name}, and its rollout does not accept that: {'; '.join(found)}"
 
 
 @dataclass(frozen=True)
@@ -97,7 +116,14 @@ class Now:
 
 
 def observe(
-    want: Desired, facts: ModelFacts, live: Live, store: Store, hardware: Hardware, around: Surroundings, now: Now
+    want: Desired,
+    facts: ModelFacts,
+    live: Live,
+    store: Store,
+    hardware: Hardware,
+    around: Surroundings,
+    troubles: Mapping[str, str],
+    now: Now,
 ) -> Observed:
     """Return how one model stands on this device."""
     slots = store.releases.slots(want.model)
@@ -126,6 +152,7 @@ def observe(
         start_not_before=live.start_not_before,
         crashes_in_a_row=live.crashes_in_a_row,
         probation=live.probation_seen(now.monotonic_s),
+        troubles=troubles,
         hold=live.hold,
         failed=failed_variants(facts, want.sha256),
     )

@@ -1,10 +1,11 @@
 """Doing one step. Each is small, and can be done again after a cut at any point of it."""
 
-import errno
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from . import steps
+from .conditions import NO_SPACE, Hold
+from .errors import disk_trouble
 from .hands.keep import Keeping
 from .hands.move import Moving
 from .hands.tools import HOLD_AFTER_FULL_DISK_S
@@ -44,10 +45,10 @@ class Performer(Keeping, Moving):
         try:
             do(model, live, step, now)
         except OSError as error:
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            why = f"{'no space: ' if full else 'the disk failed: '}{error.strerror or error} while {step.why}"
-            if live.hold is None or live.hold[0] != why:
-                self.journal.tell("no-space" if full else "disk-failed", why, model)
-            live.hold = (why, now.monotonic_s + HOLD_AFTER_FULL_DISK_S)
+            kind, words = disk_trouble(error)
+            why = f"{words} while {step.why}"
+            if live.first_time(kind):
+                self.journal.tell(kind, why, model)
+            live.hold = Hold(why, now.monotonic_s + HOLD_AFTER_FULL_DISK_S, full=kind == NO_SPACE)
             return False
         return True

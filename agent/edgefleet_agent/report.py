@@ -40,6 +40,8 @@ def phase_of(facts: ModelFacts, told: Told) -> ModelPhase:
         return "proven"
     if active is not None and active.release_sha256 == want.sha256 and not _moving(step, live):
         return "probation"
+    if want.problem is not None:
+        return "waiting"
     if isinstance(step, steps.Fetch):
         return "fetching"
     return "trying" if _moving(step, live) else "waiting"

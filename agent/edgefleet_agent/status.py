@@ -17,10 +17,11 @@ from .link.standing import Standing
 from .live import Live
 from .observe import Documents, desired, models
 from .report import Told
-from .rules.seen import failed_variants
+from .rules.seen import Desired, failed_variants
 from .steps import Wait
 from .store import Store
 from .store.disk import Disk, Site
+from .store.facts import ModelFacts
 
 
 class ReadOnlyDisk(Disk):
@@ -72,7 +73,7 @@ def stored_state(config: Config, hardware: Hardware, boot: str, at_s: float) -> 
     told = {}
     for model in models(facts, documents.rollout()):
         want = desired(model, config.device, facts, hardware, store, documents)
-        told[model] = Told(want, Wait(want.problem or want.why or "as the disk tells it"), Live())
+        told[model] = Told(want, Wait(_while_down(want, facts.model(model))), Live())
     rollout = documents.rollout()
     return device_state(
         device=config.device,
@@ -87,6 +88,13 @@ def stored_state(config: Config, hardware: Hardware, boot: str, at_s: float) -> 
         limits_held={},
         models=told,
     )
+
+
+def _while_down(want: Desired, facts: ModelFacts) -> str:
+    """Return what can be said of a model without its processes."""
+    active = facts.active
+    serves = f"{active.release} ({active.variant}) serves as soon as the agent runs" if active else "nothing serves yet"
+    return "; ".join(part for part in (want.problem or want.why, serves) if part)
 
 
 def explain(config: Config, hardware: Hardware) -> list[Explained]:
@@ -142,19 +150,24 @@ def explain_dict(rows: list[Explained], hardware: Hardware) -> dict[str, Any]:
 
 
 def status_words(state: DeviceState, is_running: bool, broker: Standing | None = None, monotonic_s: float = 0.0) -> str:
-    """Return the state for people. `broker`: how a running agent stands with it; `monotonic_s`: now."""
+    """Return the state for people: the device, then each model, one fact a line.
+
+    broker: how a running agent stands with it. monotonic_s: now.
+    """
+    rollout = f"rollout {state.rollout_serial}" if state.rollout_serial else "no rollout yet"
     lines = [
-        f"{state.device}: the agent {'runs' if is_running else 'does not run'}; region {state.region or 'not known yet'}, "
-        f"rollout {state.rollout_serial}, {state.bytes_received / 1e6:.2f} MB of chunks received"
+        f"{state.device}: the agent {'runs' if is_running else 'does not run'}",
+        _line("region", f"{state.region or 'not known yet'}, {rollout}"),
+        _line("received", f"{state.bytes_received / 1e6:.2f} MB of chunks"),
     ]
     if broker is not None:
-        lines.append(f"  {broker.words(monotonic_s)}")
+        lines.append(_line("broker", broker.words(monotonic_s)))
     if state.trust_problem:
-        lines.append(f"  trust: {state.trust_problem}; what runs keeps running")
-    for model in state.models:
-        lines += _model_words(model)
+        lines.append(_line("trouble", f"{state.trust_problem}; what runs keeps running"))
     if not state.models:
-        lines.append("  nothing is wished of it yet")
+        lines.append(_line("wished", "nothing yet"))
+    for model in state.models:
+        lines += ["", *_model_words(model)]
     return "\n".join(lines) + "\n"
 
 
@@ -174,17 +187,33 @@ def status_dict(
 
 
 def _model_words(model: ModelState) -> list[str]:
-    lines = [f"  {model.model}: {model.phase}. {model.why}"]
+    lines = [f"{model.model}: {model.phase}", _line("now", model.why)]
     if model.running is not None:
-        lines.append(f"    serves {model.running.release} ({model.running.variant})")
+        lines.append(_line("serves", f"{model.running.release} ({model.running.variant})"))
     if model.wanted is not None:
-        lines.append(
-            f"    wished {model.wanted}" + (f", chosen {model.chosen}: {model.chosen_why}" if model.chosen else "")
-        )
+        chosen = f" ({model.chosen}), {model.chosen_why}" if model.chosen else ""
+        lines.append(_line("wished", model.wanted + chosen))
     if model.previous is not None:
-        lines.append(f"    before {model.previous.release} ({model.previous.variant})")
-    lines += [f"    failed {row.release} ({row.variant}) at {row.stage}: {row.reason}" for row in model.failures]
+        lines.append(_line("before", f"{model.previous.release} ({model.previous.variant})"))
+    for row in reversed(model.failures):
+        lines.append(_line("failed", f"{row.release} ({row.variant}) {_WHERE[row.stage]}: {row.reason}"))
     return lines
+
+
+_WHERE = {
+    "choose": "when a variant was chosen",
+    "fetch": "while it was fetched",
+    "verify": "when it was verified",
+    "trial": "in its trial",
+    "switch": "at the switch",
+    "probation": "on probation",
+    "deadline": "at its deadline",
+}
+
+
+def _line(name: str, text: str) -> str:
+    """Nothing that a terminal would obey: a reason may quote what a worker printed."""
+    return f"  {name:<9} " + "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def live_state(run: Path) -> DeviceState | None:

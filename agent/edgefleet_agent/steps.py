@@ -15,6 +15,8 @@ class Wait:
 
     why: str
     until: float | None = None
+    tell: str | None = None
+    """The kind of event that tells the server of it, once for each wish; None where the state's words are enough."""
 
 
 @dataclass(frozen=True)

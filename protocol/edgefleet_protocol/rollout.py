@@ -87,6 +87,8 @@ class Assignment(Record, frozen=True, kw_only=True):
     probation: Probation = Probation()
     deadline_s: Annotated[float, Meta(ge=1, le=86400 * 365)] = 86400.0
     """A device that has not proven it this long after it first saw it counts as failed."""
+    accept_interface_change: bool = False
+    """Whether a release may take over whose interface differs from the one that runs: applications must know of it."""
 
     @property
     def percent(self) -> float:

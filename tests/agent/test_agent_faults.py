@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from edgefleet_agent.status import status_words
-from edgefleet_protocol.codec import decode
+from edgefleet_protocol.codec import decode, encode
 from edgefleet_protocol.manifest import Requirement
 from edgefleet_protocol.messages import Need, Presence
 from edgefleet_protocol.rollout import Audience, Policy, Probation
@@ -191,7 +191,7 @@ def test_a_proven_model_whose_worker_dies_is_started_again_and_a_dead_agent_find
 # --- what comes over the link
 
 
-def test_a_chunk_that_was_altered_is_not_kept_and_the_hub_is_told_after_two_tries() -> None:
+def test_a_chunk_that_was_altered_is_not_kept_the_hub_is_told_at_once_and_the_state_says_it() -> None:
     first = package(1)
     device, hub = fleet()
     hub.publish(first)
@@ -201,10 +201,28 @@ def test_a_chunk_that_was_altered_is_not_kept_and_the_hub_is_told_after_two_trie
     hub.roll_out(assign(first))
     device.boot().run(until=lambda one: one.broker.payloads("/need"))
     assert decode(device.broker.payloads("/need")[-1], Need).chunks == (sha256,)
-    assert "bad-chunk" in device.kinds()
+    words = f"chunk {sha256[:12]} was refused: "
+    device.run(until=lambda one: words in (one.model() or _none()).why)
+    assert (device.model() or _none()).phase == "fetching"
+    device.run(turns=100)
+    assert device.kinds().count("bad-chunk") == 1
 
     device.broker.publish(TOPICS.chunk(sha256), good, retain=True)
     device.run(until=proven(first))
+
+
+def test_a_chunk_that_the_server_puts_right_is_here_seconds_after_the_need() -> None:
+    first = package(1)
+    device, hub = fleet()
+    hub.publish(first)
+    sha256 = next(iter(first.chunks))
+    device.broker.retained[TOPICS.chunk(sha256)] = b"\x00wrong"
+    hub.roll_out(assign(first))
+    device.boot().run(until=lambda one: one.broker.payloads("/need"))
+    device.broker.publish(TOPICS.chunk(sha256), first.chunks[sha256], retain=True)
+    began = device.clock.monotonic()
+    device.run(until=lambda one: sha256 in one.agent.store.chunks)
+    assert device.clock.monotonic() - began < 10
 
 
 def test_a_chunk_that_is_too_long_is_refused() -> None:
@@ -346,6 +364,53 @@ def test_a_wish_that_names_a_release_of_another_model_is_refused_once_with_both_
     assert device.kinds().count("refused") == 1 and device.serving() == "fashion/1"
 
 
+@pytest.mark.parametrize("why", ["unlisted", "wrong digest", "wrong kind"])
+def test_a_wish_that_must_not_be_obeyed_waits_with_its_reason_and_counts_as_failed_after_its_deadline(why: str) -> None:
+    second = package(2)
+    if why == "wrong kind":
+        release = replace(second.release, kind="runtime")
+        second = Package(release, encode(release), second.chunks)
+    device, hub = running(package(1))
+    hub.publish(second)
+    wanted = assign(second, deadline_s=120)
+    if why == "unlisted":
+        del hub.listed[wanted.release.path]
+    if why == "wrong digest":
+        wanted = replace(wanted, release=replace(wanted.release, sha256="ab" * 32))
+    hub.roll_out(wanted)
+    device.run(until=lambda one: "refused" in one.kinds())
+    device.run(turns=3)
+    model = device.model()
+    assert model is not None and model.phase == "waiting" and model.wanted_sha256 == wanted.release.sha256
+    words = model.why
+    device.run(until=lambda one: one.phase() == "failed")
+    device.run(turns=30)
+    model = device.model() or _none()
+    assert [row.stage for row in model.failures] == ["deadline"] and words in model.failures[0].reason
+    assert device.serving() == "fashion/1"
+    assert device.kinds().count("refused") == 1 and device.kinds().count("deadline-failed") == 1
+
+
+def test_a_release_that_changes_the_interface_is_refused_unless_its_assignment_accepts_that() -> None:
+    first, second = package(1, labels=("cat", "dog")), package(2, labels=("dog", "cat"))
+    device, hub = running(first)
+    wish(hub, second)
+    device.run(until=lambda one: "refused" in one.kinds())
+    device.run(turns=20)
+    model = device.model() or _none()
+    words = (
+        "fashion/2 changes the interface of fashion/1, and its rollout does not accept that: label 0 was cat and is dog"
+    )
+    assert (model.phase, model.why) == ("waiting", words) and device.serving() == "fashion/1"
+    assert [event.text for event in device.events() if event.kind == "refused"] == [words]
+    assert not any(TOPICS.chunk(name) in device.broker.delivered for name in set(second.chunks) - set(first.chunks))
+
+    hub.roll_out(assign(second, accept_interface_change=True))
+    device.run(until=proven(second))
+    hub.roll_out(assign(first))
+    device.run(until=proven(first), turns=50)
+
+
 def test_a_release_for_other_hardware_says_so_for_every_variant() -> None:
     first = package(1, requires=Requirement(arch=("x86_64",)))
     device, hub = fleet()
@@ -427,9 +492,31 @@ def test_a_disk_that_stays_full_keeps_the_model_serving_and_the_reason_in_the_st
     device.run(turns=60)
 
     assert device.serving() == "fashion/1"
-    assert "no-space" in device.kinds() or "could not be stored" in ((device.state() or _none()).trust_problem or "")
+    assert "no space: " in ((device.state() or _none()).trust_problem or "")
+    assert device.kinds().count("no-space") == 1
     device.disk.full = None
     device.run(until=proven(second))
+    assert device.kinds().count("no-space") == 1
+
+
+@pytest.mark.parametrize("path", ["/state/trust.json", "/state/facts.json", "/state/chunks", "/state/slots"])
+def test_a_full_disk_is_told_once_and_what_waited_goes_on_seconds_after_space_was_freed(path: str) -> None:
+    second = package(2)
+    device, hub = running(package(1))
+    device.probe.free_bytes = 200_000
+    device.disk.full = lambda operation, where: str(where).startswith(path)
+    wish(hub, second)
+    device.run(until=lambda one: "no-space" in one.kinds())
+    device.run(turns=60)
+    state = device.state() or _none()
+    assert "no space" in " ".join([state.trust_problem or "", *(row.why for row in state.models)])
+    assert device.kinds().count("no-space") == 1 and device.serving() == "fashion/1"
+
+    device.disk.full, device.probe.free_bytes = None, 10**9
+    began = device.clock.monotonic()
+    device.run(until=lambda one: one.serving() == "fashion/2")
+    assert device.clock.monotonic() - began < 20
+    assert device.kinds().count("no-space") == 1
 
 
 def test_too_little_space_is_said_before_anything_is_fetched() -> None:
@@ -440,8 +527,12 @@ def test_too_little_space_is_said_before_anything_is_fetched() -> None:
     device.broker.delivered.clear()
     wish(hub, second)
     device.run(until=lambda one: "no space" in (one.model() or _none()).why)
+    device.run(turns=30)
+    assert device.kinds().count("no-space") == 1
     assert not [topic for topic in device.broker.delivered if "/chunk/" in topic]
     device.probe.free_bytes = 10**9
+    device.run(turns=4)
+    assert [topic for topic in device.broker.delivered if "/chunk/" in topic], "seconds after there is space"
     device.run(until=proven(second))
 
 

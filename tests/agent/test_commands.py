@@ -9,6 +9,8 @@ from edgefleet_agent.commands import main
 from edgefleet_agent.errors import AlreadyRuns, BadConfig
 from edgefleet_agent.link.standing import Standing
 from edgefleet_agent.loop import is_running, only_one
+from edgefleet_agent.status import status_words
+from edgefleet_protocol.messages import DeviceState, Failure, ModelState, Running
 
 GOOD = 'fleet = "demo"\ndevice = "pi-1"\nroot = "root.json"\n'
 
@@ -140,3 +142,41 @@ def test_one_agent_holds_a_state_folder(tmp_path: Path) -> None:
         with pytest.raises(AlreadyRuns), only_one(tmp_path):
             pass
     assert not is_running(tmp_path)
+
+
+def test_status_is_one_fact_a_line_in_columns_and_prints_nothing_that_a_terminal_would_obey() -> None:
+    runs = Running(release="fashion/2", release_sha256="ab" * 32, variant="int8", variant_sha256="cd" * 32, since_s=0.0)
+    failure = Failure(
+        release="fashion/3", release_sha256="ef" * 32, variant="int8", stage="trial", reason="it said \x1b[2J", at_s=0.0
+    )
+    model = ModelState(
+        model="fashion",
+        phase="failed",
+        why="fashion/3 failed here",
+        wanted="fashion/3",
+        running=runs,
+        chosen="int8",
+        chosen_why="the fastest",
+        failures=(failure,),
+    )
+    state = DeviceState(
+        device="pi-1",
+        session=1,
+        boot="b",
+        at_s=0.0,
+        agent_version="0.1.0",
+        region="eu-west",
+        rollout_serial=3,
+        models=(model,),
+    )
+    assert status_words(state, is_running=True).splitlines() == [
+        "pi-1: the agent runs",
+        "  region    eu-west, rollout 3",
+        "  received  0.00 MB of chunks",
+        "",
+        "fashion: failed",
+        "  now       fashion/3 failed here",
+        "  serves    fashion/2 (int8)",
+        "  wished    fashion/3 (int8), the fastest",
+        "  failed    fashion/3 (int8) in its trial: it said  [2J",
+    ]

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from edgefleet_agent import steps
-from edgefleet_agent.conditions import Surroundings
+from edgefleet_agent.conditions import FREED_BYTES, Hold, Surroundings
 from edgefleet_agent.decide import decide
 from edgefleet_agent.rules.seen import Desired, Observed, ProbationSeen, WorkerSeen
 from edgefleet_agent.rules.wish import choice_key
@@ -91,7 +91,7 @@ ON_PROBATION = active(NEW, False, CHOSEN, previous=slot_of(OLD))
         (replace(active(OLD, True), server=WorkerSeen(slot_of(OLD).slot, "ready")), steps.Accept),
         (replace(active(OLD, True), server=WorkerSeen(slot_of(OLD).slot, "dead")), steps.CountCrash),
         (replace(CHOSEN, wish_age_s=1e6), steps.Fail),
-        (replace(CHOSEN, hold=("no space", NOW + 5)), steps.Wait),
+        (replace(CHOSEN, hold=Hold("no space", NOW + 5)), steps.Wait),
         (replace(CHOSEN, missing=CHUNKS, around=replace(AROUND, storage_free_bytes=10)), steps.Wait),
     ],
 )
@@ -117,8 +117,34 @@ def test_a_release_that_failed_for_real_requests_is_never_touched_again(stage: A
 
 def test_without_a_wish_or_with_one_that_must_not_be_obeyed_what_runs_goes_on() -> None:
     for want in (Desired("fashion", Policy(), why="no assignment"), replace(WANT, release=None, problem="not listed")):
-        step = decide(active(OLD, True), want, NOW)
+        step = decide(active(OLD, True, NOTED), want, NOW)
         assert isinstance(step, steps.Wait) and ("no assignment" in step.why or "not listed" in step.why)
+
+
+def test_a_wish_that_must_not_be_obeyed_fails_at_its_deadline_with_the_reason() -> None:
+    refused = replace(WANT, release=None, problem="it is not listed")
+    assert isinstance(decide(active(OLD, True), refused, NOW), steps.NoteWish)
+    late = decide(replace(active(OLD, True), wish_age_s=1e6), refused, NOW)
+    assert isinstance(late, steps.Fail) and late.failure.stage == "deadline"
+    assert "it is not listed" in late.failure.reason
+
+
+def test_a_hold_ends_with_its_time_or_as_soon_as_space_was_freed() -> None:
+    full = Hold("no space", NOW + 60, full=True).after(5000, NOW)
+    assert full is not None and full.after(5000 + FREED_BYTES - 1, NOW) == full
+    fuller = full.after(1000, NOW)
+    assert fuller is not None and fuller.after(1000 + FREED_BYTES, NOW) is None
+    assert full.after(5000, NOW + 60) is None
+    broken = Hold("the disk failed", NOW + 60)
+    assert broken.after(10**9, NOW) == broken
+
+
+def test_fetching_says_which_chunks_are_in_trouble_and_only_while_they_are_missing() -> None:
+    troubles = {CHUNKS[0].sha256: "chunk a was refused", CHUNKS[1].sha256: "chunk b does not come"}
+    both = decide(replace(CHOSEN, missing=CHUNKS, troubles=troubles), WANT, NOW)
+    assert isinstance(both, steps.Fetch) and both.why.endswith("; chunk a was refused; and 1 more like it")
+    none = decide(replace(CHOSEN, missing=CHUNKS[2:], troubles=troubles), WANT, NOW)
+    assert isinstance(none, steps.Fetch) and none.why.endswith("chunks are here")
 
 
 def test_a_new_telemetry_interval_chooses_nothing_anew_and_a_new_objective_does() -> None:

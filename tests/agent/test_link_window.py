@@ -2,7 +2,7 @@
 
 import itertools
 
-from edgefleet_agent.link.window import MAX_TOPICS, Window
+from edgefleet_agent.link.window import AFTER_NEED_S, MAX_TOPICS, Window
 from edgefleet_protocol.chunks import MAX_PAYLOAD_BYTES
 from edgefleet_protocol.manifest import Chunk
 
@@ -81,6 +81,24 @@ def test_silence_is_asked_again_after_30_s_and_told_as_need_after_two_tries_and_
     assert 60 <= needs[0] < 61 and needs[0] == asks[2]
     gaps = [later - earlier for earlier, later in itertools.pairwise(needs)]
     assert gaps == sorted(gaps) and gaps[-1] > 300
+
+
+def test_a_chunk_that_was_refused_is_needed_at_once_and_asked_for_a_little_later_and_said_until_it_comes() -> None:
+    window = Window()
+    window.want(chunks(1))
+    (name,) = window.moves(0.0).subscribe
+    assert window.bad(name, "its bytes are wrong", 1.0)
+    moves = window.moves(1.0)
+    assert moves.need == (name,) and moves.subscribe == () and moves.unsubscribe == (name,)
+    assert window.due(1.0) == 1.0 + AFTER_NEED_S and window.moves(1.5).need == ()
+    again = window.moves(1.0 + AFTER_NEED_S)
+    assert again.subscribe == (name,) and again.need == ()
+    assert not window.bad(name, "its bytes are wrong", 4.0), "it is told of once"
+    assert window.moves(5.0).need == () and window.moves(34.0).need == (name,)
+    assert "was refused: its bytes are wrong; the server was asked for it" in window.troubles()[name]
+    window.moves(36.0)
+    window.got(name, 100, 36.5)
+    assert window.troubles() == {} and window.due(37.0) is None
 
 
 def test_a_window_with_less_patience_asks_sooner_and_a_slow_link_gets_up_to_ten_times_as_long() -> None:

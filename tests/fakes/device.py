@@ -80,6 +80,7 @@ def package(
     wrong: tuple[str, ...] = (),
     requires: Requirement | None = None,
     runtime: str = "fake",
+    labels: tuple[str, ...] = (),
 ) -> Package:
     """Return a release with variants of the given accuracy; those in `wrong` have golden answers that are not theirs."""
     chunks: dict[str, bytes] = {}
@@ -115,6 +116,7 @@ def package(
         task="other",
         inputs=(InputSpec(name="x", datatype="UINT8", shape=(-1, len(INPUTS))),),
         outputs=(OutputSpec(name="y", datatype="UINT8", shape=(-1, 32)),),
+        labels=labels,
     )
     release = Release(
         model=model,

@@ -122,6 +122,7 @@ def test_a_rollout():
     )  # fmt: skip
     assert (new.audience.tags, new.audience.hardware) == (("camera",), ("pi4", "pi5"))
     assert (new.percent, new.stage, new.deadline_s) == (10.0, 0, 7200.0)
+    assert not new.accept_interface_change  # signed before there was such a field
     first, second = new.stages
     assert (first.gate.max_failed_percent, first.gate.min_proven_percent) == (0.0, 90.0)
     assert (second.percent, second.gate.max_failed_percent, second.gate.min_proven_percent) == (100.0, 0.0, 100.0)

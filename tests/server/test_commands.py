@@ -8,13 +8,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from edgefleet_server.commands import device, rollout, server
 from tests.fakes.broker_process import BrokerProcess
-from tests.fakes.repository import FakeRepository
+from tests.fakes.package import make_release, write_package
+from tests.fakes.repository import FakeRepository, publish_release
 from tests.fakes.scripted_device import ScriptedDevice, eventually
 
 Captured = pytest.CaptureFixture[str]
@@ -50,6 +53,9 @@ class Running:
     def session(self) -> int:
         """How many times the server has connected to its broker."""
         return self.log.read_text().count("connected to the broker")
+
+    def get(self, path: str) -> Any:
+        return httpx.get(f"{self.url}{path}", trust_env=False).json()
 
     def end(self) -> int:
         self.process.send_signal(signal.SIGTERM)
@@ -96,6 +102,32 @@ def test_a_person_plans_starts_and_watches_a_rollout(running: Running, broker: B
         assert json.loads(said(["show", "pi-one", "--json"], device)[1])["tags"] == ["lab"]
         assert said(["start", "fashion/1", "--region", "eu-west"])[0] == 5, "it runs there already, and nobody is left"
     assert running.end() == 0, running.log.read_text()
+
+
+def test_a_change_of_interface_is_refused_until_it_is_accepted(
+    running: Running, broker: BrokerProcess, repo: FakeRepository, tmp_path: Path, capsys: Captured
+) -> None:
+    made, files = make_release("fashion", ("fp32",), seed=3)
+    labels = tuple(reversed(made.interface.labels))
+    write_package(tmp_path / "other", replace(made, interface=replace(made.interface, labels=labels)), files)
+    there = ["--region", "eu-west", "--server", running.url]
+    with ScriptedDevice(broker.port, "pi-one", "eu-west"):
+        eventually("known", lambda: "eu-west" in [row["region"] for row in running.get("/v1/devices")])
+        assert rollout(["start", "fashion/1", *there]) == 0
+        other = publish_release(repo, tmp_path / "other")
+        eventually("listed", lambda: other in [row["release"] for row in running.get("/v1/releases")])
+        capsys.readouterr()
+        assert rollout(["plan", other, *there]) == 5
+        words = f"{other} changes the interface in eu-west: against fashion/1, label 0 was "
+        assert f"It would be refused: {words}" in capsys.readouterr().out
+        assert rollout(["start", other, *there, "--force"]) == 5
+        err = capsys.readouterr().err
+        assert words in err and "--accept-interface-change" in err
+        assert rollout(["plan", other, *there, "--accept-interface-change"]) == 0
+        assert "It changes the interface, as accepted: against fashion/1, label 0" in capsys.readouterr().out
+        assert rollout(["start", other, *there, "--accept-interface-change"]) == 0
+        signed = repo.repository.rollout("eu-west")
+        assert signed is not None and all(row.accept_interface_change for row in signed.assignments)
 
 
 def test_exit_codes_tell_a_script_what_happened(running: Running, capsys: Captured) -> None:

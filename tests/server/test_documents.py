@@ -8,7 +8,7 @@ import pytest
 
 from edgefleet_protocol.rollout import Audience, Policy, Rollout
 from edgefleet_server.rollouts.documents import base_of, wish
-from edgefleet_server.store.rollouts import Record
+from edgefleet_server.store.rollouts import Record, Status
 
 from .records import NEW, OLD, assignment, record
 
@@ -88,3 +88,14 @@ def test_what_a_new_rollout_goes_over() -> None:
     assert base_of("fashion", replace(complete, assignment=narrow), None) == (BASE, SLOW)
     signed = Rollout(region="eu-west", serial=1, issued=NOW, policy=SLOW, assignments=(assignment(), BASE))
     assert base_of("fashion", None, signed) == (BASE, SLOW)
+
+
+@pytest.mark.parametrize("status", ["running", "gone-back"])
+def test_the_way_back_from_a_change_of_interface_may_change_it_back(status: Status) -> None:
+    row = record(previous=BASE, status=status)
+    accepting = replace(row, assignment=msgspec.structs.replace(row.assignment, accept_interface_change=True))
+    found = document([accepting])
+    assert found is not None and found.assignments[-1].release.sha256 == OLD
+    assert all(one.accept_interface_change for one in found.assignments)
+    before = document([row])
+    assert before is not None and not any(one.accept_interface_change for one in before.assignments)

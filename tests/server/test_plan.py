@@ -50,6 +50,18 @@ def test_who_is_left_out_and_why() -> None:
     assert "it is for pi4 and this is pi-zero-2-w" in reasons["zero"]
 
 
+def test_a_change_of_interface_is_said_and_breaks_the_plan_unless_it_is_accepted() -> None:
+    old = release(1)
+    other = msgspec.structs.replace(old, interface=msgspec.structs.replace(old.interface, labels=("cat",)))
+    words = "against fashion/1, there were 1 labels and are 0"
+    found = plan("eu-west", release(), STAGED, Policy(), [device("pi")], assignment(OLD, 1), [other])
+    assert found.breaks == f"fashion/2 changes the interface in eu-west: {words}" and found.refused is None
+    accepted = msgspec.structs.replace(STAGED, accept_interface_change=True)
+    found = plan("eu-west", release(), accepted, Policy(), [device("pi")], assignment(OLD, 1), [other])
+    assert found.breaks is None and found.to_json()["interface_changes"] == [words]
+    assert plan("eu-west", release(), STAGED, Policy(), [device("pi")], assignment(OLD, 1), [old]).breaks is None
+
+
 def test_a_rollout_that_would_do_nothing_is_refused_with_the_reason() -> None:
     def refused(fleet: list[object], base: object = None) -> str | None:
         return plan("eu-west", release(), STAGED, Policy(), fleet, base).refused  # type: ignore[arg-type]

@@ -22,7 +22,6 @@ class Moving(Tools):
         wish = Wish(
             release_sha256=step.assignment.release.sha256, first_seen_s=now.wall_s, clock_trusted=now.clock_trusted
         )
-        live.hold = None
         self.stop_trial(live)
         self.drop_candidate(live)
         self.journal.commit(model, replace(self.facts(model), wish=wish))

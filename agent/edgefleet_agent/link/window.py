@@ -1,7 +1,8 @@
 """Which chunks to ask of the broker now: a sliding window, sized in seconds of data. Pure: no socket, no clock.
 
 Chunks are retained messages: a subscription brings one, QoS 0. MQTT has no "not found", so silence is answered by time:
-after `timeout_s`, 30 s and more, the chunk is asked for again, and after two tries the hub is told with `need`. The numbers are those
+after `timeout_s`, 30 s and more, the chunk is asked for again, and after two tries the hub is told with `need`. Wrong bytes are
+no silence: the hub is told at once. The numbers are those
 of the measurements in docs/decisions (retained chunks).
 """
 
@@ -20,6 +21,8 @@ PATIENCE_S = 30.0
 MOST_PATIENCES = 10.0
 """A slow link is given more, up to so many times as long."""
 TRIES_BEFORE_NEED = 2
+AFTER_NEED_S = 2.0
+"""Between a `need` for a chunk that was refused and asking for it: sooner, the broker would give the same bytes again."""
 NEED_AGAIN = (1.0, 2.0, 4.0, 10.0, 20.0)
 """Patiences between one `need` and the next for the same chunk."""
 
@@ -49,6 +52,10 @@ class Window:
     _asked: dict[str, _Asked] = field(default_factory=dict)
     _tries: dict[str, int] = field(default_factory=dict)
     _not_before: dict[str, float] = field(default_factory=dict)
+    _refused: dict[str, str] = field(default_factory=dict)
+    """Why what came was not what its name says, by chunk."""
+    _needed: set[str] = field(default_factory=set)
+    """Refused chunks of which the hub was told, and that were not asked for since."""
     _unsubscribe: list[str] = field(default_factory=list)
     _goodput: float | None = None
     _measured: tuple[float, int] | None = None
@@ -62,9 +69,10 @@ class Window:
         for sha256 in [name for name in self._asked if name not in self._wanted]:
             del self._asked[sha256]
             self._unsubscribe.append(sha256)
-        for memory in (self._tries, self._not_before):
+        for memory in (self._tries, self._not_before, self._refused):
             for sha256 in [name for name in memory if name not in self._wanted]:
                 del memory[sha256]
+        self._needed &= self._wanted.keys()
 
     def wanted(self, sha256: str) -> Chunk | None:
         """Return the wanted chunk of that name, or None."""
@@ -76,20 +84,31 @@ class Window:
         self._wanted.pop(sha256, None)
         self._tries.pop(sha256, None)
         self._not_before.pop(sha256, None)
+        self._refused.pop(sha256, None)
         if asked is not None:
             self._unsubscribe.append(sha256)
         self._measure(payload_bytes, now)
 
-    def bad(self, sha256: str, now: float) -> bool:
-        """A chunk came and was not what its name says: the same as silence, but known at once.
+    def bad(self, sha256: str, why: str, now: float) -> bool:
+        """A chunk came and was not what its name says. Asking again would bring the same, so the hub is told at once.
 
-        Returns whether it was asked for.
+        Returns whether it was asked for, and is not known as bad already.
         """
-        asked = self._asked.pop(sha256, None)
-        if asked is not None:
-            self._unsubscribe.append(sha256)
-            self._missed(sha256, now)
-        return asked is not None
+        if self._asked.pop(sha256, None) is None:
+            return False
+        self._unsubscribe.append(sha256)
+        self._tries[sha256] = max(self._tries.get(sha256, 0), TRIES_BEFORE_NEED - 1)
+        self._missed(sha256, now)
+        new = sha256 not in self._refused
+        self._refused[sha256] = why
+        return new
+
+    def troubles(self) -> dict[str, str]:
+        """Return, by chunk and in words, what was refused or does not come."""
+        asked = "the server was asked for it"
+        late = [name for name, tries in self._tries.items() if tries >= TRIES_BEFORE_NEED]
+        found = {name: f"chunk {name[:12]} does not come; {asked}" for name in late}
+        return found | {name: f"chunk {name[:12]} was refused: {why}; {asked}" for name, why in self._refused.items()}
 
     def forget(self) -> None:
         """The connection is new: nothing is asked for any more. What came is kept."""
@@ -114,8 +133,14 @@ class Window:
                 continue
             if self._asked and in_flight + chunk.wire_bytes > self.window_bytes:
                 break
-            if self._tries.get(sha256, 0) >= TRIES_BEFORE_NEED:
+            if sha256 in self._refused and sha256 not in self._needed:
                 need.append(sha256)
+                self._needed.add(sha256)
+                self._not_before[sha256] = now + AFTER_NEED_S
+                continue
+            if self._tries.get(sha256, 0) >= TRIES_BEFORE_NEED and sha256 not in self._needed:
+                need.append(sha256)
+            self._needed.discard(sha256)
             self._asked[sha256] = _Asked(chunk, now)
             in_flight += chunk.wire_bytes
             subscribe.append(sha256)

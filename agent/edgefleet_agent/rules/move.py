@@ -2,7 +2,7 @@
 
 from edgefleet_protocol.manifest import Release, Variant
 
-from ..conditions import LOOK_AGAIN_S, not_now, too_little_disk, too_little_memory
+from ..conditions import DISK_AGAIN_S, LOOK_AGAIN_S, NO_SPACE, not_now, too_little_disk, too_little_memory
 from ..slots import slot_name
 from ..steps import Activate, Assemble, Fail, Fetch, Load, NoteTrial, Step, Try, Wait
 from .seen import Desired, Observed, chosen, failure_of, wished_name
@@ -22,10 +22,15 @@ def read_trial(seen: Observed, want: Desired, now: float) -> Step | None:
     return NoteTrial(want.release, want.sha256, variant, f"the trial of {wished_name(want)} ({variant.name}) is over")
 
 
+def disk_refused(seen: Observed, want: Desired, now: float) -> Step | None:
+    """After the disk refused a write, nothing is written for a while but what serving needs."""
+    if seen.hold is None or now >= seen.hold.until:
+        return None
+    return Wait(seen.hold.why, until=min(seen.hold.until, now + DISK_AGAIN_S))
+
+
 def held_back(seen: Observed, want: Desired, now: float) -> Step | None:
-    """Battery, heat, and the pause after a full disk. They hold back what is new, never what serves."""
-    if seen.hold is not None and now < seen.hold[1]:
-        return Wait(seen.hold[0], until=seen.hold[1])
+    """Battery and heat. They hold back what is new, never what serves."""
     if seen.candidate is not None:
         return None  # a switch that has begun is brought to its end
     reason = not_now(seen.around, want.policy)
@@ -40,10 +45,10 @@ def fetch(seen: Observed, want: Desired, now: float) -> Step | None:
         return None
     need = sum(chunk.bytes for chunk in seen.missing) + slot_bytes(want.release, variant)
     if reason := too_little_disk(seen.around, need):
-        return Wait(reason, until=now + LOOK_AGAIN_S)
+        return Wait(reason, until=now + DISK_AGAIN_S, tell=NO_SPACE)
     every = {chunk.sha256 for entry in want.release.files_for(variant) for chunk in entry.chunks}
     why = f"fetching {wished_name(want)} ({variant.name}): {len(every) - len(seen.missing)} of {len(every)} chunks are here"
-    return Fetch(wished_name(want), seen.missing, why)
+    return Fetch(wished_name(want), seen.missing, why + trouble(seen))
 
 
 def assemble(seen: Observed, want: Desired, now: float) -> Step | None:
@@ -53,7 +58,7 @@ def assemble(seen: Observed, want: Desired, now: float) -> Step | None:
     if slot_name(want.sha256, variant.name) in seen.slots:
         return None
     if reason := too_little_disk(seen.around, slot_bytes(want.release, variant)):
-        return Wait(reason, until=now + LOOK_AGAIN_S)
+        return Wait(reason, until=now + DISK_AGAIN_S, tell=NO_SPACE)
     return Assemble(want.release, want.sha256, variant, f"putting {wished_name(want)} ({variant.name}) together")
 
 
@@ -92,6 +97,13 @@ def activate(seen: Observed, want: Desired, now: float) -> Step:
     assert want.release is not None and want.sha256 is not None
     variant = chosen(seen, want)
     return Activate(want.release, want.sha256, variant, f"switching to {wished_name(want)} ({variant.name})")
+
+
+def trouble(seen: Observed) -> str:
+    """Return what keeps chunks from coming, in words that go on a sentence; nothing when they come."""
+    rows = [seen.troubles[chunk.sha256] for chunk in seen.missing if chunk.sha256 in seen.troubles]
+    more = f"; and {len(rows) - 1} more like it" if len(rows) > 1 else ""
+    return f"; {rows[0]}{more}" if rows else ""
 
 
 def slot_bytes(release: Release, variant: Variant) -> int:

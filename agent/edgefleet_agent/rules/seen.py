@@ -1,5 +1,6 @@
 """What `decide` looks at: one model as it is wished and as it is on this device. Records, and what they say together."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -8,7 +9,7 @@ from edgefleet_protocol.manifest import Chunk, Release, Variant
 from edgefleet_protocol.messages import Failure
 from edgefleet_protocol.rollout import Assignment, Policy
 
-from ..conditions import Surroundings
+from ..conditions import Hold, Surroundings
 from ..seams import TrialReport
 from ..store.facts import ModelFacts
 
@@ -80,8 +81,9 @@ class Observed:
     start_not_before: float = 0.0
     crashes_in_a_row: int = 0
     probation: ProbationSeen | None = None
-    hold: tuple[str, float] | None = None
-    """A reason to begin nothing before a time, after a full disk."""
+    troubles: Mapping[str, str] = field(default_factory=dict)
+    """By chunk, in words: those that were refused, or do not come."""
+    hold: Hold | None = None
     failed: dict[str, str] = field(default_factory=dict)
     """Reason by variant, of those of the wished release that failed here."""
 

@@ -19,7 +19,7 @@ def nothing_wished(seen: Observed, want: Desired, now: float) -> Step | None:
 
 
 def must_not_obey(seen: Observed, want: Desired, now: float) -> Step | None:
-    """A release that is not listed, or that this agent cannot read."""
+    """A release that is not listed, or that this agent cannot read. It waits no longer than its deadline."""
     if want.problem is not None or want.release is None:
         return Wait(want.problem or "the manifest of the wished release has not come yet")
     return None
@@ -48,7 +48,7 @@ def deadline_passed(seen: Observed, want: Desired, now: float) -> Step | None:
     running = active is not None and active.release_sha256 == want.sha256
     if active is not None and running and active.proven:
         return None
-    reason = f"not proven within {assignment.deadline_s:g} s"
+    reason = f"not proven within {assignment.deadline_s:g} s" + (f": {want.problem}" if want.problem else "")
     variant = active.variant if active is not None and running else chosen_name(seen, want)
     failure = failure_of(seen, wished_name(want), assignment.release.sha256, variant, "deadline", reason)
     return FallBack(failure, seen.facts.previous, reason) if running else Fail(failure, reason)

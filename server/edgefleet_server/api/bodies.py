@@ -50,6 +50,9 @@ class RolloutBody(_Strict):
     audience: AudienceBody = AudienceBody()
     policies: dict[str, dict[str, Any]] = Field(default={}, description="by region; else that of server.toml")
     deadline_s: float = Field(default=DEADLINE_S, ge=1, le=86400 * 365)
+    accept_interface_change: bool = Field(
+        default=False, description="the release may change the contract with applications; force does not say so"
+    )
     force: bool = Field(default=False, description="go on although no device matches, or the region runs it already")
 
     def order(self) -> Order:
@@ -70,6 +73,7 @@ class RolloutBody(_Strict):
                 audience=msgspec.convert(self.audience.model_dump(), Audience),
                 policies={region: _policy(region, rows) for region, rows in self.policies.items()},
                 deadline_s=self.deadline_s,
+                accept_interface_change=self.accept_interface_change,
                 force=self.force,
             )
         except msgspec.ValidationError as error:

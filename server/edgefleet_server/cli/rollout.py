@@ -40,6 +40,11 @@ def main(argv: list[str]) -> int:
         one.add_argument("--tag", action="append", default=[], help="only devices with this tag; may be repeated")
         one.add_argument("--hardware", action="append", default=[], help="only this hardware class; may be repeated")
         one.add_argument("--policies", type=Path, metavar="FILE", help="TOML with [REGION] tables of policies")
+        one.add_argument(
+            "--accept-interface-change",
+            action="store_true",
+            help="the release may change labels, inputs or outputs: the applications there know of it",
+        )
         one.add_argument("--force", action="store_true", help="also when no device matches, or it runs there already")
         parser.remote(one)
         one.set_defaults(verb=verb)
@@ -88,6 +93,7 @@ def body(arguments: argparse.Namespace) -> dict[str, Any]:
         "audience": {"tags": arguments.tag, "hardware": arguments.hardware},
         "policies": policies,
         "deadline_s": arguments.deadline,
+        "accept_interface_change": arguments.accept_interface_change,
         "force": arguments.force,
     }
 
@@ -103,6 +109,10 @@ def plan_text(region: dict[str, Any]) -> str:
     lines.append(
         f"{devices_in_words(region['matched'])} would run it; the broker would keep {megabytes(region['wire_bytes'])} of chunks"
     )
+    if region["breaks"]:
+        lines.append(f"It would be refused: {clean(region['breaks'])}. Accept it: --accept-interface-change")
+    elif region["interface_changes"]:
+        lines.append(f"It changes the interface, as accepted: {clean('; '.join(region['interface_changes']))}")
     if region["refused"]:
         lines.append(f"It would be refused: {clean(region['refused'])}")
     return "\n".join(lines)
@@ -114,7 +124,7 @@ def _plan(arguments: argparse.Namespace) -> int:
         print(as_json(answer))
     else:
         print("\n\n".join(plan_text(region) for region in answer["regions"]))
-    refused = any(region["refused"] for region in answer["regions"]) and not arguments.force
+    refused = any(region["breaks"] or (region["refused"] and not arguments.force) for region in answer["regions"])
     return 5 if refused else 0
 
 

@@ -126,6 +126,11 @@ class Controller:
         checked = check(order, self._repository)
         with self._lock:
             plans = tuple(self._plan(checked, region) for region in checked.regions)
+            if breaks := [row.breaks for row in plans if row.breaks]:
+                raise Refused(
+                    f"{order.release} was not rolled out: {'; '.join(breaks)}. If the applications there know of it, accept "
+                    "it: --accept-interface-change"
+                )
             refused = [row for row in plans if row.refused]
             if refused and not order.force:
                 whole = "; ".join(f"{row.refused}{_left_out(row)}" for row in refused)
@@ -245,7 +250,12 @@ class Controller:
             current = self._of_model(rollouts.current(connection, region), checked.manifest.model)
         base, _ = documents.base_of(checked.manifest.model, current, self._repository.rollout(region))
         policy = self._policy(checked.order, region)
-        return plan(region, checked.manifest, checked.assignment(), policy, fleet, base)
+        before = {row.release.sha256: row.release for row in (base, current.assignment if current else None) if row}
+        # A release that was gone back from is none that a device keeps.
+        if current is not None and current.status == "gone-back":
+            before.pop(current.assignment.release.sha256, None)
+        manifests = [self.manifest(ref) for ref in before.values()]
+        return plan(region, checked.manifest, checked.assignment(), policy, fleet, base, manifests)
 
     def _policy(self, order: Order, region: str) -> Policy:
         return (order.policies or {}).get(region) or self._config.policy(region)

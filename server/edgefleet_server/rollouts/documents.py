@@ -10,14 +10,18 @@ from edgefleet_protocol.rollout import Assignment, Policy, Rollout, Stage
 from ..store.rollouts import Record
 
 
-def for_everybody(assignment: Assignment) -> Assignment:
-    """Return `assignment` in one stage of 100 %, as the base that a newer release is rolled out over."""
-    return msgspec.structs.replace(assignment, stages=(Stage(percent=100.0),), stage=0)
+def for_everybody(assignment: Assignment, *, way_back_of: Assignment | None = None) -> Assignment:
+    """Return `assignment` in one stage of 100 %, as the base that a newer release is rolled out over.
+
+    way_back_of: the newer one. If that may change the interface, the way back from it may change it back.
+    """
+    accepts = assignment.accept_interface_change or (way_back_of is not None and way_back_of.accept_interface_change)
+    return msgspec.structs.replace(assignment, stages=(Stage(percent=100.0),), stage=0, accept_interface_change=accepts)
 
 
 def assignments(record: Record) -> tuple[Assignment, ...]:
     """Return the assignments of the record's model, first the one that a device takes if it is admitted."""
-    base = () if record.previous is None else (for_everybody(record.previous),)
+    base = () if record.previous is None else (for_everybody(record.previous, way_back_of=record.assignment),)
     if record.status == "gone-back":
         return base
     if record.status == "complete":

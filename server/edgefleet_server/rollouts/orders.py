@@ -28,6 +28,8 @@ class Order:
     deadline_s: float = DEADLINE_S
     force: bool = False
     """Go on although no device matches, or the region runs it already."""
+    accept_interface_change: bool = False
+    """The region's applications know of it. Not part of `force`: devices would refuse the release all the same."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Checked:
             stage=0,
             probation=order.probation,
             deadline_s=order.deadline_s,
+            accept_interface_change=order.accept_interface_change,
         )
 
 

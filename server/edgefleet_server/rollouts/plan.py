@@ -10,6 +10,7 @@ from edgefleet_protocol.audience import stable_number, why_not
 from edgefleet_protocol.choose import Choice
 from edgefleet_protocol.explain import choice_to_dict, render
 from edgefleet_protocol.hardware import Hardware
+from edgefleet_protocol.interface_change import differences
 from edgefleet_protocol.manifest import Release
 from edgefleet_protocol.rollout import Assignment, Policy
 
@@ -50,6 +51,16 @@ class RegionPlan:
     """Bytes of all chunks that the region's devices would need, each once: what the broker must keep."""
     refused: str | None
     """Why the rollout is refused unless it is forced, or None."""
+    interface_changes: tuple[str, ...] = ()
+    """What applications would stumble over, against what the region runs or was going to run."""
+    accepts_changes: bool = False
+
+    @property
+    def breaks(self) -> str | None:
+        """Why it is refused also when it is forced, or None: devices would refuse the release themselves."""
+        if not self.interface_changes or self.accepts_changes:
+            return None
+        return f"{self.release} changes the interface in {self.region}: {'; '.join(self.interface_changes)}"
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain objects, with the rendered text of each device's table."""
@@ -71,6 +82,8 @@ class RegionPlan:
             "left_out": [msgspec.to_builtins(row) for row in self.left_out],
             "wire_bytes": self.wire_bytes,
             "refused": self.refused,
+            "interface_changes": list(self.interface_changes),
+            "breaks": self.breaks,
         }
 
 
@@ -81,10 +94,12 @@ def plan(
     policy: Policy,
     fleet: Iterable[Device],
     base: Assignment | None,
+    before: Iterable[Release] = (),
 ) -> RegionPlan:
     """Return what a rollout of `assignment` would do in `region`.
 
     base: what the whole region should run now, if anything.
+    before: releases that devices of the region may run when it begins.
     """
     whole = msgspec.structs.replace(assignment, stage=len(assignment.stages) - 1)
     members = [device for device in fleet if device.region == region]
@@ -120,12 +135,21 @@ def plan(
         left_out=tuple(left_out),
         wire_bytes=sum(chunks.values()),
         refused=refused,
+        interface_changes=_changes(before, release),
+        accepts_changes=assignment.accept_interface_change,
     )
 
 
 def devices_in_words(count: int) -> str:
     """Return how many devices, as people say it."""
     return f"{count} device{'' if count == 1 else 's'}"
+
+
+def _changes(before: Iterable[Release], release: Release) -> tuple[str, ...]:
+    found = [
+        f"against {old.name}, {words}" for old in before for words in differences(old.interface, release.interface)
+    ]
+    return tuple(dict.fromkeys(found))
 
 
 def _first_stage(device: str, assignment: Assignment) -> int:
