@@ -1,11 +1,12 @@
 """The configuration and the command line: what is refused, and with which words and exit code."""
 
+import argparse
 from pathlib import Path
 
 import pytest
 
 from edgefleet_agent import config
-from edgefleet_agent.commands import main
+from edgefleet_agent.commands import _parser, main
 from edgefleet_agent.errors import AlreadyRuns, BadConfig
 from edgefleet_agent.link.standing import Standing
 from edgefleet_agent.loop import is_running, only_one
@@ -139,3 +140,27 @@ def test_one_agent_holds_a_state_folder(tmp_path: Path) -> None:
         with pytest.raises(AlreadyRuns), only_one(tmp_path):
             pass
     assert not is_running(tmp_path)
+
+
+@pytest.mark.parametrize("verb", [[], ["run"], ["status"], ["explain"]])
+def test_help_describes_every_option_and_exit_code(verb: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*verb, "--help"])
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    codes = said[said.index("exit codes:") :].splitlines()[1:]
+    assert [line.split()[0] for line in codes] == ["0", "1", "2", "5", "130"]
+    parser = _parser()
+    verbs = next(one for one in parser._actions if isinstance(one, argparse._SubParsersAction)).choices
+    assert all(option.help for one in verbs.values() for option in one._actions)
+
+
+def test_an_option_that_is_not_known_is_exit_code_2() -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["run", "--config", "x", "--json"])
+    assert ended.value.code == 2
+
+
+def test_the_readme_names_the_exit_codes_that_there_are() -> None:
+    text = (Path(__file__).resolve().parents[2] / "agent/README.md").read_text()
+    assert "0 done, 1 failed, 2 a wrong option or configuration, 5 refused" in text and "130 interrupted" in text
