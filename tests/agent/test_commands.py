@@ -1,6 +1,7 @@
 """The configuration and the command line: what is refused, and with which words and exit code."""
 
 import argparse
+import fcntl
 from pathlib import Path
 
 import pytest
@@ -140,6 +141,16 @@ def test_one_agent_holds_a_state_folder(tmp_path: Path) -> None:
         with pytest.raises(AlreadyRuns), only_one(tmp_path):
             pass
     assert not is_running(tmp_path)
+
+
+def test_a_status_that_looks_just_when_an_agent_starts_does_not_keep_it_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (tmp_path / "agent.lock").open("w") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        monkeypatch.setattr("edgefleet_agent.loop.time.sleep", lambda _: fcntl.flock(looking, fcntl.LOCK_UN))
+        with only_one(tmp_path):
+            assert is_running(tmp_path)
 
 
 @pytest.mark.parametrize("verb", [[], ["run"], ["status"], ["explain"]])
