@@ -9,8 +9,7 @@ import pytest
 from .test_architecture import ALL, MAY_IMPORT, ROOT, room_of
 from .test_versions import requirements
 
-# The agent is checked apart: its worker and its look import what only they need.
-ROOMS = [room for room in MAY_IMPORT if room != "agent"]
+ROOMS = list(MAY_IMPORT)
 
 DISTRIBUTION = {"backports.zstd": "backports-zstd", "paho": "paho-mqtt", "torch_pruning": "torch-pruning"}
 """Top of an import -> the distribution that brings it, where the names differ."""

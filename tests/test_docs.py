@@ -78,6 +78,7 @@ def test_every_setting_is_documented() -> None:
         agent_config.Broker,
         agent_config.HardwareRoots,
         agent_config.Serve,
+        agent_config.Fetch,
         agent_config.Limits,
         agent_config.Config,
     )
@@ -85,6 +86,7 @@ def test_every_setting_is_documented() -> None:
         "broker",
         "hardware",
         "serve",
+        "fetch",
         "limits",
     }
     names |= set(Policy.__struct_fields__)

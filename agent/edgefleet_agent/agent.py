@@ -58,7 +58,7 @@ class Agent:
         self.journal = Journal(config.device, clock, store)
         self.looking = Looking(config, self.topics, link, store, looker, self.journal)
         self.knowledge = self.looking.knowledge
-        self.fetching = Fetching(config.device, self.topics, link, store, self.journal)
+        self.fetching = Fetching(config.device, self.topics, link, store, self.journal, config.fetch.patience_s)
         self.telling = Telling(
             config.device,
             self.topics,

@@ -65,6 +65,13 @@ class Serve(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """For the golden answers through the serving path, after a switch."""
 
 
+class Fetch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How chunks and documents are asked for."""
+
+    patience_s: float = 30.0
+    """Silence after which a chunk is asked for again; half of it for a document. A slow link is given more by itself."""
+
+
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the agent leaves to the rest of the system."""
 
@@ -84,6 +91,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     broker: Broker = Broker()
     hardware: HardwareRoots = HardwareRoots()
     serve: Serve = Serve()
+    fetch: Fetch = Fetch()
     limits: Limits = Limits()
 
 
@@ -123,6 +131,8 @@ def from_dict(data: dict[str, Any], base: Path) -> Config:
         raise BadConfig(str(error)) from error
     if config.broker.keepalive_s < 60:
         raise BadConfig(f"broker.keepalive_s is {config.broker.keepalive_s}; a slow link needs at least 60")
+    if config.fetch.patience_s < 1:
+        raise BadConfig(f"fetch.patience_s is {config.fetch.patience_s:g}; a bad mobile link needs at least 1")
     if (config.broker.certificate is None) != (config.broker.key is None):
         raise BadConfig("broker.certificate and broker.key belong together; one of them is missing")
     paths = _Paths(base.absolute())

@@ -24,9 +24,11 @@ HOLD_S = 30.0
 class Fetching:
     """The window and the chunk store."""
 
-    def __init__(self, device: str, topics: Topics, link: Link, store: Store, journal: Journal) -> None:
+    def __init__(
+        self, device: str, topics: Topics, link: Link, store: Store, journal: Journal, patience_s: float
+    ) -> None:
         self._device, self._topics, self._link, self._store, self._journal = device, topics, link, store, journal
-        self.window = Window()
+        self.window = Window(patience_s=patience_s)
         self._received_bytes = 0
 
     def take(self, sha256: str, payload: bytes, lives: Iterable[Live], now: float) -> None:

@@ -22,7 +22,7 @@ MAX_HINTED_BYTES = 4_000_000
 """Of what only a hint asked for: whoever writes hints must not fill the memory of a small board."""
 PATIENCE_S = 2.0
 """How long a look waits for what is hinted at. A round trip on a bad mobile link takes about one second."""
-ASK_TIMEOUT_S = 15.0
+ASK_AGAIN_S = 15.0
 """Silence after which what a look missed is asked for again, and the hub is told with `need`."""
 RETRY_S = (10.0, 60.0, 300.0, 900.0)
 """After a refusal: the clock may be right by then. New metadata is looked at at once."""
@@ -37,6 +37,7 @@ Asked = tuple[str, str]
 class Knowledge:
     """Bytes by name, not yet believed. Times are monotonic seconds."""
 
+    ask_again_s: float = ASK_AGAIN_S
     metadata: dict[str, bytes] = field(default_factory=dict)
     targets: dict[str, bytes] = field(default_factory=dict)
     envelope: bytes | None = None
@@ -109,7 +110,7 @@ class Knowledge:
     def patience(self, now: float) -> float:
         """Return until when a look waits for what is under way; `now` when it can begin."""
         if self.missed:
-            return min(self.missed.values()) + ASK_TIMEOUT_S
+            return min(self.missed.values()) + self.ask_again_s
         return max(self.hinted.values()) + PATIENCE_S if self.hinted else now
 
     def waits(self) -> bool:
@@ -118,7 +119,7 @@ class Knowledge:
 
     def overdue(self, now: float) -> list[Asked]:
         """Return what a look missed and did not come; it counts as asked anew."""
-        late = [one for one, at in self.missed.items() if now >= at + ASK_TIMEOUT_S]
+        late = [one for one, at in self.missed.items() if now >= at + self.ask_again_s]
         self.missed.update(dict.fromkeys(late, now))
         return late
 

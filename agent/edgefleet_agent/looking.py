@@ -34,7 +34,7 @@ class Looking:
     def __init__(
         self, config: Config, topics: Topics, link: Link, store: Store, looker: Looker, journal: Journal
     ) -> None:
-        self.knowledge = Knowledge()
+        self.knowledge = Knowledge(ask_again_s=config.fetch.patience_s / 2)  # a document is smaller than a chunk
         self._config, self._topics, self._link = config, topics, link
         self._store, self._looker, self._journal = store, looker, journal
         self._refused_envelope = ""

@@ -92,7 +92,7 @@ class Model:
         with self._lock:
             try:
                 return self._connection.exchange("GET", f"/v2/models/{self.name}/ready", None, {}).status == 200
-            except (Lost, OSError):
+            except (Lost, OSError, http.client.HTTPException):
                 return False
 
     def close(self) -> None:

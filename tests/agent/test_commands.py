@@ -51,6 +51,7 @@ def test_every_path_is_absolute_however_the_file_was_named(tmp_path: Path, monke
         ("limits = 5\n", r"limits is 5 and must be a \[section\]"),
         ("[hardware]\nroot = 'none'\n", "hardware.root is .*none and there is no such folder"),
         ("[broker]\nkeepalive_s = 10\n", "at least 60"),
+        ("[fetch]\npatience_s = 0.5\n", "at least 1"),
         ("[broker]\nkey = 'k.pem'\n", "belong together"),
     ],
 )

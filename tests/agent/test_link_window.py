@@ -83,6 +83,16 @@ def test_silence_is_asked_again_after_30_s_and_told_as_need_after_two_tries_and_
     assert gaps == sorted(gaps) and gaps[-1] > 300
 
 
+def test_a_window_with_less_patience_asks_sooner_and_a_slow_link_gets_up_to_ten_times_as_long() -> None:
+    window = Window(patience_s=5.0)
+    window.want(chunks(2))
+    assert len(window.moves(0.0).subscribe) == 2
+    assert window.moves(4.9).subscribe == () and len(window.moves(5.0).subscribe) == 2
+    name = chunks(1)[0].sha256
+    window.got(name, MAX_PAYLOAD_BYTES, 5.0 + MAX_PAYLOAD_BYTES / 500)
+    assert window.timeout_s == 50.0
+
+
 def test_the_ceiling_of_the_region_is_kept() -> None:
     window = Window(bytes_per_s_limit=100_000)
     window.want(chunks(50))

@@ -29,6 +29,8 @@ from .tiny_model import IR_VERSION, OPSET
 PATIENCE_S = 240.0
 """It only ends a test that hangs: the machine may be busy with other things."""
 LOOK_EVERY_S = 0.1
+FETCH_PATIENCE_S = 5.0
+"""Of the agents: a broker on this very machine is not silent for as long as a mobile link."""
 
 WEST, SOUTH = "eu-west", "ap-south"
 
@@ -366,6 +368,7 @@ class Fleet:
                 f'state = "{self._state_folders.get(member.id, home / "state")}"\nrun = "run"',
                 f'[broker]\nhost = "127.0.0.1"\nport = {self.broker.port}',
                 f'[hardware]\nroot = "{member.root}"\nmachine = "{samples.MACHINE}"',
+                f"[fetch]\npatience_s = {FETCH_PATIENCE_S}",
                 f"[limits]\nreserve_bytes = {self._reserve_bytes}",
             ]
             self.agent_toml(member.id).write_text("\n".join(lines) + "\n")

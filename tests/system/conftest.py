@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,12 @@ def fleet() -> Iterator[Fleet]:
         _OPEN.append(fleet)
         yield fleet
         _OPEN.remove(fleet)
+
+
+@pytest.fixture(scope="session")
+def demo_work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where compression keeps finished steps: what the first demo trained, nobody trains again."""
+    return tmp_path_factory.mktemp("demo-work")
 
 
 @pytest.fixture

@@ -11,12 +11,6 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(scope="module")
-def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where compression keeps finished steps: the second demo trains nothing again."""
-    return tmp_path_factory.mktemp("demo-work")
-
-
 def run_demo(broker: str, work: Path) -> tuple[dict[str, Any], str]:
     """Run `edgefleet demo --once --json`; return its object and what it said."""
     done = subprocess.run(
@@ -35,8 +29,8 @@ def run_demo(broker: str, work: Path) -> tuple[dict[str, Any], str]:
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("broker", ["mosquitto", "iotcore"])
-def test_the_demo_keeps_every_promise(broker: str, work: Path) -> None:
-    outcome, said = run_demo(broker, work)
+def test_the_demo_keeps_every_promise(broker: str, demo_work: Path) -> None:
+    outcome, said = run_demo(broker, demo_work)
     assert f"broker ({broker})" in said
     devices = outcome["devices"]
     assert {(row["id"], row["region"], row["hardware"]) for row in devices} == {

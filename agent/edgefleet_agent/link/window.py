@@ -1,7 +1,7 @@
 """Which chunks to ask of the broker now: a sliding window, sized in seconds of data. Pure: no socket, no clock.
 
 Chunks are retained messages: a subscription brings one, QoS 0. MQTT has no "not found", so silence is answered by time:
-after `timeout_s` the chunk is asked for again, and after two tries the hub is told with `need`. The numbers are those
+after `timeout_s`, 30 s and more, the chunk is asked for again, and after two tries the hub is told with `need`. The numbers are those
 of the measurements in docs/decisions (retained chunks).
 """
 
@@ -15,9 +15,13 @@ MAX_TOPICS = 40
 """AWS allows 50 subscriptions to a connection; the agent's own take a few."""
 MIN_CHUNKS, START_CHUNKS, MAX_CHUNKS = 2, 4, 16
 WINDOW_S = 2.0
-MIN_TIMEOUT_S, MAX_TIMEOUT_S = 30.0, 300.0
+PATIENCE_S = 30.0
+"""Silence after which a chunk is asked for again, at least: agent.toml may say otherwise."""
+MOST_PATIENCES = 10.0
+"""A slow link is given more, up to so many times as long."""
 TRIES_BEFORE_NEED = 2
-NEED_AGAIN_S = (30.0, 60.0, 120.0, 300.0, 600.0)
+NEED_AGAIN = (1.0, 2.0, 4.0, 10.0, 20.0)
+"""Patiences between one `need` and the next for the same chunk."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class Window:
     """The window over all chunks that are wanted, in order. Times are monotonic seconds."""
 
     bytes_per_s_limit: int | None = None
+    patience_s: float = PATIENCE_S
     _wanted: dict[str, Chunk] = field(default_factory=dict)
     _asked: dict[str, _Asked] = field(default_factory=dict)
     _tries: dict[str, int] = field(default_factory=dict)
@@ -143,16 +148,17 @@ class Window:
 
     @property
     def timeout_s(self) -> float:
-        """How long silence is borne: four times what the window should take, 30 s to 5 minutes."""
+        """How long silence is borne: four times what the window should take, 1 to 10 patiences."""
         if not self._goodput:
-            return MIN_TIMEOUT_S
-        return min(MAX_TIMEOUT_S, max(MIN_TIMEOUT_S, 4 * self.window_bytes / self._goodput))
+            return self.patience_s
+        return self.patience_s * min(MOST_PATIENCES, max(1.0, 4 * self.window_bytes / self._goodput / self.patience_s))
 
     def _missed(self, sha256: str, now: float) -> None:
         tries = self._tries.get(sha256, 0) + 1
         self._tries[sha256] = tries
         if tries > TRIES_BEFORE_NEED:  # it was needed and still did not come: ask ever more seldom
-            self._not_before[sha256] = now + NEED_AGAIN_S[min(tries - TRIES_BEFORE_NEED, len(NEED_AGAIN_S)) - 1]
+            pause = NEED_AGAIN[min(tries - TRIES_BEFORE_NEED, len(NEED_AGAIN)) - 1]
+            self._not_before[sha256] = now + pause * self.patience_s
 
     def _measure(self, payload_bytes: int, now: float) -> None:
         """Keep a moving estimate of bytes a second, over stretches of at least half a second and one whole chunk.
