@@ -18,7 +18,7 @@ def main() -> None:
     wanted = model.metadata()["inputs"][0]
     shape = [1 if size < 0 else size for size in wanted["shape"]]
     answer = model.predict(np.zeros(shape, dtype=np.float32))
-    print(f"{answer.release} {answer.variant} answered in {answer.seconds * 1e3:.1f} ms: {answer.array}")
+    print(f"{answer.release} {answer.variant} answered in {answer.seconds * 1e3:.1f} ms: {answer.label}")
 
 
 if __name__ == "__main__":

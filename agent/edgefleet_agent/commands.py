@@ -12,6 +12,12 @@ from .errors import AgentError, AlreadyRuns, BadConfig
 from .log import LEVELS
 
 DONE, FAILED, USAGE, REFUSED, INTERRUPTED = 0, 1, 2, 5, 130
+EXIT_CODES = f"""exit codes:
+  {DONE:>3}  done; for `run`: ended in good order at SIGTERM or SIGINT
+  {FAILED:>3}  failed: the message says what the system refused
+  {USAGE:>3}  a wrong option, or a configuration that says something the agent cannot do
+  {REFUSED:>3}  refused: another agent holds the state folder
+  {INTERRUPTED:>3}  interrupted"""
 
 
 def main(argv: list[str]) -> int:
@@ -35,19 +41,38 @@ def main(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="edgefleet agent", description="What runs on a device.")
-    verbs = parser.add_subparsers(dest="verb", required=True)
+    parser = argparse.ArgumentParser(
+        prog="edgefleet agent",
+        description="What runs on a device: it serves the device's models and follows what its fleet signed.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for verb, do, words in (
         ("run", _run, "run the agent until SIGTERM: serve what is active, then follow the region's wish"),
-        ("status", _status, "say what runs here and what is waited for; works offline"),
+        ("status", _status, "say what runs here, what is waited for and how it stands with the broker; works offline"),
         ("explain", _explain, "say for each variant of the wished releases why it is taken or not; works offline"),
     ):
-        one = verbs.add_parser(verb, help=words, description=words)
-        one.add_argument("--config", type=Path, required=True, metavar="FILE", help="agent.toml")
+        one = verbs.add_parser(
+            verb,
+            help=words,
+            description=words[0].upper() + words[1:] + ".",
+            epilog=EXIT_CODES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        one.add_argument(
+            "--config",
+            type=Path,
+            required=True,
+            metavar="FILE",
+            help="the device's agent.toml; relative paths in it are relative to it",
+        )
         if verb == "run":
             _add_log_options(one)
         else:
-            one.add_argument("--json", action="store_true", help="one JSON object on standard output")
+            one.add_argument(
+                "--json", action="store_true", help="one JSON object on standard output instead of words for people"
+            )
         one.set_defaults(do=do)
     return parser
 

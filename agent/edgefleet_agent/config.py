@@ -1,6 +1,5 @@
 """`agent.toml`: what the owner of a device says about it. A key that is not known is refused by name."""
 
-import difflib
 import os
 import re
 import sys
@@ -176,6 +175,8 @@ def _check_keys(data: dict[str, Any], kind: type[msgspec.Struct], section: str) 
     for key, value in data.items():
         name = f"{section}.{key}" if section else key
         if key not in fields:
+            import difflib  # only for an error: the agent that runs need not hold it
+
             close = difflib.get_close_matches(key, fields, 1)
             hint = f"; is {close[0]} meant?" if close else ";"
             raise BadConfig(f"{name} is no key that the agent knows{hint} {where} takes {', '.join(fields)}")

@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -24,6 +25,8 @@ from .store.disk import Disk
 STATE_FILE, BROKER_FILE = "state.json", "broker.json"
 """In the run folder, which is in memory: what the agent last told, and how it stands with the broker, for `status`.
 Not facts, so never synced."""
+LOCK_TRIES = 5
+"""`status` holds the lock for an instant to see whether anybody else does: an agent that starts just then tries again."""
 
 
 def run(config: Config) -> int:
@@ -131,10 +134,14 @@ def only_one(state: Path) -> Iterator[None]:
     """Hold the state folder; raise AlreadyRuns when another agent does. The kernel lets go when the process ends."""
     handle = os.open(state / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise AlreadyRuns(f"another agent holds {state}: end it first, or give this one another state") from None
+        for _ in range(LOCK_TRIES):
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(0.05)
+        else:
+            raise AlreadyRuns(f"another agent holds {state}: end it first, or give this one another state")
         yield
     finally:
         os.close(handle)

@@ -13,7 +13,7 @@ from typing import Any
 from .connection import Answer, Connection, Lost
 from .errors import BadInput, ModelFailed, ModelNotServed, NoAnswer
 from .prediction import Array, Prediction
-from .protocol import Json, error_of, fit, question, read
+from .protocol import Check, Json, contract, error_of, fit, question, read, specs_of
 
 DEFAULT_RUN = "/run/edgefleet"
 """Where the agent's sockets lie unless EDGEFLEET_RUN says otherwise."""
@@ -26,51 +26,63 @@ class Model:
 
     def __init__(
         self, name: str, *, url: str | None = None, socket: str | Path | None = None,
-        timeout_s: float = 30.0, wait_s: float = 0.0,
+        timeout_s: float = 30.0, wait_s: float = 0.0, check: Check = "finite",
     ) -> None:  # fmt: skip
         """Say which model; nothing is sent yet.
 
         url: `http://127.0.0.1:PORT` instead of the Unix socket. socket: another path than RUN/<name>.sock.
         timeout_s: for each send or receive. wait_s: how long a model that is not (yet) served is waited for, as after a
-        boot; 0 fails at once.
+        boot; 0 fails at once. check: what is looked for in every input before it is sent: `finite`, NaN and infinity
+        (some 50 µs for a picture of 224 by 224); `range`, also values outside the range that the release names; `off`,
+        nothing.
         """
+        if check not in ("off", "finite", "range"):
+            raise ValueError(f"check is {check!r} and must be off, finite or range")
         self.name = name
         target = url or str(socket or Path(os.environ.get("EDGEFLEET_RUN") or DEFAULT_RUN) / f"{name}.sock")
         self._connection = Connection(target, timeout_s)
         self._timeout_s = timeout_s
         self._wait_s = wait_s
+        self._check: Check = check
         self._lock = threading.Lock()
         self._metadata: Json | None = None
         self._release: str | None = None
 
-    def predict(self, value: object | Mapping[str, object]) -> Prediction:
+    def predict(self, value: object | Mapping[str, object], *, cast: bool = False) -> Prediction:
         """Return what the model says to `value`: an array for its only input, or arrays by input name.
 
-        One sample may come without the dimension that counts samples. Raises BadInput, ModelNotServed, NoAnswer,
-        ServerBusy or ModelFailed.
+        One sample may come without the dimension that counts samples. cast: convert numbers of another kind as they
+        are, such as the bytes of a picture for an input from 0 to 1, which is else refused. Raises BadInput,
+        ModelNotServed, NoAnswer, ServerBusy or ModelFailed.
         """
         began = time.perf_counter()
         with self._lock:
-            specs = {row["name"]: row for row in self._known()["inputs"]}
-            body, headers = question(_arrays(value, specs), specs)
+            specs = specs_of(self._known())
+            body, headers = question(_arrays(value, specs, cast, self._check), specs)
             answer = self._ask("POST", f"/v2/models/{self.name}/infer", body, headers)
             outputs, said = read(answer)
             release = str(said.get("release", ""))
             if release != self._release:
                 # Another release answers: its labels are asked for anew.
                 self._metadata, self._release = None, release
-            labels = tuple(self._known().get("parameters", {}).get("labels", ()))
+            names = tuple(self._known().get("parameters", {}).get("labels", ()))
+            task = str(contract(self._known()).get("task") or "classification")
         return Prediction(
             outputs=outputs,
             release=release,
             variant=str(said.get("variant", "")),
             variant_sha256=str(said.get("variant_sha256", "")),
             seconds=time.perf_counter() - began,
-            labels=labels,
+            names=names,
+            task=task,
         )
 
     def metadata(self) -> dict[str, Any]:
-        """Return what the model takes and gives, as the Open Inference Protocol says it; asked anew each time."""
+        """Return what the model takes and gives, as the Open Inference Protocol says it; asked anew each time.
+
+        `parameters` has what the release adds: `release`, `variant`, `labels`, and `interface` with `task`, `thresholds`,
+        `inputs` (by name: `layout`, `colour`, `range`, `resize`) and `outputs` (by name: `meaning`).
+        """
         with self._lock:
             self._metadata = None
             return dict(self._known())
@@ -146,7 +158,7 @@ class Model:
             return self._connection.exchange(method, path, body, headers)
 
 
-def _arrays(value: object, specs: Mapping[str, Mapping[str, Any]]) -> dict[str, Array]:
+def _arrays(value: object, specs: Mapping[str, Mapping[str, Any]], cast: bool, check: Check) -> dict[str, Array]:
     if isinstance(value, Mapping):
         given = {str(name): each for name, each in value.items()}
     elif len(specs) == 1:
@@ -155,4 +167,4 @@ def _arrays(value: object, specs: Mapping[str, Mapping[str, Any]]) -> dict[str, 
         raise BadInput(f"the model takes {', '.join(specs)}: hand over a mapping of these")
     if set(given) != set(specs):
         raise BadInput(f"the model takes {', '.join(specs)} and got {', '.join(given) or 'nothing'}")
-    return {name: fit(given[name], spec) for name, spec in specs.items()}
+    return {name: fit(given[name], spec, cast=cast, check=check) for name, spec in specs.items()}

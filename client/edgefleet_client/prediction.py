@@ -20,7 +20,9 @@ class Prediction:
     variant_sha256: str
     seconds: float
     """From handing over to having it, as the application sees it."""
-    labels: tuple[str, ...] = field(default=(), repr=False)
+    names: tuple[str, ...] = field(default=(), repr=False)
+    """The labels that the release names, in the order of the output's last dimension."""
+    task: str = field(default="classification", repr=False)
 
     @property
     def array(self) -> Array:
@@ -30,5 +32,12 @@ class Prediction:
     @property
     def label(self) -> str:
         """The label of the first sample's largest value; its number, where the release names no labels."""
-        index = int(np.argmax(self.array[0]))
-        return self.labels[index] if index < len(self.labels) else str(index)
+        return self.labels[0]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The label of each sample, in order. Raises ValueError when the model is no classifier."""
+        if self.task != "classification":
+            raise ValueError(f"{self.release} is for {self.task} and has no label for a sample: see .outputs")
+        best = np.argmax(self.array.reshape(len(self.array), -1), axis=1)
+        return tuple(self.names[at] if at < len(self.names) else str(at) for at in best.tolist())

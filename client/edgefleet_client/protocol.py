@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -20,26 +20,74 @@ DTYPES = {
 Json = dict[str, Any]
 
 
-def fit(value: object, spec: Mapping[str, Any]) -> Array:
-    """Return `value` as the array that the input `spec` of the metadata takes.
+Check = Literal["off", "finite", "range"]
+
+
+def contract(metadata: Json) -> Json:
+    """Return what the tensors mean, as the release's interface says it; empty where the server says nothing."""
+    found = metadata.get("parameters", {}).get("interface", {})
+    return dict(found)
+
+
+def specs_of(metadata: Json) -> dict[str, Json]:
+    """Return each input by name: datatype and shape, and of the contract its range, layout, colour and resize."""
+    more = contract(metadata).get("inputs", {})
+    return {row["name"]: {**more.get(row["name"], {}), **row} for row in metadata["inputs"]}
+
+
+def fit(value: object, spec: Mapping[str, Any], *, cast: bool = False, check: Check = "finite") -> Array:
+    """Return `value` as the array that the input `spec` takes.
 
     One sample without its first dimension gets one. Numbers are converted only where nothing is lost by their kind:
-    whole numbers to floating point and between widths of floating point, never floating point to whole numbers.
-    Raises BadInput, with both shapes or types, when it does not fit.
+    whole numbers to floating point and between widths of floating point, never floating point to whole numbers. Bytes of
+    a picture are not converted for an input with another range than 0 to 255: they would all be far outside of it.
+
+    cast: convert the numbers as they are, whatever their kind and the range.
+    check: `finite` refuses NaN and infinity, `range` also what is outside the range that the release names.
+    Raises BadInput, with both shapes, types or values, when it does not fit.
     """
     array = np.asarray(value)
     dtype = np.dtype(DTYPES[spec["datatype"]])
     wanted, given = list(spec["shape"]), list(array.shape)
-    if array.dtype != dtype:
-        floating = dtype.kind == "f" and array.dtype.kind in "fiu"
-        if not floating and not np.can_cast(array.dtype, dtype, "safe"):
-            raise BadInput(f"{spec['name']} takes {spec['datatype']} and got {array.dtype}: convert it first")
-        array = array.astype(dtype)
+    if not cast:
+        _check_kind(array, dtype, spec)
+    elif array.dtype.kind not in "biuf":
+        raise BadInput(f"{spec['name']} takes {spec['datatype']} and got {array.dtype}, which are no numbers")
+    array = array.astype(dtype, copy=False)
     if array.ndim == len(wanted) - 1:
         array = array[np.newaxis]
     if array.ndim != len(wanted) or any(want not in (-1, got) for want, got in zip(wanted, array.shape, strict=True)):
         raise BadInput(f"{spec['name']} takes the shape {wanted} and got {given}")
+    if check != "off":
+        _check_values(array, spec, check)
     return np.ascontiguousarray(array)
+
+
+def _check_kind(array: Array, dtype: "np.dtype[Any]", spec: Mapping[str, Any]) -> None:
+    name, bounds = spec["name"], spec.get("range")
+    if dtype.kind == "f" and array.dtype == np.uint8 and bounds is not None and tuple(bounds) != (0, 255):
+        low, high = bounds
+        back = f" * {high - low:g} + {low:g}" if (low, high) != (0, 1) else ""
+        raise BadInput(
+            f"{name} takes {spec['datatype']} from {low:g} to {high:g} and got uint8, from 0 to 255. Hand over "
+            f"array.astype('float32') / 255{back}, or say cast=True if the numbers are right as they are"
+        )
+    floating = dtype.kind == "f" and array.dtype.kind in "fiu"
+    if array.dtype != dtype and not floating and not np.can_cast(array.dtype, dtype, "safe"):
+        raise BadInput(f"{name} takes {spec['datatype']} and got {array.dtype}: convert it first, or say cast=True")
+
+
+def _check_values(array: Array, spec: Mapping[str, Any], check: Check) -> None:
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        bad = int(array.size - np.count_nonzero(np.isfinite(array)))
+        raise BadInput(f"{spec['name']} has {bad} values of {array.size} that are NaN or infinite")
+    bounds = spec.get("range")
+    if check == "range" and bounds is not None and array.size and array.dtype.kind in "iuf":
+        low, high = array.min(), array.max()
+        if low < bounds[0] or high > bounds[1]:
+            raise BadInput(
+                f"{spec['name']} takes values from {bounds[0]:g} to {bounds[1]:g} and got some from {low:g} to {high:g}"
+            )
 
 
 def question(arrays: Mapping[str, Array], specs: Mapping[str, Mapping[str, Any]]) -> tuple[bytes, dict[str, str]]:

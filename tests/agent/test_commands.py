@@ -1,11 +1,13 @@
 """The configuration and the command line: what is refused, and with which words and exit code."""
 
+import argparse
+import fcntl
 from pathlib import Path
 
 import pytest
 
 from edgefleet_agent import config
-from edgefleet_agent.commands import main
+from edgefleet_agent.commands import _parser, main
 from edgefleet_agent.errors import AlreadyRuns, BadConfig
 from edgefleet_agent.link.standing import Standing
 from edgefleet_agent.loop import is_running, only_one
@@ -180,3 +182,37 @@ def test_status_is_one_fact_a_line_in_columns_and_prints_nothing_that_a_terminal
         "  wished    fashion/3 (int8), the fastest",
         "  failed    fashion/3 (int8) in its trial: it said  [2J",
     ]
+
+
+def test_a_status_that_looks_just_when_an_agent_starts_does_not_keep_it_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (tmp_path / "agent.lock").open("w") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        monkeypatch.setattr("edgefleet_agent.loop.time.sleep", lambda _: fcntl.flock(looking, fcntl.LOCK_UN))
+        with only_one(tmp_path):
+            assert is_running(tmp_path)
+
+
+@pytest.mark.parametrize("verb", [[], ["run"], ["status"], ["explain"]])
+def test_help_describes_every_option_and_exit_code(verb: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*verb, "--help"])
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    codes = said[said.index("exit codes:") :].splitlines()[1:]
+    assert [line.split()[0] for line in codes] == ["0", "1", "2", "5", "130"]
+    parser = _parser()
+    verbs = next(one for one in parser._actions if isinstance(one, argparse._SubParsersAction)).choices
+    assert all(option.help for one in verbs.values() for option in one._actions)
+
+
+def test_an_option_that_is_not_known_is_exit_code_2() -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["run", "--config", "x", "--json"])
+    assert ended.value.code == 2
+
+
+def test_the_readme_names_the_exit_codes_that_there_are() -> None:
+    text = (Path(__file__).resolve().parents[2] / "agent/README.md").read_text()
+    assert "0 done, 1 failed, 2 a wrong option or configuration, 5 refused" in text and "130 interrupted" in text

@@ -1,5 +1,6 @@
 """An application gets its predictions, and clear words where it cannot."""
 
+import dataclasses
 import os
 import signal
 import socket
@@ -11,7 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
+from edgefleet_agent.seams import WorkerSpec
 from edgefleet_agent.serve.launcher import ProcessLauncher
 from edgefleet_client import BadInput, Model, ModelFailed, ModelNotServed, NoAnswer, ServerBusy
 from tests.fakes.served import FEATURES, ROGUE, SAMPLES, ready, rogue, until, write_model
@@ -49,6 +52,8 @@ def test_one_sample_or_many_over_either_socket(launcher: ProcessLauncher, tmp_pa
             assert one.label == ("ant", "bee", "cat", "dog")[int(np.argmax(answers(tmp_path)[0]))]
             assert one.seconds > 0
             many = model.predict({"image": images(tmp_path).astype(np.float64)})
+            names = ("ant", "bee", "cat", "dog")
+            assert many.labels == tuple(names[at] for at in np.argmax(answers(tmp_path), axis=1))
             assert many.outputs["scores"] == pytest.approx(answers(tmp_path), abs=1e-5)
             assert model.metadata()["inputs"][0]["shape"] == [-1, FEATURES]
 
@@ -117,6 +122,8 @@ def test_a_model_that_nobody_serves_is_told(launcher: ProcessLauncher, tmp_path:
         (np.zeros(12, np.complex64), "takes FP32 and got complex64"),
         ({"picture": np.zeros(12, np.float32)}, "takes image and got picture"),
         ({}, "takes image and got nothing"),
+        (np.full(12, np.nan, np.float32), "12 values of 12 that are NaN or infinite"),
+        ([0.0] * 11 + [float("inf")], "1 values of 12 that are NaN or infinite"),
     ],
 )
 def test_what_does_not_fit_is_told_before_it_is_sent(
@@ -128,6 +135,71 @@ def test_what_does_not_fit_is_told_before_it_is_sent(
     with pytest.raises(BadInput, match=words):
         Model("fashion").predict(value)
     assert worker.served().requests == 0
+
+
+def pictures(folder: Path, low: float = 0.0, high: float = 1.0) -> WorkerSpec:
+    """Return a model whose release says what its input and its output mean."""
+    spec = write_model(folder)
+    (image,), (scores,) = spec.interface.inputs, spec.interface.outputs
+    image = replace(image, layout="NC", colour="grey", range=(low, high), resize="stretch")
+    contract = replace(spec.interface, inputs=(image,), outputs=(scores,), thresholds={"bee": 0.5})
+    return dataclasses.replace(spec, interface=contract)
+
+
+def test_the_metadata_holds_the_whole_contract(launcher: ProcessLauncher, tmp_path: Path) -> None:
+    worker = launcher.start(pictures(tmp_path))
+    ready(worker)
+    worker.accept()
+    said = Model("fashion").metadata()["parameters"]
+    assert said["labels"] == ["ant", "bee", "cat", "dog"]
+    assert said["interface"] == {
+        "task": "classification",
+        "thresholds": {"bee": 0.5},
+        "inputs": {"image": {"layout": "NC", "colour": "grey", "range": [0, 1], "resize": "stretch"}},
+        "outputs": {"scores": {"meaning": "logits"}},
+    }
+
+
+def test_bytes_of_a_picture_are_not_taken_for_an_input_from_0_to_1(launcher: ProcessLauncher, tmp_path: Path) -> None:
+    worker = launcher.start(pictures(tmp_path))
+    ready(worker)
+    worker.accept()
+    model, picture = Model("fashion"), np.arange(FEATURES, dtype=np.uint8)
+    with pytest.raises(BadInput, match=r"FP32 from 0 to 1 and got uint8, from 0 to 255.*astype\('float32'\) / 255, or"):
+        model.predict(picture)
+    as_they_are = model.predict(picture.astype(np.float32)).array
+    assert model.predict(picture, cast=True).array == pytest.approx(as_they_are)
+    assert model.predict([0] * FEATURES).release == "fashion/1"  # plain numbers of Python are no picture
+
+
+def test_bytes_fit_an_input_from_0_to_255(launcher: ProcessLauncher, tmp_path: Path) -> None:
+    worker = launcher.start(pictures(tmp_path, 0, 255))
+    ready(worker)
+    worker.accept()
+    assert Model("fashion").predict(np.full(FEATURES, 255, np.uint8)).release == "fashion/1"
+
+
+def test_values_outside_of_the_range_are_refused_only_when_asked(launcher: ProcessLauncher, tmp_path: Path) -> None:
+    worker = launcher.start(pictures(tmp_path))
+    ready(worker)
+    worker.accept()
+    beyond = np.linspace(-1, 2, FEATURES, dtype=np.float32)
+    assert Model("fashion").predict(beyond).release == "fashion/1"
+    with pytest.raises(BadInput, match="takes values from 0 to 1 and got some from -1 to 2"):
+        Model("fashion", check="range").predict(beyond)
+    assert Model("fashion", check="off").predict(np.full(FEATURES, np.nan, np.float32)).release == "fashion/1"
+    with pytest.raises(ValueError, match="must be off, finite or range"):
+        Model("fashion", check="all")  # type: ignore[arg-type]
+
+
+def test_what_is_no_classifier_has_no_labels(launcher: ProcessLauncher, tmp_path: Path) -> None:
+    spec = write_model(tmp_path)
+    worker = launcher.start(dataclasses.replace(spec, interface=replace(spec.interface, task="other")))
+    ready(worker)
+    worker.accept()
+    found = Model("fashion").predict(images(tmp_path))
+    with pytest.raises(ValueError, match="fashion/1 is for other and has no label"):
+        _ = found.label
 
 
 def test_a_model_that_hangs_is_told(launcher: ProcessLauncher, tmp_path: Path) -> None:

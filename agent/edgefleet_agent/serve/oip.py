@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 import msgspec
 
+from edgefleet_protocol.manifest import Interface
 from edgefleet_protocol.names import parse_release_name
 
 from .. import __version__
@@ -135,7 +136,12 @@ class Protocol:
             "platform": f"{self._spec.runtime}_onnx" if self._spec.runtime == "onnxruntime" else self._spec.runtime,
             "inputs": rows(self._inputs),
             "outputs": rows(self._outputs),
-            "parameters": {**self._parameters, "labels": list(self._spec.interface.labels)},
+            # The protocol lets a tensor's row have three fields and `parameters` have any: the contract goes there.
+            "parameters": {
+                **self._parameters,
+                "labels": list(self._spec.interface.labels),
+                "interface": _contract(self._spec.interface),
+            },
         }
 
     def _statistics(self) -> Json:
@@ -267,6 +273,24 @@ class Protocol:
         return Response(
             200, (head, *pieces), {"Inference-Header-Content-Length": str(len(head))}, "application/octet-stream"
         )
+
+
+def _contract(interface: Interface) -> Json:
+    """Return what the tensors mean, by their names: all of the release's interface that the protocol has no field for."""
+    return {
+        "task": interface.task,
+        "thresholds": dict(interface.thresholds),
+        "inputs": {
+            row.name: {
+                "layout": row.layout,
+                "colour": row.colour,
+                "range": list(row.range) if row.range is not None else None,
+                "resize": row.resize,
+            }
+            for row in interface.inputs
+        },
+        "outputs": {row.name: {"meaning": row.meaning} for row in interface.outputs},
+    }
 
 
 def refusal(error: Refused) -> Response:
