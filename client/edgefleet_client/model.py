@@ -46,8 +46,8 @@ class Model:
     def predict(self, value: object | Mapping[str, object]) -> Prediction:
         """Return what the model says to `value`: an array for its only input, or arrays by input name.
 
-        One sample may come without the dimension that counts samples. Raises BadInput, ModelNotServed, ServerBusy or
-        ModelFailed.
+        One sample may come without the dimension that counts samples. Raises BadInput, ModelNotServed, NoAnswer,
+        ServerBusy or ModelFailed.
         """
         began = time.perf_counter()
         with self._lock:
@@ -80,7 +80,7 @@ class Model:
         with self._lock:
             try:
                 return self._connection.exchange("GET", f"/v2/models/{self.name}/ready", None, {}).status == 200
-            except (Lost, OSError):
+            except (Lost, OSError, http.client.HTTPException):
                 return False
 
     def close(self) -> None:

@@ -20,6 +20,7 @@ from . import __version__
 from .errors import CompressError, DiskFull, RecipeError
 
 DONE, FAILED, USAGE, NOT_FOUND, INTERRUPTED = 0, 1, 2, 3, 130
+EXIT_CODES = "exit codes: 0 done, 1 failed, 2 usage, 3 not found, 130 interrupted"
 EXAMPLE = ("workload.py", "recipes.toml", "recipes-2.toml")
 
 
@@ -164,8 +165,9 @@ def _print(arguments: argparse.Namespace, release: Release, summary: dict[str, o
     for row, variant in zip(rows, release.variants, strict=True):
         measured = next((entry.p50_s for entry in variant.latency if entry.how == "measured"), None)
         time_ = "" if measured is None else f"{measured * 1000:.3f} ms"
+        lost = "-" if row["points_lost"] is None else f"{row['points_lost']:+.2f}"
         print(
-            f"{variant.name:<{width}}  {100 * variant.accuracy.value:6.2f} %  {row['points_lost']:+5.2f}"
+            f"{variant.name:<{width}}  {100 * variant.accuracy.value:6.2f} %  {lost:>5}"
             f"  {variant.bytes / 1000:6.1f} kB  {row['wire_bytes'] / 1000:6.1f} kB  {time_:>9}  {variant.recipe}"
         )
 
@@ -188,7 +190,9 @@ def _cpu_seconds() -> float:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="edgefleet compress", description="A trained model into variants for the hardware of a fleet."
+        prog="edgefleet compress",
+        description="A trained model into variants for the hardware of a fleet.",
+        epilog=EXIT_CODES,
     )
     parser.add_argument("--version", action="version", version=__version__)
     verbs = parser.add_subparsers(metavar="VERB", required=True)
@@ -217,6 +221,7 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("out", type=Path, metavar="DIR")
     show.set_defaults(verb=_show)
     for each in (run, example, show):
+        each.epilog = EXIT_CODES
         each.add_argument("--json", action="store_true", help="print one JSON object on standard output instead")
     return parser
 

@@ -11,8 +11,8 @@ GROUP = "edgefleet.commands"
 NOUNS = {
     "agent": ("agent", "what runs on a device: run, status, explain"),
     "compress": ("compress", "a trained model into variants for the fleet's hardware"),
-    "trust": ("trust", "keys and signatures: init, sign, publish, status"),
-    "release": ("trust", "propose a folder of variants as a release"),
+    "trust": ("trust", "keys and signatures: init, sign, publish, status, verify"),
+    "release": ("trust", "propose a folder of variants as a release; list releases"),
     "server": ("server", "releases, rollouts, telemetry, API and dashboard"),
     "rollout": ("server", "plan, start and watch rollouts by region"),
     "device": ("server", "the fleet's devices, and where they belong"),

@@ -97,12 +97,15 @@ class Server:
         # the process would die there, its rollouts unsigned and its database open.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, end)
-        with self:
+        # The address first: a second server must not take the first one's place at the broker before it finds out.
+        try:
+            listener = settings.bind_socket()
+        except SystemExit as error:  # uvicorn's way to say that it could not
+            self.database.close()
+            raise ServerError(f"could not listen on {host}:{port}: is another server running there?") from error
+        with listener, self:
             LOG.info("fleet %s: http://%s:%d", self.topics.fleet, host, port)
-            try:
-                http.run()
-            except SystemExit as error:  # uvicorn's way to say that it could not listen
-                raise ServerError(f"could not listen on {host}:{port}: is another server running there?") from error
+            http.run(sockets=[listener])
 
     def _changed(self) -> None:
         self.controller.look()

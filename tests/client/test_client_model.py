@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import struct
 import sys
 import threading
@@ -178,3 +179,25 @@ def test_a_full_server_is_told(launcher: ProcessLauncher, tmp_path: Path) -> Non
     for each in asking:
         each.join(60)
     assert "wait for the model already" in str(busy[0]) or "connections are open already" in str(busy[0])
+
+
+def test_something_else_on_the_socket_is_no_model_that_is_ready(tmp_path: Path) -> None:
+    path = tmp_path / "fashion.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def answer() -> None:
+            for _ in range(2):
+                connection, _ = listener.accept()
+                with connection:
+                    connection.recv(4096)
+                    connection.sendall(b"220 mail.example ESMTP\r\n")
+
+        other = threading.Thread(target=answer)
+        other.start()
+        with Model("fashion", socket=path) as model:
+            assert model.ready() is False
+            with pytest.raises(ModelFailed, match="broke within an answer"):
+                model.metadata()
+        other.join()

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from torch import Tensor, nn
 
@@ -17,6 +18,7 @@ from edgefleet_compress.steps import prune
 from edgefleet_compress.steps.prune import cut
 from edgefleet_compress.work import Work
 from tests.compress.conftest import RECIPES, TINY
+from tests.fakes.package import make_release, write_package
 
 
 def run(out: Path, *more: str, recipes: Path = RECIPES, workload: Path = TINY) -> int:
@@ -166,6 +168,15 @@ def test_a_full_disk_is_said_with_what_to_do_and_leaves_no_half_file(
     said = capsys.readouterr().err
     assert "no space left" in said and "--work or --out" in said and "are kept" in said
     assert not (tmp_path / "out").exists() and not list((tmp_path / "out-work").iterdir())
+
+
+def test_a_package_that_names_no_original_is_shown_all_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    release, files = make_release()
+    write_package(tmp_path / "package", msgspec.structs.replace(release, original_accuracy=None), files)
+    assert main(["show", str(tmp_path / "package")]) == 0
+    assert release.variants[0].name in capsys.readouterr().out
 
 
 def test_help_is_there_without_loading_torch() -> None:

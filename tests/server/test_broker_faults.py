@@ -11,6 +11,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from edgefleet_protocol.codec import encode
 from edgefleet_protocol.messages import Event, Need, Presence
 from edgefleet_server.app import Server
+from edgefleet_server.ingest.router import Router
 from edgefleet_server.link.broker import Incoming
 from edgefleet_server.publish.publisher import NEEDS_WAITING
 from edgefleet_server.publish.wanted import marker
@@ -239,6 +240,35 @@ def facts(server: Server) -> str:
 
 def refused(server: Server) -> int:
     return sum(n for name, n in server.counters.snapshot().items() if name.endswith("_refused"))
+
+
+def test_a_fault_of_ours_does_not_end_ingest(broker: BrokerProcess, make_server: MakeServer) -> None:
+    server = make_server(broker.port)
+
+    def fault(need: Need) -> None:
+        raise RuntimeError("nobody thought of this")
+
+    router = Router(
+        server.broker,
+        server.topics,
+        server.database,
+        server.clock,
+        server.counters,
+        on_change=lambda: None,
+        on_need=fault,
+    )
+    server.broker.start()
+    router.start()
+    try:
+        with ScriptedDevice(broker.port, "one", "eu-west") as one:
+            one.need("f" * 64)
+            eventually("it was seen", lambda: server.counters.get("ingest_faults") == 1)
+            one.event("activated", "and the server still listens")
+            eventually("it listens", lambda: len(server.views.events()) == 1)
+    finally:
+        router.stop()
+        server.broker.stop()
+        server.database.close()
 
 
 def test_a_message_that_the_database_will_never_take_holds_up_no_other(make_server: MakeServer) -> None:

@@ -47,6 +47,10 @@ class Running:
         except httpx.HTTPError:
             return False
 
+    def session(self) -> int:
+        """How many times the server has connected to its broker."""
+        return self.log.read_text().count("connected to the broker")
+
     def end(self) -> int:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(30)
@@ -106,6 +110,7 @@ def test_exit_codes_tell_a_script_what_happened(running: Running, capsys: Captur
         (rollout, ["show", "mars", *there], 3),
         (rollout, ["list", "--server", "http://127.0.0.1:1"], 7),
         (device, ["show", "nobody", *there], 3),
+        (device, ["show", "../rollouts?x=", *there], 3),
         (device, ["list", *there], 0),
         (server, ["run", "--config", "/nowhere/server.toml"], 2),
         (server, ["run"], 2),
@@ -124,7 +129,14 @@ def test_a_server_that_cannot_start_says_why(
     assert server(["run", "--config", config]) == 2
     assert "set EDGEFLEET_ONLINE_PASSPHRASE_FILE" in capsys.readouterr().err
     monkeypatch.setenv("EDGEFLEET_ONLINE_PASSPHRASE_FILE", str(repo.passphrase_file))
+    session = running.session()
     second = tmp_path / "second.toml"
     second.write_text(Path(config).read_text().replace("'data'", "'other'"))
     assert server(["run", "--config", str(second)]) == 1
     assert f"could not listen on 127.0.0.1:{running.port}" in capsys.readouterr().err
+    assert server(["run", "--config", config]) == 1
+    assert "another server runs with" in capsys.readouterr().err
+    assert running.session() == session, "the first one kept its place at the broker"
+    second.write_text(Path(config).read_text().replace(str(repo.folder), str(tmp_path / "nowhere")))
+    assert server(["run", "--config", str(second)]) == 3
+    assert "edgefleet trust init" in capsys.readouterr().err

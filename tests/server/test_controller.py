@@ -23,7 +23,9 @@ class Clock:
 
 def test_the_timestamp_is_signed_anew_each_day(make_server: MakeServer, repo: FakeRepository) -> None:
     clock = Clock(repo.now.timestamp())
-    server = Server(make_server(1).config, PASSPHRASE, clock)
+    other = make_server(1)
+    other.database.close()
+    server = Server(other.config, PASSPHRASE, clock)
 
     def timestamp() -> bytes:
         return server.repository.metadata()["timestamp.json"]

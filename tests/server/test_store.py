@@ -10,6 +10,7 @@ from alembic.migration import MigrationContext
 from edgefleet_protocol.codec import encode
 from edgefleet_protocol.messages import DeviceState, Event
 from edgefleet_protocol.telemetry import Window
+from edgefleet_server.errors import ServerError
 from edgefleet_server.store import devices, events, retained, rollouts, telemetry
 from edgefleet_server.store.database import Database
 from edgefleet_server.store.schema import metadata
@@ -34,6 +35,21 @@ def test_opening_again_changes_nothing(database: Database, tmp_path: Path) -> No
     database.close()
     with Database(tmp_path / "server.sqlite3").read() as connection:
         assert retained.every(connection) == {"t": "d"}
+
+
+def test_a_second_server_over_the_same_database_is_refused(database: Database, tmp_path: Path) -> None:
+    with pytest.raises(ServerError, match="another server runs with"):
+        Database(tmp_path / "server.sqlite3")
+    database.close()
+    Database(tmp_path / "server.sqlite3").close()
+
+
+def test_a_file_that_is_no_database_is_called_so_and_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "notes.sqlite3"
+    path.write_bytes(b"my notes, and no database" * 100)
+    with pytest.raises(ServerError, match="cannot be used: file is not a database"):
+        Database(path)
+    assert path.read_bytes() == b"my notes, and no database" * 100
 
 
 def test_many_threads_write_and_none_is_refused(database: Database) -> None:

@@ -400,6 +400,18 @@ def test_propose_says_how_far_it_is(desk: Desk, tmp_path: Path) -> None:
     assert lines[-1].startswith("cut 0.2 of 0.2 MB")
 
 
+def test_a_chunk_that_rotted_in_the_repository_is_whole_after_the_next_release_of_it(desk: Desk) -> None:
+    name, payload = next(iter(desk.propose().chunks.items()))
+    desk.sign()
+    publish(read_proposal(desk.file), desk.repo.repository, desk.repo.online, desk.repo.now)
+    stored = desk.repo.folder / "chunks" / name
+    stored.write_bytes(payload[:-1] + bytes([payload[-1] ^ 1]))
+    desk.propose()
+    desk.sign()
+    publish(read_proposal(desk.file), desk.repo.repository, desk.repo.online, desk.repo.now)
+    assert stored.read_bytes() == payload
+
+
 def test_a_second_release_that_shares_files_shares_chunks(desk: Desk, tmp_path: Path) -> None:
     publish_release(desk.repo, make_package(tmp_path, seed=20, ballast=100_000))
     before = set((desk.repo.folder / "chunks").iterdir())

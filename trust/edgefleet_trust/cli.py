@@ -13,6 +13,8 @@ from .errors import TrustError
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
+EXIT_CODES = "exit codes: 0 done, 1 failed, 2 usage, 3 not found, 5 refused by a rule, 130 interrupted"
+
 Verb = Callable[[Namespace], int]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from edgefleet_protocol.trust import COMMAND_KEYS_PATH, RELEASES_ROLE, rollout_path
 
 from .ceremony import check_alone, init
-from .cli import DONE, FAILED, run, say, utc_now
+from .cli import DONE, EXIT_CODES, FAILED, run, say, utc_now
 from .current import digest
 from .device_view import device_view
 from .online import OnlineKeys
@@ -29,7 +29,7 @@ def _parser() -> ArgumentParser:
         prog="edgefleet trust",
         description="Keys and signatures: who may make a device do what.",
         epilog=f"Passphrases come from the file that {OFFLINE} or {ONLINE} names (the online keys fall back to the "
-        "first), else from a prompt.",
+        f"first), else from a prompt. {EXIT_CODES[0].upper()}{EXIT_CODES[1:]}.",
     )
     verbs = parser.add_subparsers(required=True, metavar="VERB")
 
@@ -62,6 +62,7 @@ def _parser() -> ArgumentParser:
     verify.set_defaults(verb=_verify)
 
     for verb in (first, sign, release, status, verify):
+        verb.epilog = EXIT_CODES
         verb.add_argument("--json", action="store_true", help="answer in JSON")
     return parser
 

@@ -82,10 +82,15 @@ def place(
     folder: Path, targets: Mapping[str, bytes], chunks: Mapping[str, bytes], metadata: Mapping[str, bytes], disk: Disk
 ) -> None:
     """Write everything durably, each kind before what refers to it."""
-    disk.put_all({path: data for name, data in chunks.items() if not (path := folder / CHUNKS / name).exists()})
+    disk.put_all({path: data for name, data in chunks.items() if _differs(path := folder / CHUNKS / name, data)})
     disk.put_all({folder / TARGETS / name: data for name, data in targets.items()})
     disk.put_all({folder / METADATA / name: data for name, data in metadata.items() if name != "timestamp.json"})
     disk.put(folder / METADATA / "timestamp.json", metadata["timestamp.json"])
+
+
+def _differs(path: Path, data: bytes) -> bool:
+    """A chunk that is there already may have rotted; the payload at hand was checked."""
+    return not path.exists() or path.read_bytes() != data
 
 
 def prune(folder: Path, disk: Disk) -> None:

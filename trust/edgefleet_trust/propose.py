@@ -9,9 +9,9 @@ import msgspec
 from tuf.api.metadata import Metadata, Targets
 
 from edgefleet_protocol import codec
-from edgefleet_protocol.chunks import cut_file
-from edgefleet_protocol.errors import ProtocolError
-from edgefleet_protocol.manifest import FileEntry, Release
+from edgefleet_protocol.chunks import cut_file, unpack
+from edgefleet_protocol.errors import BadChunk, ProtocolError
+from edgefleet_protocol.manifest import Chunk, FileEntry, Release
 from edgefleet_protocol.names import parse_release_name
 from edgefleet_protocol.release_check import check_release
 from edgefleet_protocol.trust import RELEASES_ROLE
@@ -102,7 +102,7 @@ def _cut(
     for entry in draft.files:
         rows = []
         for chunk, fresh in cut_file(entry.name, contents[entry.name]):
-            kept = repository.chunk(chunk.sha256)
+            kept = _whole(repository.chunk(chunk.sha256), chunk)
             payload = fresh if kept is None else kept
             new += len(payload) if kept is None and chunk.sha256 not in chunks else 0
             chunks[chunk.sha256] = payload
@@ -111,6 +111,14 @@ def _cut(
         done += entry.bytes
         say(f"cut {done / 1e6:.1f} of {total / 1e6:.1f} MB, {new / 1e6:.1f} MB new on the wire")
     return tuple(files), chunks
+
+
+def _whole(payload: bytes | None, chunk: Chunk) -> bytes | None:
+    """Return the repository's payload of `chunk`, or None where it lacks it or holds something else in its place."""
+    try:
+        return payload if payload is not None and unpack(payload, chunk) else None
+    except BadChunk:
+        return None
 
 
 def _next_list(current: Current, release: Release, manifest: bytes, now: datetime) -> bytes:

@@ -5,7 +5,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
-from .cli import DONE, run, say, utc_now
+from .cli import DONE, EXIT_CODES, run, say, utc_now
 from .errors import BreaksRule
 from .files import Disk
 from .proposal import manifest_digest, write_proposal
@@ -19,7 +19,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> ArgumentParser:
-    parser = ArgumentParser(prog="edgefleet release", description="Propose a folder of variants as a release.")
+    parser = ArgumentParser(
+        prog="edgefleet release", description="Propose a folder of variants as a release.", epilog=EXIT_CODES
+    )
     verbs = parser.add_subparsers(required=True, metavar="VERB")
 
     propose = verbs.add_parser("propose", help="check, number and cut a package; write the file that holders sign")
@@ -34,6 +36,7 @@ def _parser() -> ArgumentParser:
     listed.set_defaults(verb=_list)
 
     for verb in (propose, listed):
+        verb.epilog = EXIT_CODES
         verb.add_argument("--json", action="store_true", help="answer in JSON")
     return parser
 

@@ -43,6 +43,10 @@ def install(app: FastAPI) -> None:
     for kind, _ in STATUS:
         app.add_exception_handler(kind, ours)
 
+    @app.exception_handler(Exception)
+    def _fault(request: Request, error: Exception) -> JSONResponse:
+        return problem(500, f"a fault of the server ({type(error).__name__}); its log says where")
+
     @app.exception_handler(RequestValidationError)
     def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         rows = [f"{'.'.join(str(part) for part in row['loc'])}: {row['msg']}" for row in error.errors()]

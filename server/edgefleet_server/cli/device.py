@@ -2,6 +2,7 @@
 
 import argparse
 from typing import Any
+from urllib.parse import quote
 
 from . import parser
 from .client import Client
@@ -72,7 +73,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def _show(arguments: argparse.Namespace) -> int:
     client = Client(arguments.server)
-    row = client.get(f"/v1/devices/{arguments.device}")
+    row = client.get(f"/v1/devices/{quote(arguments.device, safe='')}")
     if arguments.json:
         print(as_json(row))
         return 0
@@ -108,7 +109,8 @@ def _show(arguments: argparse.Namespace) -> int:
 
 def _assign(arguments: argparse.Namespace) -> int:
     answer = Client(arguments.server).put(
-        f"/v1/devices/{arguments.device}/assignment", {"region": arguments.region, "tags": arguments.tag}
+        f"/v1/devices/{quote(arguments.device, safe='')}/assignment",
+        {"region": arguments.region, "tags": arguments.tag},
     )
     if arguments.json:
         print(as_json(answer))

@@ -22,7 +22,7 @@ CODES: tuple[tuple[type[Exception], int], ...] = (
     (BadConfig, 2),
     (ServerError, 1),
     (ProtocolError, 2),
-    (TrustError, 1),
+    (OSError, 1),
 )
 """The first that fits."""
 
@@ -55,6 +55,9 @@ def run(parser: argparse.ArgumentParser, argv: list[str]) -> int:
         return verb(arguments)
     except KeyboardInterrupt:
         return 130
+    except TrustError as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return error.exit_code
     except tuple(kind for kind, _ in CODES) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return next(code for kind, code in CODES if isinstance(error, kind))

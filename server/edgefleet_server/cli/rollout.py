@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import tomllib
 
@@ -158,13 +159,13 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def _show(arguments: argparse.Namespace) -> int:
     client = Client(arguments.server)
-    _print(client, client.get(f"/v1/rollouts/{arguments.region}"), arguments)
+    _print(client, client.get(f"/v1/rollouts/{quote(arguments.region, safe='')}"), arguments)
     return 0
 
 
 def _by_hand(arguments: argparse.Namespace) -> int:
     client = Client(arguments.server)
-    path = f"/v1/rollouts/{arguments.region}/{arguments.hand}"
+    path = f"/v1/rollouts/{quote(arguments.region, safe='')}/{arguments.hand}"
     _print(client, client.post(path, {"why": arguments.why}, model=arguments.model), arguments)
     return 0
 

@@ -21,8 +21,7 @@ class Player:
     tags: tuple[str, ...] = ()
 
 
-# The ids are chosen so that the first stage of each of the four releases' rollouts is decided by the devices' stable
-# numbers as anywhere else; nothing below assumes which device comes first.
+# Which of them a first stage admits is decided by their stable numbers, as anywhere else: it differs from run to run.
 DEVICES = (
     Player("porch-zero", "pi-zero-2-w", "eu-west", ("battery",)),
     Player("lab-five", "pi5", "eu-west"),

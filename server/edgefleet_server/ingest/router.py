@@ -64,8 +64,13 @@ class Router:
     def _run(self) -> None:
         while not self._stopping.is_set():
             batch = self._next_batch()
-            if batch:
+            if not batch:
+                continue
+            try:
                 self._take(batch)
+            except Exception:  # not acknowledged, so it comes again; without this thread nothing would ever
+                LOG.exception("messages could not be taken")
+                self._counters.add("ingest_faults")
 
     def _next_batch(self) -> list[Incoming]:
         batch: list[Incoming] = []

@@ -4,15 +4,17 @@ SQLite has a single writer whatever we do; a lock of our own makes threads wait 
 "database is locked" when a transaction that began by reading wants to write.
 """
 
+import fcntl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, OperationalError
 
+from ..errors import ServerError
 from .migrate import upgrade
 
 __all__ = ["Connection", "Database", "Unavailable", "make_engine"]
@@ -25,14 +27,23 @@ BUSY_MS = 10_000
 
 
 class Database:
-    """The server's memory. Opening it brings the tables to this version's form."""
+    """The server's memory. Opening it brings the tables to this version's form.
+
+    Raises ServerError when another server has it, or when the file is no database that can be written.
+    """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._held = _hold(path.with_suffix(".lock"))
         self.engine = make_engine(path)
         self._writer = threading.Lock()
-        with self._writer:
+        try:
             upgrade(self.engine)
+        except DatabaseError as error:
+            self.close()
+            raise ServerError(
+                f"the database {path} cannot be used: {error.orig}. Is it a file of this server, and may it be written?"
+            ) from error
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -47,8 +58,22 @@ class Database:
             yield connection
 
     def close(self) -> None:
-        """Close every connection."""
+        """Close every connection, and let another server have it."""
         self.engine.dispose()
+        self._held.close()
+
+
+def _hold(path: Path) -> IO[bytes]:
+    """Two servers over one database would take the broker's connection from each other, and both would sign."""
+    file = path.open("ab")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise ServerError(
+            f"another server runs with {path.parent}: end that one, or name another `data` folder"
+        ) from error
+    return file
 
 
 def make_engine(path: Path) -> Engine:
