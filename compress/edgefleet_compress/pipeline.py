@@ -55,6 +55,10 @@ class Pipeline:
 
     def run(self, recipes: Recipes) -> Outcome:
         """Return every variant, made and measured. Whatever ends it early, finished steps are kept."""
+        with self.loaded.neighbours.at_work():
+            return self._run(recipes)
+
+    def _run(self, recipes: Recipes) -> Outcome:
         start = key_of(self.loaded.digest, str(self.seed), json.dumps(versions()))
         torch.manual_seed(self.seed)
         fresh = Candidate(module=self.loaded.workload.make_model())
