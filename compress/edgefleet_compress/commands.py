@@ -148,6 +148,7 @@ def _row(variant: Variant, wire: int, original: float | None) -> dict[str, objec
         "bytes": variant.bytes,
         "wire_bytes": wire,
         "memory_bytes": variant.requires.memory_bytes,
+        "features": list(variant.requires.features),
         "latency": [msgspec.to_builtins(row) for row in variant.latency],
         "tolerance": variant.golden.tolerances[0].max_abs,
         "min_top1": variant.golden.tolerances[0].min_top1,
@@ -169,6 +170,7 @@ def _print(arguments: argparse.Namespace, release: Release, summary: dict[str, o
         print(
             f"{variant.name:<{width}}  {100 * variant.accuracy.value:6.2f} %  {lost:>5}"
             f"  {variant.bytes / 1000:6.1f} kB  {row['wire_bytes'] / 1000:6.1f} kB  {time_:>9}  {variant.recipe}"
+            + (f" (needs {', '.join(variant.requires.features)})" if variant.requires.features else "")
         )
 
 

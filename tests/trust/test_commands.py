@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from edgefleet_protocol.manifest import Requirement
 from edgefleet_trust.commands import main as trust
 from edgefleet_trust.release_commands import main as release
 from edgefleet_trust.repository import Repository
@@ -113,6 +114,23 @@ def test_a_wrong_passphrase_says_so_and_signs_nothing(place: Path, capsys: pytes
     Path("passphrase").write_text("wrong\n")
     assert trust(["sign", "p", "--keys", "keys", "--yes"]) == 1
     assert "the passphrase does not open" in capsys.readouterr().err
+
+
+def test_the_holder_reads_all_that_a_variant_needs(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert trust(INIT) == 0
+    needs = Requirement(
+        arch=("aarch64", "armv7l"), features=("asimd", "asimddp"), provider="CPUExecutionProvider", min_runtime="1.20.1",
+        ir=8, opset=17, memory_bytes=123_000_000, load_s=7,
+    )  # fmt: skip
+    package = make_package(place, requires={"int8": needs, "fp32": Requirement(ir=8, opset=17, features=("avx2",))})
+    assert release(["propose", str(package), "--repository", "repo", "--out", "p"]) == 0
+    assert trust(["sign", "p", "--keys", "keys", "--yes"]) == 0
+    said = capsys.readouterr().err
+    assert (
+        "needs a processor aarch64 or armv7l with asimd, asimddp; onnxruntime 1.20.1 or later with CPUExecutionProvider, "
+        "IR 8, opset 17; 123 MB of memory; 7 s to load"
+    ) in said
+    assert "needs any processor with avx2; onnxruntime 1.19.0" in said
 
 
 def test_a_proposal_is_not_overwritten(place: Path) -> None:

@@ -51,7 +51,8 @@ def report(facts: Facts) -> str:
 <section><h2>Variants</h2><div class="wide"><table>{_variants(facts, measures, original)}</table></div>
 {f"<h3>Left out</h3><ul>{left_out}</ul>" if left_out else ""}</section>
 <section><h2>Expected time per inference</h2><p class="note">Milliseconds, batch 1, one thread. Measured on this machine's
-class; all other columns are predictions from counted arithmetic and estimated rates, until devices report.</p>
+class; all other columns are predictions from counted arithmetic and estimated rates, until devices report. &ldquo;Not for it&rdquo;:
+that class lacks an instruction set that the variant needs.</p>
 <div class="wide"><table>{_latencies(release)}</table></div></section>
 <section><h2>How each was made</h2><dl class="lineage">{_lineage(facts)}</dl></section>
 <section class="two"><div><h2>How it was scored</h2>
@@ -103,7 +104,7 @@ def _by_latency(release: Release, measures: Mapping[str, Measures]) -> str:
 def _variants(facts: Facts, measures: Mapping[str, Measures], original: Measures) -> str:
     head = (
         "variant", facts.release.variants[0].accuracy.metric, "points lost", "file", "on the wire", "smaller", "p50 here",
-        "MACs", "int8 kernels", "memory bound", "golden ±, top-1",
+        "MACs", "int8 kernels", "memory bound", "golden ±, top-1", "needs",
     )  # fmt: skip
     body = "".join(_variant_row(variant, measures[variant.name], original) for variant in facts.release.variants)
     return f"<thead><tr>{''.join(f'<th>{escape(cell)}</th>' for cell in head)}</tr></thead><tbody>{body}</tbody>"
@@ -117,23 +118,30 @@ def _variant_row(variant: Variant, measured: Measures, original: Measures) -> st
         _kb(measured.wire_bytes), f"{original.wire_bytes / measured.wire_bytes:.1f}×", f"{measured.latency_p50_s * 1000:.3f} ms",
         f"{(measured.fp32_macs + measured.int8_macs) / 1e6:.2f} M", f"{measured.int8_kernels}/{measured.kernels}",
         f"{measured.memory_bytes / 1e6:.0f} MB", f"{tolerance.max_abs:.2g}, {tolerance.min_top1:.0%}",
+        ", ".join((*variant.requires.arch, *variant.requires.features)) or "nothing special",
     )  # fmt: skip
     return f"<tr><th>{escape(variant.name)}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
 
 
 def _latencies(release: Release) -> str:
-    classes = [row.hardware_class for row in release.variants[0].latency]
     boards = {target.name: target.board for target in targets()}
+    here = this_class()
+    classes = (here, *(name for name in boards if name != here))
     head = "".join(
         f'<th title="{escape(boards.get(name, ""))}">{escape(name)}'
-        f"<small>{'measured' if place == 0 else 'predicted'}</small></th>"
-        for place, name in enumerate(classes)
+        f"<small>{'measured' if name == here else 'predicted'}</small></th>"
+        for name in classes
     )
     body = "".join(
-        f"<tr><th>{escape(variant.name)}</th>{''.join(f'<td>{row.p50_s * 1000:.2f}</td>' for row in variant.latency)}</tr>"
+        f"<tr><th>{escape(variant.name)}</th>{''.join(_latency_cell(variant, name) for name in classes)}</tr>"
         for variant in release.variants
     )
     return f"<thead><tr><th>variant</th>{head}</tr></thead><tbody>{body}</tbody>"
+
+
+def _latency_cell(variant: Variant, hardware_class: str) -> str:
+    row = variant.latency_on(hardware_class)
+    return f"<td>{row.p50_s * 1000:.2f}</td>" if row is not None else "<td><small>not for it</small></td>"
 
 
 def _lineage(facts: Facts) -> str:

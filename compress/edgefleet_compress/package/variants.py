@@ -179,6 +179,9 @@ def _variant(contents: Contents, workload: Workload, made: Made, data: bytes, an
     )
     seen = guard(data)
     measures = made.measures
+    requires = Requirement(
+        features=made.features, ir=seen.ir_version, opset=seen.opset, memory_bytes=measures.memory_bytes
+    )
     return Variant(
         name=made.name,
         files=(file,),
@@ -187,10 +190,8 @@ def _variant(contents: Contents, workload: Workload, made: Made, data: bytes, an
             metric=workload.metric_name, value=measures.accuracy, samples=measures.samples, scored_as="arm"
         ),
         bytes=len(data),
-        requires=Requirement(
-            features=made.features, ir=seen.ir_version, opset=seen.opset, memory_bytes=measures.memory_bytes
-        ),
-        latency=latency_table(measures),
+        requires=requires,
+        latency=latency_table(measures, requires),
         recipe=" + ".join(made.candidate.lineage),
     )
 
