@@ -7,7 +7,7 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.resources import files
 from pathlib import Path
 
@@ -51,7 +51,7 @@ def _run(arguments: argparse.Namespace) -> int:
     # Loaded here: torch takes seconds, and --help should not.
     import torch
 
-    from . import recipe, workload
+    from . import doubts, recipe, workload
     from .environment import environment
     from .package import variants
     from .package.report import Facts, report
@@ -69,6 +69,8 @@ def _run(arguments: argparse.Namespace) -> int:
             return NOT_FOUND
     torch.set_num_threads(arguments.threads)
     recipes = recipe.load(arguments.recipes)
+    warnings = [*doubts.of_recipes(recipes)]
+    _warn(warnings)
     loaded = workload.load(arguments.workload)
     work = arguments.work or arguments.out.with_name(arguments.out.name + "-work")
     made_with = environment(arguments.seed, arguments.threads)
@@ -85,6 +87,7 @@ def _run(arguments: argparse.Namespace) -> int:
     summary |= {
         "package": str(arguments.out),
         "left_out": [{"name": entry.name, "why": entry.why} for entry in outcome.left_out],
+        "warnings": warnings,
         "seconds": round(time.monotonic() - since, 1),
         "cpu_seconds": round(_cpu_seconds(), 1),
     }
@@ -172,6 +175,11 @@ def _print(arguments: argparse.Namespace, release: Release, summary: dict[str, o
             f"  {variant.bytes / 1000:6.1f} kB  {row['wire_bytes'] / 1000:6.1f} kB  {time_:>9}  {variant.recipe}"
             + (f" (needs {', '.join(variant.requires.features)})" if variant.requires.features else "")
         )
+
+
+def _warn(warnings: Iterable[str]) -> None:
+    for text in warnings:
+        print(f"WARNING: {text}", file=sys.stderr, flush=True)
 
 
 def _fail(error: Exception, code: int) -> int:
