@@ -51,7 +51,7 @@ def _run(arguments: argparse.Namespace) -> int:
     # Loaded here: torch takes seconds, and --help should not.
     import torch
 
-    from . import doubts, recipe, workload
+    from . import doubts, preflight, recipe, workload
     from .environment import environment
     from .package import variants
     from .package.report import Facts, report
@@ -71,8 +71,10 @@ def _run(arguments: argparse.Namespace) -> int:
     recipes = recipe.load(arguments.recipes)
     warnings = [*doubts.of_recipes(recipes)]
     _warn(warnings)
-    loaded = workload.load(arguments.workload)
     work = arguments.work or arguments.out.with_name(arguments.out.name + "-work")
+    preflight.check_places(arguments.out, work)
+    loaded = workload.load(arguments.workload)
+    preflight.check_recipes(loaded, recipes)
     made_with = environment(arguments.seed, arguments.threads)
     with for_this_terminal() as progress:
         outcome = Pipeline(loaded, Work(work), progress, arguments.seed).run(recipes)

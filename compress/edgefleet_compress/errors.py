@@ -39,6 +39,10 @@ class PackageError(CompressError):
     """A package folder cannot be written or read."""
 
 
+class WorkFolderError(CompressError):
+    """Finished steps cannot be kept where they should be."""
+
+
 class DiskFull(CompressError):
     """There is no space left where the work or the package is written."""
 
