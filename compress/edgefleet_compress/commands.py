@@ -17,7 +17,7 @@ from edgefleet_protocol.codec import encode
 from edgefleet_protocol.manifest import Release, Variant
 
 from . import __version__
-from .errors import CompressError, DiskFull, RecipeError
+from .errors import BadMetric, CompressError, DiskFull, RecipeError, WorkloadError
 
 DONE, FAILED, USAGE, NOT_FOUND, INTERRUPTED = 0, 1, 2, 3, 130
 EXIT_CODES = "exit codes: 0 done, 1 failed, 2 usage, 3 not found, 130 interrupted"
@@ -36,7 +36,7 @@ def main(argv: list[str]) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted; finished steps are kept, and the same command goes on from there", file=sys.stderr)
         return INTERRUPTED
-    except RecipeError as error:
+    except (RecipeError, WorkloadError, BadMetric) as error:
         return _fail(error, USAGE)
     except CompressError as error:
         return _fail(error, FAILED)
@@ -79,9 +79,11 @@ def _run(arguments: argparse.Namespace) -> int:
     with for_this_terminal() as progress:
         outcome = Pipeline(loaded, Work(work), progress, arguments.seed).run(recipes)
         progress.begin("package")
-        packed = variants.pack(loaded.workload, outcome, notes=", ".join(f"{k} {v}" for k, v in made_with.items()))
+        found = doubts.of_outcome(loaded.workload, outcome)
+        notes = [*(f"WARNING: {text}" for text in found), ", ".join(f"{k} {v}" for k, v in made_with.items())]
+        packed = variants.pack(loaded.workload, outcome, notes=" ".join(notes))
         lineage = {made.name: made.candidate.lineage for made in outcome.made}
-        page = report(Facts(packed.release, outcome, packed.golden, made_with, lineage))
+        page = report(Facts(packed.release, outcome, packed.golden, made_with, lineage, (*warnings, *found)))
         packed.contents.beside["report.html"] = page.encode()
         variants.write(arguments.out, encode(packed.release), packed.contents)
         progress.end(str(arguments.out))
@@ -89,11 +91,12 @@ def _run(arguments: argparse.Namespace) -> int:
     summary |= {
         "package": str(arguments.out),
         "left_out": [{"name": entry.name, "why": entry.why} for entry in outcome.left_out],
-        "warnings": warnings,
+        "warnings": [*warnings, *found],
         "seconds": round(time.monotonic() - since, 1),
         "cpu_seconds": round(_cpu_seconds(), 1),
     }
     _print(arguments, packed.release, summary)
+    _warn(found)
     if not arguments.json:
         print(
             f"\nreport: {arguments.out / 'report.html'}\nnext:   edgefleet release propose {arguments.out} --repository …"

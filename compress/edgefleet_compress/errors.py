@@ -15,6 +15,10 @@ class WorkloadError(CompressError):
         self.path = Path(path)
 
 
+class BadMetric(CompressError):
+    """The workload's metric does not return what a metric must."""
+
+
 class RecipeError(CompressError):
     """A recipe names what does not exist, or steps in an order that cannot work."""
 

@@ -28,12 +28,21 @@ class Schedule:
 
 
 def train(
-    model: nn.Module, workload: Workload, schedule: Schedule, seed: int, progress: Progress, loss: Loss | None = None
-) -> None:
-    """Train `model` in place; raise TrainingFailed when the loss leaves the numbers.
+    model: nn.Module,
+    workload: Workload,
+    schedule: Schedule,
+    seed: int,
+    progress: Progress,
+    loss: Loss | None = None,
+    *,
+    judged: bool = False,
+) -> list[float]:
+    """Train `model` in place; return the validation metric after each epoch (nothing unless `judged`).
 
     loss: what to make small instead of the workload's loss. The same seed gives the same batches in the same order.
+    Raises TrainingFailed when the loss leaves the numbers.
     """
+    history: list[float] = []
     data = workload.train
     batch = min(schedule.batch, len(data))
     steps_per_epoch = len(data) // batch
@@ -68,13 +77,16 @@ def train(
             value.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             cycle.step()
+        if judged:
+            history.append(evaluate(model, workload, workload.validation))
         progress.advance(epoch + 1, schedule.epochs)
     model.eval()
+    return history
 
 
 def evaluate(model: nn.Module, workload: Workload, split: Split) -> float:
     """Return the workload's metric of `model` over `split`."""
-    return workload.metric(predict(model, split.inputs), split.targets)
+    return workload.score(predict(model, split.inputs), split.targets)
 
 
 def predict(model: nn.Module, inputs: Tensor) -> Tensor:

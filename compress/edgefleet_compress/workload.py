@@ -25,11 +25,15 @@ from torch import Tensor, nn
 from edgefleet_protocol.manifest import InputSpec, Interface, OutputSpec
 from edgefleet_protocol.names import check_label
 
-from .errors import WorkloadError
+from .errors import BadMetric, WorkloadError
 from .neighbours import Neighbours
 
 __all__ = ["InputSpec", "Interface", "Loaded", "OutputSpec", "Split", "Workload", "load", "top1"]
 
+_METRIC_RULE = (
+    "it must return one number from 0 to 1, where more is better: divide a percentage by 100, and turn an error e into "
+    "1 - e or 1 / (1 + e)"
+)
 MIN_CALIBRATION = 64
 """Fewer samples leave ranges to chance; halved accuracy was seen in the field with ten or twenty."""
 MIN_HELD_OUT = 32
@@ -95,6 +99,17 @@ class Workload:
     def calibration_inputs(self) -> Tensor:
         """The inputs that ranges are measured on."""
         return self.train.inputs[:512] if self.calibration is None else self.calibration
+
+    def score(self, outputs: Tensor, targets: Tensor) -> float:
+        """Return the metric; raise BadMetric when it is no number from 0 to 1, as points and tolerances take it to be."""
+        value = self.metric(outputs, targets)
+        try:
+            number = float(value)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise BadMetric(f"metric returned {value!r}; {_METRIC_RULE}") from error
+        if not 0 <= number <= 1:
+            raise BadMetric(f"metric returned {number:g}; {_METRIC_RULE}")
+        return number
 
     def example(self, samples: int = 1) -> Tensor:
         """Return the first `samples` validation inputs."""
@@ -224,6 +239,8 @@ def _check_model(workload: Workload) -> None:
     loss = float(workload.loss(outputs, workload.validation.targets[:2]))
     if not math.isfinite(loss):
         raise ValueError(f"the loss of the first two validation samples is {loss}")
+    with torch.no_grad():
+        workload.score(model(workload.example(MIN_HELD_OUT)), workload.validation.targets[:MIN_HELD_OUT])
 
 
 def _fits(tensor: Tensor, shape: tuple[int, ...]) -> bool:

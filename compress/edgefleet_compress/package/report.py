@@ -24,6 +24,7 @@ class Facts:
     golden: Mapping[str, GoldenAnswers]
     environment: Mapping[str, str]
     lineage: Mapping[str, Sequence[str]]
+    warnings: Sequence[str] = ()
 
 
 def report(facts: Facts) -> str:
@@ -42,11 +43,12 @@ def report(facts: Facts) -> str:
         )
     )
     left_out = "".join(f"<li><b>{escape(entry.name)}</b>: {escape(entry.why)}</li>" for entry in facts.outcome.left_out)
+    warnings = "".join(f'<p class="warning"><b>Warning:</b> {escape(text)}</p>' for text in facts.warnings)
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{escape(release.model)}: {len(release.variants)} variants</title><style>{_STYLE}</style></head><body><main>
 <header><p class="kind">EdgeFleet compression report</p><h1>{escape(release.model)}</h1>
-<p class="lead">{best}</p></header>
+<p class="lead">{best}</p>{warnings}</header>
 <section class="charts">{charts}</section>
 <section><h2>Variants</h2><div class="wide"><table>{_variants(facts, measures, original)}</table></div>
 {f"<h3>Left out</h3><ul>{left_out}</ul>" if left_out else ""}</section>
@@ -170,6 +172,7 @@ _STYLE = """
 main{max-width:1180px;margin:0 auto;padding:40px 24px 64px}header{margin-bottom:28px}.kind{color:var(--soft);margin:0}
 h1{font-size:34px;margin:0 0 8px;line-height:1.15}h2{font-size:18px;margin:36px 0 10px}h3{font-size:15px;margin:18px 0 6px}
 .lead{font-size:18px;max-width:52em;margin:0}.note{color:var(--soft);margin:0 0 10px;max-width:60em}
+.warning{max-width:60em;margin:14px 0 0;padding:8px 12px;border-left:4px solid var(--other);background:var(--card)}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(420px,1fr));gap:20px}
 figure{margin:0;background:var(--card);border:1px solid var(--line);border-radius:8px;padding:14px 14px 10px}
 figcaption{color:var(--soft);font-size:13px}svg{display:block;width:100%;height:auto}
