@@ -18,6 +18,7 @@ from edgefleet_protocol.manifest import Release, Variant
 
 from . import __version__
 from .errors import BadMetric, CompressError, DiskFull, RecipeError, WorkloadError
+from .points import change_in_points, signed
 
 DONE, FAILED, USAGE, NOT_FOUND, INTERRUPTED = 0, 1, 2, 3, 130
 EXIT_CODES = "exit codes: 0 done, 1 failed, 2 usage, 3 not found, 130 interrupted"
@@ -152,7 +153,8 @@ def _row(variant: Variant, wire: int, original: float | None) -> dict[str, objec
         "name": variant.name,
         "recipe": variant.recipe,
         "accuracy": variant.accuracy.value,
-        "points_lost": None if original is None else round(100 * (original - variant.accuracy.value), 3),
+        "points_lost": None if original is None else change_in_points(variant.accuracy.value, original),
+        "points_change": None if original is None else change_in_points(original, variant.accuracy.value),
         "bytes": variant.bytes,
         "wire_bytes": wire,
         "memory_bytes": variant.requires.memory_bytes,
@@ -168,15 +170,15 @@ def _print(arguments: argparse.Namespace, release: Release, summary: dict[str, o
         print(json.dumps(summary))
         return
     width = max(len(variant.name) for variant in release.variants)
-    print(f"{'variant':<{width}}  accuracy  lost      file    on wire   p50 here  made by")
+    print(f"{'variant':<{width}}  accuracy  change      file    on wire   p50 here  made by")
     rows = summary["variants"]
     assert isinstance(rows, list)
     for row, variant in zip(rows, release.variants, strict=True):
         measured = next((entry.p50_s for entry in variant.latency if entry.how == "measured"), None)
         time_ = "" if measured is None else f"{measured * 1000:.3f} ms"
-        lost = "-" if row["points_lost"] is None else f"{row['points_lost']:+.2f}"
+        change = "-" if row["points_change"] is None else signed(row["points_change"])
         print(
-            f"{variant.name:<{width}}  {100 * variant.accuracy.value:6.2f} %  {lost:>5}"
+            f"{variant.name:<{width}}  {100 * variant.accuracy.value:6.2f} %  {change:>6}"
             f"  {variant.bytes / 1000:6.1f} kB  {row['wire_bytes'] / 1000:6.1f} kB  {time_:>9}  {variant.recipe}"
             + (f" (needs {', '.join(variant.requires.features)})" if variant.requires.features else "")
         )

@@ -33,13 +33,13 @@ def of_outcome(workload: Workload, outcome: Outcome) -> Sequence[str]:
     original = made[ORIGINAL]
     accuracy = original.measures.accuracy
     found = []
-    if workload.task == "classification" and len(workload.labels) > 1:
-        if accuracy * len(workload.labels) < CHANCE_FACTOR:
-            found.append(
-                f"the original is little better than chance: {workload.metric_name} {accuracy:.4f} over "
-                f"{len(workload.labels)} labels, of which guessing has {1 / len(workload.labels):.4f}. Train it for longer, or look at the "
-                "data and the order of the labels; no variant of it is of use"
-            )
+    labels = len(workload.labels)
+    if workload.task == "classification" and labels > 1 and accuracy * labels < CHANCE_FACTOR:
+        found.append(
+            f"the original is little better than chance: {workload.metric_name} {accuracy:.4f} over {labels} labels, of "
+            f"which guessing has {1 / labels:.4f}. Train it for longer, or look at the data and the order of the labels; "
+            "no variant of it is of use"
+        )
     gain = float(original.candidate.facts.get("last_epoch_gain", 0))
     better = {name: 100 * (variant.measures.accuracy - accuracy) for name, variant in made.items()}
     best = max(better, key=lambda name: better[name])

@@ -9,6 +9,7 @@ from edgefleet_protocol.manifest import Release, Variant
 
 from ..measure import Measures
 from ..pipeline import Outcome
+from ..points import change_in_points, signed
 from ..recipe import ORIGINAL
 from ..targets import targets, this_class
 from .chart import Point, scatter
@@ -84,12 +85,11 @@ def _headline(release: Release, measures: Mapping[str, Measures]) -> str:
     chosen = measures[smallest]
     if smallest == ORIGINAL:
         return f"The original: {_percent(original.accuracy)} in {_kb(original.wire_bytes)}."
-    lost = 100 * (original.accuracy - chosen.accuracy)
-    change = f"loses {lost:.2f} points" if lost > 0.005 else f"gains {-lost:.2f} points"
+    change = signed(change_in_points(original.accuracy, chosen.accuracy))
     return (
         f"The smallest variant, <b>{escape(smallest)}</b>, needs <b>{original.wire_bytes / chosen.wire_bytes:.1f} times "
-        f"fewer bytes</b> on the wire than the original and {change} of {escape(release.variants[0].accuracy.metric)} "
-        f"({_percent(original.accuracy)} to {_percent(chosen.accuracy)})."
+        f"fewer bytes</b> on the wire than the original; its {escape(release.variants[0].accuracy.metric)} changes by "
+        f"{change} points ({_percent(original.accuracy)} to {_percent(chosen.accuracy)})."
     )
 
 
@@ -105,7 +105,7 @@ def _by_latency(release: Release, measures: Mapping[str, Measures]) -> str:
 
 def _variants(facts: Facts, measures: Mapping[str, Measures], original: Measures) -> str:
     head = (
-        "variant", facts.release.variants[0].accuracy.metric, "points lost", "file", "on the wire", "smaller", "p50 here",
+        "variant", facts.release.variants[0].accuracy.metric, "points", "file", "on the wire", "smaller", "p50 here",
         "MACs", "int8 kernels", "memory bound", "golden ±, top-1", "needs",
     )  # fmt: skip
     body = "".join(_variant_row(variant, measures[variant.name], original) for variant in facts.release.variants)
@@ -113,10 +113,10 @@ def _variants(facts: Facts, measures: Mapping[str, Measures], original: Measures
 
 
 def _variant_row(variant: Variant, measured: Measures, original: Measures) -> str:
-    lost = 100 * (original.accuracy - measured.accuracy)
+    change = signed(change_in_points(original.accuracy, measured.accuracy))
     tolerance = variant.golden.tolerances[0]
     cells = (
-        _percent(measured.accuracy), "" if variant.name == ORIGINAL else f"{lost:+.2f}", _kb(measured.bytes),
+        _percent(measured.accuracy), "" if variant.name == ORIGINAL else change, _kb(measured.bytes),
         _kb(measured.wire_bytes), f"{original.wire_bytes / measured.wire_bytes:.1f}×", f"{measured.latency_p50_s * 1000:.3f} ms",
         f"{(measured.fp32_macs + measured.int8_macs) / 1e6:.2f} M", f"{measured.int8_kernels}/{measured.kernels}",
         f"{measured.memory_bytes / 1e6:.0f} MB", f"{tolerance.max_abs:.2g}, {tolerance.min_top1:.0%}",

@@ -37,7 +37,7 @@ class Finetune:
         before = [] if self.epochs > 1 else [evaluate(model, workload, workload.validation)]
         history = before + self._train(model, workload, context, judged=True)
         return candidate.then(
-            self.words, module=model, validation=history[-1], last_epoch_gain=round(history[-1] - history[-2], 6)
+            self.words, module=model, validation=history[-1], last_epoch_gain=round(history[-1] - history[-2], 6) + 0.0
         )
 
     def train(self, model: nn.Module, workload: Workload, context: Context) -> None:
