@@ -35,7 +35,10 @@ def main(argv: list[str]) -> int:
     try:
         return verb(arguments)
     except KeyboardInterrupt:
-        print("\ninterrupted; finished steps are kept, and the same command goes on from there", file=sys.stderr)
+        print(
+            "\ninterrupted; finished steps and epochs are kept, and the same command goes on from there",
+            file=sys.stderr,
+        )
         return INTERRUPTED
     except (RecipeError, WorkloadError, BadMetric) as error:
         return _fail(error, USAGE)

@@ -109,10 +109,12 @@ class Pipeline:
             if place < done:
                 self.progress.end("kept from before")
                 continue
-            context = Context(self.seed, self.progress, original.module if original is not None else None)
+            epochs = self.work.epochs(keys[place])
+            context = Context(self.seed, self.progress, original.module if original is not None else None, epochs)
             before = candidate
             candidate = self._step(step, candidate, context, keys[place])
             self.work.save(keys[place], candidate)
+            epochs.clear()
             self.progress.end(_result(before, candidate))
         return candidate, key
 
@@ -125,6 +127,7 @@ class Pipeline:
             return step.apply(candidate, self.loaded.workload, context)
         except ToleranceMissed as error:
             self.work.save_facts(missed_key, {"why": str(error)})
+            self.work.epochs(key).clear()
             raise
 
 

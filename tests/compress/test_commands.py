@@ -25,8 +25,8 @@ def run(out: Path, *more: str, recipes: Path = RECIPES, workload: Path = TINY) -
     return main(["run", str(workload), "--recipes", str(recipes), "--out", str(out), *more])
 
 
-def process(out: Path) -> subprocess.Popen[str]:
-    command = f"import sys; from edgefleet_compress.commands import main; sys.exit(main({['run', str(TINY), '--recipes', str(RECIPES), '--out', str(out)]!r}))"
+def process(out: Path, recipes: Path = RECIPES) -> subprocess.Popen[str]:
+    command = f"import sys; from edgefleet_compress.commands import main; sys.exit(main({['run', str(TINY), '--recipes', str(recipes), '--out', str(out)]!r}))"
     # A session of its own: a signal that a terminal would send reaches this process and no other.
     return subprocess.Popen([sys.executable, "-c", command], stderr=subprocess.PIPE, text=True, start_new_session=True)
 

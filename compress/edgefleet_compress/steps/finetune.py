@@ -45,7 +45,8 @@ class Finetune:
         self._train(model, workload, context, judged=False)
 
     def _train(self, model: nn.Module, workload: Workload, context: Context, *, judged: bool) -> list[float]:
-        return train(model, workload, schedule_of(self), context.seed, context.progress, judged=judged)
+        schedule = schedule_of(self)
+        return train(model, workload, schedule, context.seed, context.progress, judged=judged, epochs=context.epochs)
 
 
 def schedule_of(step: object) -> Schedule:
