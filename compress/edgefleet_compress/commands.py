@@ -3,6 +3,7 @@
 import argparse
 import errno
 import json
+import os
 import resource
 import shutil
 import sys
@@ -21,7 +22,9 @@ from .errors import BadMetric, CompressError, DiskFull, RecipeError, WorkloadErr
 from .points import change_in_points, signed
 
 DONE, FAILED, USAGE, NOT_FOUND, INTERRUPTED = 0, 1, 2, 3, 130
-EXIT_CODES = "exit codes: 0 done, 1 failed, 2 usage, 3 not found, 130 interrupted"
+EXIT_CODES = (
+    "exit codes: 0 done, 1 failed, 2 usage or a workload or recipe that cannot work, 3 not found, 130 interrupted"
+)
 EXAMPLE = ("workload.py", "recipes.toml", "recipes-2.toml")
 
 
@@ -102,7 +105,7 @@ def _run(arguments: argparse.Namespace) -> int:
     _print(arguments, packed.release, summary)
     _warn(found)
     if not arguments.json:
-        print(
+        _say(
             f"\nreport: {arguments.out / 'report.html'}\nnext:   edgefleet release propose {arguments.out} --repository …"
         )
     return DONE
@@ -121,7 +124,7 @@ def _example(arguments: argparse.Namespace) -> int:
     command = (
         f"edgefleet compress run {paths['workload.py']} --recipes {paths['recipes.toml']} --out {folder / 'package'}"
     )
-    print(
+    _say(
         json.dumps({"files": list(paths.values()), "command": command})
         if arguments.json
         else f"wrote {', '.join(paths.values())}\nnext: {command}"
@@ -170,21 +173,28 @@ def _row(variant: Variant, wire: int, original: float | None) -> dict[str, objec
 
 def _print(arguments: argparse.Namespace, release: Release, summary: dict[str, object]) -> None:
     if arguments.json:
-        print(json.dumps(summary))
+        _say(json.dumps(summary))
         return
     width = max(len(variant.name) for variant in release.variants)
-    print(f"{'variant':<{width}}  accuracy  change      file    on wire   p50 here  made by")
+    _say(f"{'variant':<{width}}  accuracy  change      file    on wire   p50 here  made by")
     rows = summary["variants"]
     assert isinstance(rows, list)
     for row, variant in zip(rows, release.variants, strict=True):
         measured = next((entry.p50_s for entry in variant.latency if entry.how == "measured"), None)
         time_ = "" if measured is None else f"{measured * 1000:.3f} ms"
         change = "-" if row["points_change"] is None else signed(row["points_change"])
-        print(
+        _say(
             f"{variant.name:<{width}}  {100 * variant.accuracy.value:6.2f} %  {change:>6}"
             f"  {variant.bytes / 1000:6.1f} kB  {row['wire_bytes'] / 1000:6.1f} kB  {time_:>9}  {variant.recipe}"
             + (f" (needs {', '.join(variant.requires.features)})" if variant.requires.features else "")
         )
+
+
+def _say(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # `| head` has read enough. Python would complain once more when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _warn(warnings: Iterable[str]) -> None:

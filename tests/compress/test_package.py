@@ -1,7 +1,10 @@
 """The package is what a release is made of: it agrees with itself, holds what it promises, and reads well."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -184,6 +187,17 @@ def test_show_reads_the_package_back(package: Path, capsys: pytest.CaptureFixtur
     assert main(["show", str(package)]) == 0
     shown_words = capsys.readouterr().out
     assert "p50-int8" in shown_words and "(needs asimddp)" in shown_words
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_a_reader_that_has_enough_is_no_error(package: Path, more: list[str]) -> None:
+    argv = ["show", str(package), *more]
+    code = f"import sys; from edgefleet_compress.commands import main; sys.exit(main({argv!r}))"
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([sys.executable, "-c", code], stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_an_altered_file_is_noticed(package: Path, tmp_path: Path) -> None:
