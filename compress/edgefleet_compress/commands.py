@@ -3,11 +3,12 @@
 import argparse
 import errno
 import json
+import os
 import resource
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.resources import files
 from pathlib import Path
 
@@ -17,10 +18,13 @@ from edgefleet_protocol.codec import encode
 from edgefleet_protocol.manifest import Release, Variant
 
 from . import __version__
-from .errors import CompressError, DiskFull, RecipeError
+from .errors import BadMetric, CompressError, DiskFull, RecipeError, WorkloadError
+from .points import change_in_points, signed
 
 DONE, FAILED, USAGE, NOT_FOUND, INTERRUPTED = 0, 1, 2, 3, 130
-EXIT_CODES = "exit codes: 0 done, 1 failed, 2 usage, 3 not found, 130 interrupted"
+EXIT_CODES = (
+    "exit codes: 0 done, 1 failed, 2 usage or a workload or recipe that cannot work, 3 not found, 130 interrupted"
+)
 EXAMPLE = ("workload.py", "recipes.toml", "recipes-2.toml")
 
 
@@ -34,9 +38,12 @@ def main(argv: list[str]) -> int:
     try:
         return verb(arguments)
     except KeyboardInterrupt:
-        print("\ninterrupted; finished steps are kept, and the same command goes on from there", file=sys.stderr)
+        print(
+            "\ninterrupted; finished steps and epochs are kept, and the same command goes on from there",
+            file=sys.stderr,
+        )
         return INTERRUPTED
-    except RecipeError as error:
+    except (RecipeError, WorkloadError, BadMetric) as error:
         return _fail(error, USAGE)
     except CompressError as error:
         return _fail(error, FAILED)
@@ -51,7 +58,7 @@ def _run(arguments: argparse.Namespace) -> int:
     # Loaded here: torch takes seconds, and --help should not.
     import torch
 
-    from . import recipe, workload
+    from . import doubts, preflight, recipe, workload
     from .environment import environment
     from .package import variants
     from .package.report import Facts, report
@@ -69,15 +76,21 @@ def _run(arguments: argparse.Namespace) -> int:
             return NOT_FOUND
     torch.set_num_threads(arguments.threads)
     recipes = recipe.load(arguments.recipes)
-    loaded = workload.load(arguments.workload)
+    warnings = [*doubts.of_recipes(recipes)]
+    _warn(warnings)
     work = arguments.work or arguments.out.with_name(arguments.out.name + "-work")
+    preflight.check_places(arguments.out, work)
+    loaded = workload.load(arguments.workload)
+    preflight.check_recipes(loaded, recipes)
     made_with = environment(arguments.seed, arguments.threads)
     with for_this_terminal() as progress:
         outcome = Pipeline(loaded, Work(work), progress, arguments.seed).run(recipes)
         progress.begin("package")
-        packed = variants.pack(loaded.workload, outcome, notes=", ".join(f"{k} {v}" for k, v in made_with.items()))
+        found = doubts.of_outcome(loaded.workload, outcome)
+        notes = [*(f"WARNING: {text}" for text in found), ", ".join(f"{k} {v}" for k, v in made_with.items())]
+        packed = variants.pack(loaded.workload, outcome, notes=" ".join(notes))
         lineage = {made.name: made.candidate.lineage for made in outcome.made}
-        page = report(Facts(packed.release, outcome, packed.golden, made_with, lineage))
+        page = report(Facts(packed.release, outcome, packed.golden, made_with, lineage, (*warnings, *found)))
         packed.contents.beside["report.html"] = page.encode()
         variants.write(arguments.out, encode(packed.release), packed.contents)
         progress.end(str(arguments.out))
@@ -85,12 +98,14 @@ def _run(arguments: argparse.Namespace) -> int:
     summary |= {
         "package": str(arguments.out),
         "left_out": [{"name": entry.name, "why": entry.why} for entry in outcome.left_out],
+        "warnings": [*warnings, *found],
         "seconds": round(time.monotonic() - since, 1),
         "cpu_seconds": round(_cpu_seconds(), 1),
     }
     _print(arguments, packed.release, summary)
+    _warn(found)
     if not arguments.json:
-        print(
+        _say(
             f"\nreport: {arguments.out / 'report.html'}\nnext:   edgefleet release propose {arguments.out} --repository …"
         )
     return DONE
@@ -109,7 +124,7 @@ def _example(arguments: argparse.Namespace) -> int:
     command = (
         f"edgefleet compress run {paths['workload.py']} --recipes {paths['recipes.toml']} --out {folder / 'package'}"
     )
-    print(
+    _say(
         json.dumps({"files": list(paths.values()), "command": command})
         if arguments.json
         else f"wrote {', '.join(paths.values())}\nnext: {command}"
@@ -144,10 +159,12 @@ def _row(variant: Variant, wire: int, original: float | None) -> dict[str, objec
         "name": variant.name,
         "recipe": variant.recipe,
         "accuracy": variant.accuracy.value,
-        "points_lost": None if original is None else round(100 * (original - variant.accuracy.value), 3),
+        "points_lost": None if original is None else change_in_points(variant.accuracy.value, original),
+        "points_change": None if original is None else change_in_points(original, variant.accuracy.value),
         "bytes": variant.bytes,
         "wire_bytes": wire,
         "memory_bytes": variant.requires.memory_bytes,
+        "features": list(variant.requires.features),
         "latency": [msgspec.to_builtins(row) for row in variant.latency],
         "tolerance": variant.golden.tolerances[0].max_abs,
         "min_top1": variant.golden.tolerances[0].min_top1,
@@ -156,20 +173,33 @@ def _row(variant: Variant, wire: int, original: float | None) -> dict[str, objec
 
 def _print(arguments: argparse.Namespace, release: Release, summary: dict[str, object]) -> None:
     if arguments.json:
-        print(json.dumps(summary))
+        _say(json.dumps(summary))
         return
     width = max(len(variant.name) for variant in release.variants)
-    print(f"{'variant':<{width}}  accuracy  lost      file    on wire   p50 here  made by")
+    _say(f"{'variant':<{width}}  accuracy  change      file    on wire   p50 here  made by")
     rows = summary["variants"]
     assert isinstance(rows, list)
     for row, variant in zip(rows, release.variants, strict=True):
         measured = next((entry.p50_s for entry in variant.latency if entry.how == "measured"), None)
         time_ = "" if measured is None else f"{measured * 1000:.3f} ms"
-        lost = "-" if row["points_lost"] is None else f"{row['points_lost']:+.2f}"
-        print(
-            f"{variant.name:<{width}}  {100 * variant.accuracy.value:6.2f} %  {lost:>5}"
+        change = "-" if row["points_change"] is None else signed(row["points_change"])
+        _say(
+            f"{variant.name:<{width}}  {100 * variant.accuracy.value:6.2f} %  {change:>6}"
             f"  {variant.bytes / 1000:6.1f} kB  {row['wire_bytes'] / 1000:6.1f} kB  {time_:>9}  {variant.recipe}"
+            + (f" (needs {', '.join(variant.requires.features)})" if variant.requires.features else "")
         )
+
+
+def _say(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # `| head` has read enough. Python would complain once more when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _warn(warnings: Iterable[str]) -> None:
+    for text in warnings:
+        print(f"WARNING: {text}", file=sys.stderr, flush=True)
 
 
 def _fail(error: Exception, code: int) -> int:

@@ -15,6 +15,10 @@ class WorkloadError(CompressError):
         self.path = Path(path)
 
 
+class BadMetric(CompressError):
+    """The workload's metric does not return what a metric must."""
+
+
 class RecipeError(CompressError):
     """A recipe names what does not exist, or steps in an order that cannot work."""
 
@@ -37,6 +41,10 @@ class CannotQuantize(CompressError):
 
 class PackageError(CompressError):
     """A package folder cannot be written or read."""
+
+
+class WorkFolderError(CompressError):
+    """Finished steps cannot be kept where they should be."""
 
 
 class DiskFull(CompressError):

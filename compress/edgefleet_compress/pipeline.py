@@ -55,6 +55,10 @@ class Pipeline:
 
     def run(self, recipes: Recipes) -> Outcome:
         """Return every variant, made and measured. Whatever ends it early, finished steps are kept."""
+        with self.loaded.neighbours.at_work():
+            return self._run(recipes)
+
+    def _run(self, recipes: Recipes) -> Outcome:
         start = key_of(self.loaded.digest, str(self.seed), json.dumps(versions()))
         torch.manual_seed(self.seed)
         fresh = Candidate(module=self.loaded.workload.make_model())
@@ -105,10 +109,12 @@ class Pipeline:
             if place < done:
                 self.progress.end("kept from before")
                 continue
-            context = Context(self.seed, self.progress, original.module if original is not None else None)
+            epochs = self.work.epochs(keys[place])
+            context = Context(self.seed, self.progress, original.module if original is not None else None, epochs)
             before = candidate
             candidate = self._step(step, candidate, context, keys[place])
             self.work.save(keys[place], candidate)
+            epochs.clear()
             self.progress.end(_result(before, candidate))
         return candidate, key
 
@@ -121,6 +127,7 @@ class Pipeline:
             return step.apply(candidate, self.loaded.workload, context)
         except ToleranceMissed as error:
             self.work.save_facts(missed_key, {"why": str(error)})
+            self.work.epochs(key).clear()
             raise
 
 

@@ -1,4 +1,4 @@
-"""Saying how far it is: bars on a terminal, one line a step elsewhere. Always on standard error."""
+"""Saying how far it is: bars on a terminal, a line for each step and epoch elsewhere. Always on standard error."""
 
 import sys
 import time
@@ -16,8 +16,8 @@ class Progress(Protocol):
     def begin(self, title: str) -> None:
         """A step began."""
 
-    def advance(self, done: int, of: int) -> None:
-        """So much of it is done."""
+    def advance(self, done: int, of: int, found: str = "") -> None:
+        """So many of its epochs are done. found: what the last one came to, or nothing."""
 
     def end(self, result: str) -> None:
         """It is finished, with this to say."""
@@ -37,7 +37,7 @@ class Silent:
     def begin(self, title: str) -> None:
         """Do nothing."""
 
-    def advance(self, done: int, of: int) -> None:
+    def advance(self, done: int, of: int, found: str = "") -> None:
         """Do nothing."""
 
     def end(self, result: str) -> None:
@@ -53,7 +53,7 @@ class Silent:
 
 
 class Lines(Silent):
-    """One line when a step ends."""
+    """One line when a step ends, and one for each epoch of a step that trains, set in."""
 
     def __init__(self) -> None:
         self._title, self._since = "", 0.0
@@ -61,6 +61,11 @@ class Lines(Silent):
     def begin(self, title: str) -> None:
         """Remember what began, and when."""
         self._title, self._since = title, time.monotonic()
+
+    def advance(self, done: int, of: int, found: str = "") -> None:
+        """Print how far it is: hours without a word look like a process that hangs."""
+        words = f"epoch {done} of {of}" + (f", {found}" if found else "")
+        print(f"  {self._title}: {words} ({time.monotonic() - self._since:.1f} s)", file=sys.stderr, flush=True)
 
     def end(self, result: str) -> None:
         """Print what ended, what came of it and the seconds it took."""
@@ -83,7 +88,7 @@ class Terminal(Silent):
         self._title, self._since = title, time.monotonic()
         self._task = self._bars.add_task(title, total=None)
 
-    def advance(self, done: int, of: int) -> None:
+    def advance(self, done: int, of: int, found: str = "") -> None:
         """Move the bar."""
         if self._task is not None:
             self._bars.update(self._task, completed=done, total=of)

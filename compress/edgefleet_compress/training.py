@@ -1,5 +1,6 @@
 """One training loop for every step that trains. Stochastic gradient descent with one cycle of the learning rate."""
 
+import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from .errors import TrainingFailed
 from .progress import Progress
+from .work import Epochs
 from .workload import Split, Workload
 
 EVALUATE_BATCH = 250
@@ -28,12 +30,24 @@ class Schedule:
 
 
 def train(
-    model: nn.Module, workload: Workload, schedule: Schedule, seed: int, progress: Progress, loss: Loss | None = None
-) -> None:
-    """Train `model` in place; raise TrainingFailed when the loss leaves the numbers.
+    model: nn.Module,
+    workload: Workload,
+    schedule: Schedule,
+    seed: int,
+    progress: Progress,
+    loss: Loss | None = None,
+    *,
+    judged: bool = False,
+    epochs: Epochs | None = None,
+) -> list[float]:
+    """Train `model` in place; return the validation metric after each epoch (nothing unless `judged`).
 
-    loss: what to make small instead of the workload's loss. The same seed gives the same batches in the same order.
+    loss: what to make small instead of the workload's loss. epochs: where each epoch is kept, and where training goes on
+    from after an interruption. The same seed gives the same batches in the same order, interrupted or not.
+    Raises TrainingFailed when the loss leaves the numbers.
     """
+    training = _name_of(model, schedule, seed) if epochs is not None else ""
+    history: list[float] = []
     data = workload.train
     batch = min(schedule.batch, len(data))
     steps_per_epoch = len(data) // batch
@@ -48,7 +62,16 @@ def train(
     # Layers that draw at random, such as dropout, take the global generator.
     torch.manual_seed(seed)
     _lay_out(model, data.inputs)
-    for epoch in range(schedule.epochs):
+    first = 0
+    if epochs is not None and (kept := epochs.load(training)) is not None:
+        model.load_state_dict(kept["model"])
+        optimizer.load_state_dict(kept["optimizer"])
+        cycle.load_state_dict(kept["cycle"])
+        generator.set_state(kept["generator"])
+        torch.set_rng_state(kept["torch"])
+        first, history = kept["epoch"], kept["history"]
+        progress.advance(first, schedule.epochs, "kept from before")
+    for epoch in range(first, schedule.epochs):
         model.train()
         order = torch.randperm(len(data), generator=generator)
         for number in range(steps_per_epoch):
@@ -68,13 +91,35 @@ def train(
             value.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             cycle.step()
-        progress.advance(epoch + 1, schedule.epochs)
+        if judged:
+            history.append(evaluate(model, workload, workload.validation))
+        if epochs is not None:
+            state = {
+                "epoch": epoch + 1, "model": model.state_dict(), "optimizer": optimizer.state_dict(),
+                "cycle": cycle.state_dict(), "generator": generator.get_state(), "torch": torch.get_rng_state(),
+                "history": history,
+            }  # fmt: skip
+            epochs.save(training, state)
+        found = f"validation {workload.metric_name} {history[-1]:.4f}" if judged else ""
+        progress.advance(epoch + 1, schedule.epochs, found)
     model.eval()
+    return history
+
+
+def _name_of(model: nn.Module, schedule: Schedule, seed: int) -> str:
+    """Return what tells the trainings of one step apart: where each begins, and how it goes."""
+    digest = hashlib.sha256(f"{schedule} {seed}".encode())
+    for name, value in model.state_dict().items():
+        digest.update(name.encode())
+        if isinstance(value, Tensor):
+            digest.update(f"{value.dtype}{list(value.shape)}".encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def evaluate(model: nn.Module, workload: Workload, split: Split) -> float:
     """Return the workload's metric of `model` over `split`."""
-    return workload.metric(predict(model, split.inputs), split.targets)
+    return workload.score(predict(model, split.inputs), split.targets)
 
 
 def predict(model: nn.Module, inputs: Tensor) -> Tensor:

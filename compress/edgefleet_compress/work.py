@@ -71,6 +71,10 @@ class Work:
         """Keep the facts of `key`."""
         self._put(key, {"facts.json": json.dumps(facts).encode()})
 
+    def epochs(self, key: str) -> "Epochs":
+        """Return where the training inside the step of `key` is kept while it runs."""
+        return Epochs(self.folder, key)
+
     def _put(self, key: str, files: Mapping[str, bytes]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         beside = Path(tempfile.mkdtemp(prefix="unfinished-", dir=self.folder))
@@ -85,6 +89,45 @@ class Work:
         except BaseException:
             shutil.rmtree(beside, ignore_errors=True)
             raise
+
+
+@dataclass(frozen=True)
+class Epochs:
+    """The last epoch of each training of one step, which may train more than once, until the step is finished."""
+
+    folder: Path
+    key: str
+
+    def load(self, training: str) -> dict[str, Any] | None:
+        """Return the state of `training`, or None when it is not there or not whole."""
+        try:
+            state: dict[str, Any] = torch.load(self._place(training), weights_only=False)
+        except Exception:  # whatever is wrong with it, the epochs can be trained again
+            return None
+        return state
+
+    def save(self, training: str, state: Mapping[str, Any]) -> None:
+        """Keep the state of `training` in the place of the one before."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix="unfinished-", dir=self.folder)
+        beside = Path(name)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                torch.save(dict(state), file)
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(self._place(training))
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
+
+    def clear(self) -> None:
+        """Forget them all: the step's own result is kept now."""
+        for path in self.folder.glob(f"{self.key}-*.epoch"):
+            path.unlink(missing_ok=True)
+
+    def _place(self, training: str) -> Path:
+        return self.folder / f"{self.key}-{training}.epoch"
 
 
 def _pickled(candidate: Candidate) -> bytes:

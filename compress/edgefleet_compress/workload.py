@@ -25,10 +25,15 @@ from torch import Tensor, nn
 from edgefleet_protocol.manifest import InputSpec, Interface, OutputSpec
 from edgefleet_protocol.names import check_label
 
-from .errors import WorkloadError
+from .errors import BadMetric, WorkloadError
+from .neighbours import Neighbours
 
 __all__ = ["InputSpec", "Interface", "Loaded", "OutputSpec", "Split", "Workload", "load", "top1"]
 
+_METRIC_RULE = (
+    "it must return one number from 0 to 1, where more is better: divide a percentage by 100, and turn an error e into "
+    "1 - e or 1 / (1 + e)"
+)
 MIN_CALIBRATION = 64
 """Fewer samples leave ranges to chance; halved accuracy was seen in the field with ten or twenty."""
 MIN_HELD_OUT = 32
@@ -95,6 +100,17 @@ class Workload:
         """The inputs that ranges are measured on."""
         return self.train.inputs[:512] if self.calibration is None else self.calibration
 
+    def score(self, outputs: Tensor, targets: Tensor) -> float:
+        """Return the metric; raise BadMetric when it is no number from 0 to 1, as points and tolerances take it to be."""
+        value = self.metric(outputs, targets)
+        try:
+            number = float(value)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise BadMetric(f"metric returned {value!r}; {_METRIC_RULE}") from error
+        if not 0 <= number <= 1:
+            raise BadMetric(f"metric returned {number:g}; {_METRIC_RULE}")
+        return number
+
     def example(self, samples: int = 1) -> Tensor:
         """Return the first `samples` validation inputs."""
         return self.validation.inputs[:samples]
@@ -102,16 +118,26 @@ class Workload:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A workload that was checked, and the digest of its file and data."""
+    """A workload that was checked, and the digest of its file, the files that it imports, its data and its weights."""
 
     workload: Workload
     path: Path
     digest: str
+    neighbours: Neighbours
+    """Enter its `at_work()` to pickle or run what the workload defines."""
 
 
 def load(path: Path) -> Loaded:
     """Return the workload of the Python file `path`; raise WorkloadError, saying what to change, when it is no good."""
-    module = _import(path)
+    neighbours = Neighbours(path)
+    with neighbours.at_work():
+        made = _load(path, neighbours)
+        digest = _digest(path, made, neighbours)
+    return Loaded(made, path, digest, neighbours)
+
+
+def _load(path: Path, neighbours: Neighbours) -> Workload:
+    module = _import(path, neighbours)
     make = getattr(module, "workload", None)
     if make is None:
         raise WorkloadError(path, "it defines no function `workload()` that returns a Workload")
@@ -127,7 +153,7 @@ def load(path: Path) -> Loaded:
         raise
     except Exception as error:
         raise WorkloadError(path, str(error)) from error
-    return Loaded(made, path, _digest(path, made))
+    return made
 
 
 def check(workload: Workload) -> None:
@@ -213,6 +239,8 @@ def _check_model(workload: Workload) -> None:
     loss = float(workload.loss(outputs, workload.validation.targets[:2]))
     if not math.isfinite(loss):
         raise ValueError(f"the loss of the first two validation samples is {loss}")
+    with torch.no_grad():
+        workload.score(model(workload.example(MIN_HELD_OUT)), workload.validation.targets[:MIN_HELD_OUT])
 
 
 def _fits(tensor: Tensor, shape: tuple[int, ...]) -> bool:
@@ -221,7 +249,7 @@ def _fits(tensor: Tensor, shape: tuple[int, ...]) -> bool:
     )
 
 
-def _import(path: Path) -> ModuleType:
+def _import(path: Path, neighbours: Neighbours) -> ModuleType:
     if not path.is_file():
         raise WorkloadError(path, "there is no such file. `edgefleet compress example DIR` writes one to start from")
     # The name comes from the bytes, so that finished work, which is pickled under it, is found again in a later process.
@@ -231,14 +259,12 @@ def _import(path: Path) -> ModuleType:
         raise WorkloadError(path, "it is not a Python file: its name must end in .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    sys.path.insert(0, str(path.parent.resolve()))
     try:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
         raise WorkloadError(path, f"it cannot be imported: {_where(error, path)}") from error
-    finally:
-        sys.path.pop(0)
+    neighbours.belongs_to(name, module)
     return module
 
 
@@ -249,11 +275,19 @@ def _where(error: Exception, path: Path) -> str:
     return f"{type(error).__name__}: {error}{where}"
 
 
-def _digest(path: Path, workload: Workload) -> str:
+def _digest(path: Path, workload: Workload, neighbours: Neighbours) -> str:
+    """Return what names all that a result is made of: another digest, and everything is made anew."""
     digest = hashlib.sha256(path.read_bytes())
+    for name, file in neighbours.files:
+        digest.update(f"{name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
     splits = (workload.train, workload.validation, workload.test)
     tensors = [tensor for split in splits for tensor in (split.inputs, split.targets)]
+    # A model that comes trained has its weights from a file, which may be another one tomorrow.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        state = workload.make_model().state_dict()
+    tensors += [value for value in state.values() if isinstance(value, Tensor)]
     for tensor in (*tensors, workload.calibration_inputs):
         digest.update(f"{tensor.dtype}{list(tensor.shape)}".encode())
-        digest.update(tensor.detach().contiguous().numpy().tobytes())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

@@ -12,8 +12,9 @@ from edgefleet_compress.measure.memory import peak_memory_bytes
 from edgefleet_compress.measure.size import wire_bytes
 from edgefleet_compress.runtime import coverage
 from edgefleet_compress.steps.quantize_static import QuantizeStatic
-from edgefleet_compress.targets import targets
+from edgefleet_compress.targets import latency_table, targets
 from edgefleet_protocol.hardware import class_of
+from edgefleet_protocol.manifest import Requirement
 from tests.compress.conftest import Trained
 
 # The tiny network: 3x3 over 14x14 from 1 to 16 channels, the same from 16 to 16, and 16 to 10.
@@ -68,3 +69,15 @@ def test_int8_gains_much_where_there_is_a_dot_product_and_little_where_there_is_
             assert 2.8 <= gain <= 3.3
         elif target.arch == "aarch64":
             assert 1.2 <= gain <= 1.6
+
+
+def test_a_class_without_an_instruction_set_that_is_needed_gets_no_prediction() -> None:
+    needs = Requirement(features=("asimddp",))
+    measures = Measures(0.9, 300, 1000, 900, 0.001, 50_000_000, 0, 1_000_000, 10, 3, 3)
+    predicted = {row.hardware_class for row in latency_table(measures, needs) if row.how == "predicted"}
+    assert {"pi5", "orin-nano"} <= predicted
+    assert not {"pi4", "pi3", "pi-zero-2-w", "generic-aarch64"} & predicted
+    assert {row.hardware_class for row in latency_table(measures, Requirement())} >= {
+        target.name for target in targets()
+    }
+    assert not any(target.can_run(Requirement(arch=("riscv64",))) for target in targets())

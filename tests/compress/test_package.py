@@ -1,7 +1,10 @@
 """The package is what a release is made of: it agrees with itself, holds what it promises, and reads well."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -122,10 +125,11 @@ def test_golden_inputs_show_every_label_and_are_not_check_inputs(
     assert len(same) <= 2  # a package of 300 test samples has to let a few be both
 
 
-def test_latency_is_measured_here_and_predicted_for_every_other_class(release: Release) -> None:
+def test_latency_is_measured_here_and_predicted_for_every_other_class_that_can_run_it(release: Release) -> None:
     for variant in release.variants:
         assert [row.hardware_class for row in variant.latency if row.how == "measured"] == [this_class()]
-        assert {row.hardware_class for row in variant.latency} == {this_class(), *(target.name for target in targets())}
+        able = {target.name for target in targets() if target.can_run(variant.requires)}
+        assert {row.hardware_class for row in variant.latency} == {this_class(), *able}
         assert all(row.p50_s > 0 for row in variant.latency)
     fp32, pruned = release.variant("fp32"), release.variant("p50")
     assert fp32 is not None and pruned is not None
@@ -166,13 +170,34 @@ def test_the_report_needs_nothing_else_and_names_every_variant(package: Path) ->
     assert onnx.__version__ in page and onnxruntime.__version__ in page
 
 
+def test_the_report_says_what_a_variant_needs_and_which_class_it_is_not_for(package: Path, release: Release) -> None:
+    special = release.variant("p50-int8")
+    assert special is not None and special.requires.features == ("asimddp",)
+    page = (package / "report.html").read_text()
+    assert "<td>asimddp</td>" in page and "<td>nothing special</td>" in page
+    unable = [t.name for t in targets() if not t.can_run(special.requires) and t.name != this_class()]
+    assert page.count("not for it</small>") == len(unable) >= 3
+
+
 def test_show_reads_the_package_back(package: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", str(package), "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert sorted(row["name"] for row in shown["variants"]) == VARIANTS
     assert all(0 < row["wire_bytes"] < row["bytes"] * 1.1 for row in shown["variants"])
     assert main(["show", str(package)]) == 0
-    assert "p50-int8" in capsys.readouterr().out
+    shown_words = capsys.readouterr().out
+    assert "p50-int8" in shown_words and "(needs asimddp)" in shown_words
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_a_reader_that_has_enough_is_no_error(package: Path, more: list[str]) -> None:
+    argv = ["show", str(package), *more]
+    code = f"import sys; from edgefleet_compress.commands import main; sys.exit(main({argv!r}))"
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([sys.executable, "-c", code], stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_an_altered_file_is_noticed(package: Path, tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def test_a_recipe_of_python_is_the_same_as_one_of_toml(tmp_path: Path) -> None:
         "prune = Prune(ratio=0.5, tolerance_points=100, recover=Distill(epochs=1))\n"
         "int8 = (QuantizeStatic(samples=64), Tidy())\n"
         "recipes = Recipes((Finetune(epochs=1, learning_rate=0.1),), (\n"
-        "    Recipe('int8', int8), Recipe('p50', (prune,)), Recipe('p50-int8', (prune, *int8))))\n"
+        "    Recipe('int8', int8), Recipe('p50', (prune,)), Recipe('p50-int8', (prune, *int8), ('asimddp',))))\n"
     )
     assert recipe.load(path) == recipe.load(RECIPES)
 

@@ -3,10 +3,13 @@
 import json
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from edgefleet_protocol.manifest import Requirement
 from edgefleet_trust.commands import main as trust
 from edgefleet_trust.release_commands import main as release
 from edgefleet_trust.repository import Repository
@@ -71,6 +74,91 @@ def test_init_refuses_to_pretend_that_there_are_several_holders(
     assert not Path("repo").exists() and not Path("keys").exists()
 
 
+@pytest.mark.parametrize(
+    ("change", "code", "words"),
+    [
+        ({"demo": "De mo"}, 1, "De mo"),
+        ({"ap-south": "AP"}, 1, "AP"),
+        ({"ap-south": "eu-west"}, 5, "name each region once"),
+        ({"repo": "full"}, 5, "full is not empty"),
+        ({"keys": "passphrase"}, 5, "passphrase is a file"),
+    ],
+)
+def test_init_looks_at_names_and_folders_before_it_asks_for_a_passphrase(
+    place: Path,
+    change: dict[str, str],
+    code: int,
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (place / "full").mkdir()
+    (place / "full" / "thesis.txt").write_text("years")
+    monkeypatch.delenv("EDGEFLEET_PASSPHRASE_FILE")  # there is no terminal either: asking would be an error of its own
+    assert trust([change.get(word, word) for word in INIT]) == code
+    said = capsys.readouterr().err
+    assert words in said and "no passphrase" not in said
+    assert trust(INIT) == 1 and "no passphrase" in capsys.readouterr().err
+    assert not Path("repo").exists() and not Path("keys").exists()
+
+
+def test_signing_and_publishing_again_say_that_it_is_done_and_ask_for_nothing(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert trust(INIT) == 0
+    assert release(["propose", str(make_package(place)), "--repository", "repo", "--out", "p"]) == 0
+    assert trust(["sign", "p", "--keys", "keys", "--yes"]) == 0
+    signed = Path("p").read_bytes()
+    capsys.readouterr()
+    monkeypatch.setenv("EDGEFLEET_PASSPHRASE_FILE", "nowhere")
+    assert trust(["sign", "p", "--keys", "keys"]) == 0
+    assert "fashion/1 is already signed by" in capsys.readouterr().out and Path("p").read_bytes() == signed
+    monkeypatch.setenv("EDGEFLEET_PASSPHRASE_FILE", "passphrase")
+    publish = ["publish", "p", "--repository", "repo", "--keys", "keys"]
+    assert trust(publish) == 0
+    assert "Published fashion/1" in capsys.readouterr().out
+    assert release(["propose", str(make_package(place, seed=3)), "--repository", "repo", "--out", "q"]) == 0
+    assert trust(["sign", "q", "--keys", "keys", "--yes"]) == 0
+    assert trust([*publish[:1], "q", *publish[2:]]) == 0
+    capsys.readouterr()
+    monkeypatch.setenv("EDGEFLEET_PASSPHRASE_FILE", "nowhere")
+    before = Repository(Path("repo")).version_stamp()
+    assert trust([*publish, "--json"]) == 0  # also when another came after it
+    assert answer(capsys) == {
+        "release": "fashion/1", "releases_version": 3, "already": True,
+        "sha256": Repository(Path("repo")).releases()["fashion/1"].sha256,
+    }  # fmt: skip
+    assert Repository(Path("repo")).version_stamp() == before
+
+
+def test_a_proposal_that_another_overtook_is_to_be_made_again(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert trust(INIT) == 0
+    for file, seed in (("p", 1), ("q", 2)):
+        assert release(["propose", str(make_package(place, seed=seed)), "--repository", "repo", "--out", file]) == 0
+        assert trust(["sign", file, "--keys", "keys", "--yes"]) == 0
+    assert trust(["publish", "p", "--repository", "repo", "--keys", "keys"]) == 0
+    assert trust(["publish", "q", "--repository", "repo", "--keys", "keys"]) == 5
+    assert "Run `edgefleet release propose` on the folder again" in capsys.readouterr().err
+
+
+def test_a_proposal_in_a_pipe_is_answered_in_two_lines(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert trust(INIT) == 0
+    capsys.readouterr()
+    assert release(["propose", str(make_package(place)), "--repository", "repo", "--out", "p"]) == 0
+    said = capsys.readouterr()
+    assert said.err == "" and len(said.out.splitlines()) == 2
+
+
+def test_a_reader_that_has_enough_is_no_error(place: Path) -> None:
+    assert trust(INIT) == 0
+    code = "import sys; from edgefleet_trust.commands import main; sys.exit(main(['status', '--repository', 'repo']))"
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([sys.executable, "-c", code], stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_init_overwrites_nothing(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert trust(INIT) == 0
     before = Path("keys/offline/root.json").read_bytes()
@@ -113,6 +201,23 @@ def test_a_wrong_passphrase_says_so_and_signs_nothing(place: Path, capsys: pytes
     Path("passphrase").write_text("wrong\n")
     assert trust(["sign", "p", "--keys", "keys", "--yes"]) == 1
     assert "the passphrase does not open" in capsys.readouterr().err
+
+
+def test_the_holder_reads_all_that_a_variant_needs(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert trust(INIT) == 0
+    needs = Requirement(
+        arch=("aarch64", "armv7l"), features=("asimd", "asimddp"), provider="CPUExecutionProvider", min_runtime="1.20.1",
+        ir=8, opset=17, memory_bytes=123_000_000, load_s=7,
+    )  # fmt: skip
+    package = make_package(place, requires={"int8": needs, "fp32": Requirement(ir=8, opset=17, features=("avx2",))})
+    assert release(["propose", str(package), "--repository", "repo", "--out", "p"]) == 0
+    assert trust(["sign", "p", "--keys", "keys", "--yes"]) == 0
+    said = capsys.readouterr().err
+    assert (
+        "needs a processor aarch64 or armv7l with asimd, asimddp; onnxruntime 1.20.1 or later with CPUExecutionProvider, "
+        "IR 8, opset 17; 123 MB of memory; 7 s to load"
+    ) in said
+    assert "needs any processor with avx2; onnxruntime 1.19.0" in said
 
 
 def test_a_proposal_is_not_overwritten(place: Path) -> None:

@@ -297,7 +297,7 @@ def test_of_two_proposals_upon_the_same_list_only_one_is_published(desk: Desk, t
     second.propose(seed=3, model="brakes")
     second.sign()
     publish(read_proposal(desk.file), desk.repo.repository, desk.repo.online, desk.repo.now)
-    with pytest.raises(BreaksRule, match="propose and sign it anew"):
+    with pytest.raises(BreaksRule, match=r"edgefleet release propose. on the folder again"):
         publish(read_proposal(second.file), desk.repo.repository, desk.repo.online, desk.repo.now)
 
 

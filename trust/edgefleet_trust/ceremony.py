@@ -16,7 +16,7 @@ from .commit import online_pair, place
 from .current import CHUNKS, METADATA, TARGETS, digest
 from .device_view import device_view
 from .errors import BreaksRule
-from .files import Disk, make_folder
+from .files import Disk, check_empty, make_folder
 from .keyfile import KeyWriter
 from .online import OnlineKeys
 from .passphrase import Passphrase
@@ -42,12 +42,7 @@ def init(
 
     Raises BreaksRule unless `alone` is said: one person holds every offline key, so one stolen laptop is enough.
     """
-    check_alone(alone)
-    check_label("fleet", fleet)
-    if not regions or len(set(regions)) != len(regions):
-        raise BreaksRule(f"name each region once, and at least one; given: {', '.join(regions) or 'none'}")
-    for region in regions:
-        check_label("region", region)
+    check_init(repository, keys, fleet, regions, alone=alone)
     disk = disk or Disk()
     make_folder(repository)
     make_folder(keys, 0o700)
@@ -67,6 +62,18 @@ def init(
     device_view(metadata, {COMMAND_KEYS_PATH: next(iter(targets))})
     disk.put(repository / "fleet.json", json.dumps({"fleet": fleet, "regions": list(regions)}, indent=1).encode())
     place(repository, targets, {}, metadata, disk)
+
+
+def check_init(repository: Path, keys: Path, fleet: str, regions: Sequence[str], *, alone: bool) -> None:
+    """Raise what `init` would for these names and folders. Asked before anybody thinks of a passphrase."""
+    check_alone(alone)
+    check_label("fleet", fleet)
+    if not regions or len(set(regions)) != len(regions):
+        raise BreaksRule(f"name each region once, and at least one; given: {', '.join(regions) or 'none'}")
+    for region in regions:
+        check_label("region", region)
+    for folder in (repository, keys):
+        check_empty(folder)
 
 
 def check_alone(alone: bool) -> None:

@@ -24,7 +24,8 @@ def describe(proposal: Proposal, release: Release, hand: Hand) -> list[str]:
     if release.notes:
         lines.append(f"  notes     {release.notes}")
     width = max(len(variant.name) for variant in release.variants)
-    lines += [f"  variant   {_variant(variant, width)}" for variant in release.variants]
+    for variant in release.variants:
+        lines += [f"  variant   {_variant(variant, width)}", f"              needs {needs_words(variant)}"]
     before = sorted(proposal.current().signed.targets)
     lines.append("Listed already: " + (", ".join(_name(path) for path in before) or "nothing"))
     lines.append(
@@ -42,11 +43,20 @@ def _plain(line: str) -> str:
 
 def _variant(variant: Variant, width: int) -> str:
     accuracy = variant.accuracy
+    return f"{variant.name:<{width}}  {variant.bytes / 1e6:8.3f} MB  {accuracy.metric} {accuracy.value:.4f}" + (
+        f"  ({variant.recipe})" if variant.recipe else ""
+    )
+
+
+def needs_words(variant: Variant) -> str:
+    """Return all that a device must have to be given `variant`: what the signature decides for the whole fleet."""
     needs = variant.requires
-    arch = "/".join(needs.arch) or "any processor"
+    processor = f"a processor {' or '.join(needs.arch)}" if needs.arch else "any processor"
+    if needs.features:
+        processor += f" with {', '.join(needs.features)}"
     return (
-        f"{variant.name:<{width}}  {variant.bytes / 1e6:8.3f} MB  {accuracy.metric} {accuracy.value:.4f}  "
-        f"{arch}, {needs.memory_bytes / 1e6:.0f} MB of memory" + (f"  ({variant.recipe})" if variant.recipe else "")
+        f"{processor}; {variant.runtime} {needs.min_runtime} or later with {needs.provider}, IR {needs.ir}, "
+        f"opset {needs.opset}; {needs.memory_bytes / 1e6:.0f} MB of memory; {needs.load_s:g} s to load"
     )
 
 

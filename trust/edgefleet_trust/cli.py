@@ -1,6 +1,7 @@
 """What both commands share: how an error becomes a message and an exit code, and how answers are printed."""
 
 import json
+import os
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterable
@@ -39,10 +40,11 @@ def run(parser: ArgumentParser, argv: list[str]) -> int:
 
 def say(arguments: Namespace, answer: dict[str, Any], lines: Iterable[str]) -> None:
     """Print `answer` as JSON where --json was asked for, else `lines`."""
-    if arguments.json:
-        print(json.dumps(answer, indent=1))
-    else:
-        print("\n".join(lines))
+    text = json.dumps(answer, indent=1) if arguments.json else "\n".join(lines)
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # `| head` has read enough. Python would complain once more when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def utc_now() -> datetime:

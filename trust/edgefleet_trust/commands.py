@@ -6,16 +6,16 @@ from pathlib import Path
 
 from edgefleet_protocol.trust import COMMAND_KEYS_PATH, RELEASES_ROLE, rollout_path
 
-from .ceremony import check_alone, init
+from .ceremony import check_init, init
 from .cli import DONE, EXIT_CODES, FAILED, run, say, utc_now
 from .current import digest
 from .device_view import device_view
 from .online import OnlineKeys
 from .passphrase import OFFLINE, ONLINE, from_environment
 from .proposal import read_proposal
-from .publish import publish
+from .publish import publish, published_already
 from .repository import Repository
-from .signing import review, sign_proposal
+from .signing import Reviewed, review, sign_proposal, signed_already
 from .status import describe_status, read_status
 
 
@@ -68,7 +68,9 @@ def _parser() -> ArgumentParser:
 
 
 def _init(arguments: Namespace) -> int:
-    check_alone(arguments.yes_i_am_alone)  # before anybody is asked for a passphrase
+    check_init(
+        arguments.repository, arguments.keys, arguments.fleet, arguments.region, alone=arguments.yes_i_am_alone
+    )  # before anybody is asked for a passphrase
     offline, online = from_environment(OFFLINE, twice=True), from_environment(ONLINE, twice=True)
     init(
         arguments.repository,
@@ -95,6 +97,8 @@ def _sign(arguments: Namespace) -> int:
     reviewed = review(arguments.file, arguments.keys, utc_now())
     for line in reviewed.words:
         print(line, file=sys.stderr)
+    if (before := signed_already(reviewed, arguments.keys)) is not None:
+        return _say_signed(arguments, reviewed, before, f"{reviewed.release.name} is already signed by {before[:8]}")
     if not arguments.yes:
         if not sys.stdin.isatty():
             print("edgefleet trust sign: asks before it signs; run it in a terminal, or add --yes", file=sys.stderr)
@@ -104,29 +108,39 @@ def _sign(arguments: Namespace) -> int:
             print("Not signed.", file=sys.stderr)
             return FAILED
     keyid = sign_proposal(reviewed, arguments.file, arguments.keys, from_environment(OFFLINE))
+    return _say_signed(arguments, reviewed, keyid, f"Signed {reviewed.release.name} with {keyid[:8]}")
+
+
+def _say_signed(arguments: Namespace, reviewed: Reviewed, keyid: str, words: str) -> int:
     have = len({*reviewed.hand.signed, keyid})
     answer = {
         "release": reviewed.release.name,
         "signed_by": keyid,
         "signatures": have,
         "threshold": reviewed.hand.threshold,
+        "already": keyid in reviewed.hand.signed,
     }
-    say(
-        arguments,
-        answer,
-        [f"Signed {reviewed.release.name} with {keyid[:8]}: {have} of {reviewed.hand.threshold} needed."],
-    )
+    say(arguments, answer, [f"{words}: {have} of {reviewed.hand.threshold} needed."])
     return DONE
 
 
 def _publish(arguments: Namespace) -> int:
     repository = Repository(arguments.repository)
     proposal = read_proposal(arguments.file)
-    keys = OnlineKeys.load_with(arguments.keys, from_environment(ONLINE))
-    name = publish(proposal, repository, keys, utc_now())
+    if already := published_already(proposal, repository):
+        name = proposal.release().name
+    else:
+        keys = OnlineKeys.load_with(arguments.keys, from_environment(ONLINE))
+        name = publish(proposal, repository, keys, utc_now())
     version = repository.current().roles[RELEASES_ROLE].version
-    answer = {"release": name, "releases_version": version, "sha256": repository.releases()[name].sha256}
-    say(arguments, answer, [f"Published {name}: the list of releases is at version {version}."])
+    answer = {
+        "release": name,
+        "releases_version": version,
+        "sha256": repository.releases()[name].sha256,
+        "already": already,
+    }
+    words = f"{name} is already published" if already else f"Published {name}"
+    say(arguments, answer, [f"{words}: the list of releases is at version {version}."])
     return DONE
 
 

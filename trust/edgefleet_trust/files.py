@@ -68,9 +68,15 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def check_empty(folder: Path) -> None:
+    """Raise BreaksRule unless `folder` is new or empty."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        what = "is not empty" if folder.is_dir() else "is a file"
+        raise BreaksRule(f"{folder} {what}: name a new folder, nothing here is overwritten")
+
+
 def make_folder(folder: Path, mode: int = 0o755) -> None:
     """Make a folder that must not hold anything yet; raise BreaksRule when it does."""
-    if folder.exists() and any(folder.iterdir()):
-        raise BreaksRule(f"{folder} is not empty: name a new folder, nothing here is overwritten")
+    check_empty(folder)
     folder.mkdir(mode=mode, parents=True, exist_ok=True)
     folder.chmod(mode)

@@ -98,6 +98,11 @@ def read_key(path: Path, secret: Passphrase) -> CryptoSigner:
     return signer
 
 
+def said_keyid(path: Path) -> str:
+    """Return the id that the key file in `path` says it has: for messages, since only `read_key` proves it."""
+    return _parse(path, _read_private(path)).header.keyid
+
+
 def _read_private(path: Path) -> bytes:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)

@@ -133,6 +133,6 @@ def _next_list(current: Current, release: Release, manifest: bytes, now: datetim
 
 
 def progress(text: str) -> None:
-    """Print how far it is, on one line of the terminal or a line each elsewhere."""
-    end = "\r" if sys.stderr.isatty() else "\n"
-    print(text, end=end, file=sys.stderr, flush=True)
+    """Print how far it is over the line before; where there is no terminal, nothing: the command's answer says it all."""
+    if sys.stderr.isatty():
+        print(f"\r{text}\x1b[K", end="", file=sys.stderr, flush=True)

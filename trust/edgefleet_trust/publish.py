@@ -32,12 +32,13 @@ def publish(
                 f"({', '.join(one[:8] for one in who.signed) or 'nobody'}): `edgefleet trust sign` comes first"
             )
         listed = current.files[current.role_file(RELEASES_ROLE)]
-        if listed == proposal.releases:
+        if published_already(proposal, repository):
             return release.name
         if listed != proposal.base:
             raise BreaksRule(
                 f"{release.name} was proposed upon version {proposal.current().signed.version} of the list of releases "
-                f"and the repository is at {current.roles[RELEASES_ROLE].version}: propose and sign it anew"
+                f"and the repository is at {current.roles[RELEASES_ROLE].version}: something else was published since. "
+                "Run `edgefleet release propose` on the folder again, then sign and publish that"
             )
         digest = manifest_digest(proposal)
         change = Change(
@@ -48,3 +49,9 @@ def publish(
         )
         commit(repository.folder, current, change, keys, now, disk or Disk())
     return release.name
+
+
+def published_already(proposal: Proposal, repository: Repository) -> bool:
+    """Return whether the release of `proposal` is listed as it is proposed. The proposal need not have been checked."""
+    listed = repository.current().releases().get(proposal.release().name)
+    return listed is not None and listed.sha256 == manifest_digest(proposal)

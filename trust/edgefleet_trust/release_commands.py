@@ -46,6 +46,8 @@ def _propose(arguments: Namespace) -> int:
         raise BreaksRule(f"{arguments.out} exists and may hold signatures: name a new file")
     repository = Repository(arguments.repository)
     proposal = propose(arguments.package, repository, utc_now(), notes=arguments.notes, say=progress)
+    if sys.stderr.isatty():
+        print(file=sys.stderr)  # below the line that told how far it was
     write_proposal(arguments.out, proposal, Disk())
     release = proposal.release()
     wire = sum(len(payload) for payload in proposal.chunks.values())

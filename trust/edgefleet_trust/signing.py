@@ -12,7 +12,7 @@ from .chain import Hand, hand
 from .change import describe
 from .errors import BreaksRule, NotThere
 from .files import Disk
-from .keyfile import read_key
+from .keyfile import read_key, said_keyid
 from .passphrase import Passphrase
 from .proposal import Proposal, check_contents, check_step, read_proposal, write_proposal
 from .roles import add_signature
@@ -41,6 +41,12 @@ def review(file: Path, keys: Path, now: datetime) -> Reviewed:
     check_step(proposal, release, now)
     who = hand(proposal, anchor)
     return Reviewed(proposal, release, who, tuple(describe(proposal, release, who)))
+
+
+def signed_already(reviewed: Reviewed, keys: Path) -> str | None:
+    """Return the id of this holder's key when its signature is under the proposal, so that nobody is asked again."""
+    keyid = said_keyid(keys / "offline" / f"{RELEASES_ROLE}.json")
+    return keyid if keyid in reviewed.hand.signed else None
 
 
 def sign_proposal(reviewed: Reviewed, file: Path, keys: Path, secret: Passphrase, disk: Disk | None = None) -> str:

@@ -9,4 +9,4 @@ from ..workload import Workload
 def accuracy(model: bytes, workload: Workload) -> float:
     """Return the workload's metric on the test data, under Arm's graph rules."""
     outputs = answers(open_session(model, "arm"), workload.test.inputs.numpy())
-    return workload.metric(torch.from_numpy(outputs), workload.test.targets)
+    return workload.score(torch.from_numpy(outputs), workload.test.targets)

@@ -9,6 +9,7 @@ from edgefleet_protocol.manifest import Release, Variant
 
 from ..measure import Measures
 from ..pipeline import Outcome
+from ..points import change_in_points, signed
 from ..recipe import ORIGINAL
 from ..targets import targets, this_class
 from .chart import Point, scatter
@@ -24,6 +25,7 @@ class Facts:
     golden: Mapping[str, GoldenAnswers]
     environment: Mapping[str, str]
     lineage: Mapping[str, Sequence[str]]
+    warnings: Sequence[str] = ()
 
 
 def report(facts: Facts) -> str:
@@ -42,16 +44,18 @@ def report(facts: Facts) -> str:
         )
     )
     left_out = "".join(f"<li><b>{escape(entry.name)}</b>: {escape(entry.why)}</li>" for entry in facts.outcome.left_out)
+    warnings = "".join(f'<p class="warning"><b>Warning:</b> {escape(text)}</p>' for text in facts.warnings)
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{escape(release.model)}: {len(release.variants)} variants</title><style>{_STYLE}</style></head><body><main>
 <header><p class="kind">EdgeFleet compression report</p><h1>{escape(release.model)}</h1>
-<p class="lead">{best}</p></header>
+<p class="lead">{best}</p>{warnings}</header>
 <section class="charts">{charts}</section>
 <section><h2>Variants</h2><div class="wide"><table>{_variants(facts, measures, original)}</table></div>
 {f"<h3>Left out</h3><ul>{left_out}</ul>" if left_out else ""}</section>
 <section><h2>Expected time per inference</h2><p class="note">Milliseconds, batch 1, one thread. Measured on this machine's
-class; all other columns are predictions from counted arithmetic and estimated rates, until devices report.</p>
+class; all other columns are predictions from counted arithmetic and estimated rates, until devices report. &ldquo;Not for it&rdquo;:
+that class lacks an instruction set that the variant needs.</p>
 <div class="wide"><table>{_latencies(release)}</table></div></section>
 <section><h2>How each was made</h2><dl class="lineage">{_lineage(facts)}</dl></section>
 <section class="two"><div><h2>How it was scored</h2>
@@ -81,12 +85,11 @@ def _headline(release: Release, measures: Mapping[str, Measures]) -> str:
     chosen = measures[smallest]
     if smallest == ORIGINAL:
         return f"The original: {_percent(original.accuracy)} in {_kb(original.wire_bytes)}."
-    lost = 100 * (original.accuracy - chosen.accuracy)
-    change = f"loses {lost:.2f} points" if lost > 0.005 else f"gains {-lost:.2f} points"
+    change = signed(change_in_points(original.accuracy, chosen.accuracy))
     return (
         f"The smallest variant, <b>{escape(smallest)}</b>, needs <b>{original.wire_bytes / chosen.wire_bytes:.1f} times "
-        f"fewer bytes</b> on the wire than the original and {change} of {escape(release.variants[0].accuracy.metric)} "
-        f"({_percent(original.accuracy)} to {_percent(chosen.accuracy)})."
+        f"fewer bytes</b> on the wire than the original; its {escape(release.variants[0].accuracy.metric)} changes by "
+        f"{change} points ({_percent(original.accuracy)} to {_percent(chosen.accuracy)})."
     )
 
 
@@ -102,38 +105,45 @@ def _by_latency(release: Release, measures: Mapping[str, Measures]) -> str:
 
 def _variants(facts: Facts, measures: Mapping[str, Measures], original: Measures) -> str:
     head = (
-        "variant", facts.release.variants[0].accuracy.metric, "points lost", "file", "on the wire", "smaller", "p50 here",
-        "MACs", "int8 kernels", "memory bound", "golden ±, top-1",
+        "variant", facts.release.variants[0].accuracy.metric, "points", "file", "on the wire", "smaller", "p50 here",
+        "MACs", "int8 kernels", "memory bound", "golden ±, top-1", "needs",
     )  # fmt: skip
     body = "".join(_variant_row(variant, measures[variant.name], original) for variant in facts.release.variants)
     return f"<thead><tr>{''.join(f'<th>{escape(cell)}</th>' for cell in head)}</tr></thead><tbody>{body}</tbody>"
 
 
 def _variant_row(variant: Variant, measured: Measures, original: Measures) -> str:
-    lost = 100 * (original.accuracy - measured.accuracy)
+    change = signed(change_in_points(original.accuracy, measured.accuracy))
     tolerance = variant.golden.tolerances[0]
     cells = (
-        _percent(measured.accuracy), "" if variant.name == ORIGINAL else f"{lost:+.2f}", _kb(measured.bytes),
+        _percent(measured.accuracy), "" if variant.name == ORIGINAL else change, _kb(measured.bytes),
         _kb(measured.wire_bytes), f"{original.wire_bytes / measured.wire_bytes:.1f}×", f"{measured.latency_p50_s * 1000:.3f} ms",
         f"{(measured.fp32_macs + measured.int8_macs) / 1e6:.2f} M", f"{measured.int8_kernels}/{measured.kernels}",
         f"{measured.memory_bytes / 1e6:.0f} MB", f"{tolerance.max_abs:.2g}, {tolerance.min_top1:.0%}",
+        ", ".join((*variant.requires.arch, *variant.requires.features)) or "nothing special",
     )  # fmt: skip
     return f"<tr><th>{escape(variant.name)}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
 
 
 def _latencies(release: Release) -> str:
-    classes = [row.hardware_class for row in release.variants[0].latency]
     boards = {target.name: target.board for target in targets()}
+    here = this_class()
+    classes = (here, *(name for name in boards if name != here))
     head = "".join(
         f'<th title="{escape(boards.get(name, ""))}">{escape(name)}'
-        f"<small>{'measured' if place == 0 else 'predicted'}</small></th>"
-        for place, name in enumerate(classes)
+        f"<small>{'measured' if name == here else 'predicted'}</small></th>"
+        for name in classes
     )
     body = "".join(
-        f"<tr><th>{escape(variant.name)}</th>{''.join(f'<td>{row.p50_s * 1000:.2f}</td>' for row in variant.latency)}</tr>"
+        f"<tr><th>{escape(variant.name)}</th>{''.join(_latency_cell(variant, name) for name in classes)}</tr>"
         for variant in release.variants
     )
     return f"<thead><tr><th>variant</th>{head}</tr></thead><tbody>{body}</tbody>"
+
+
+def _latency_cell(variant: Variant, hardware_class: str) -> str:
+    row = variant.latency_on(hardware_class)
+    return f"<td>{row.p50_s * 1000:.2f}</td>" if row is not None else "<td><small>not for it</small></td>"
 
 
 def _lineage(facts: Facts) -> str:
@@ -162,6 +172,7 @@ _STYLE = """
 main{max-width:1180px;margin:0 auto;padding:40px 24px 64px}header{margin-bottom:28px}.kind{color:var(--soft);margin:0}
 h1{font-size:34px;margin:0 0 8px;line-height:1.15}h2{font-size:18px;margin:36px 0 10px}h3{font-size:15px;margin:18px 0 6px}
 .lead{font-size:18px;max-width:52em;margin:0}.note{color:var(--soft);margin:0 0 10px;max-width:60em}
+.warning{max-width:60em;margin:14px 0 0;padding:8px 12px;border-left:4px solid var(--other);background:var(--card)}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(420px,1fr));gap:20px}
 figure{margin:0;background:var(--card);border:1px solid var(--line);border-radius:8px;padding:14px 14px 10px}
 figcaption{color:var(--soft);font-size:13px}svg{display:block;width:100%;height:auto}

@@ -129,10 +129,15 @@ def verify(document: bytes, files: Mapping[str, bytes]) -> Release:
     return release
 
 
-def write(out: Path, document: bytes, contents: Contents) -> None:
-    """Write the folder `out`, in the place of an older package if one is there."""
+def check_place(out: Path) -> None:
+    """Raise PackageError when `out` holds what is no package: nobody's work is overwritten."""
     if out.exists() and not (out / "release.json").is_file() and (not out.is_dir() or any(out.iterdir())):
         raise PackageError(f"{out} is there and is no package; name another folder, or remove it")
+
+
+def write(out: Path, document: bytes, contents: Contents) -> None:
+    """Write the folder `out`, in the place of an older package if one is there."""
+    check_place(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
@@ -179,6 +184,9 @@ def _variant(contents: Contents, workload: Workload, made: Made, data: bytes, an
     )
     seen = guard(data)
     measures = made.measures
+    requires = Requirement(
+        features=made.features, ir=seen.ir_version, opset=seen.opset, memory_bytes=measures.memory_bytes
+    )
     return Variant(
         name=made.name,
         files=(file,),
@@ -187,10 +195,8 @@ def _variant(contents: Contents, workload: Workload, made: Made, data: bytes, an
             metric=workload.metric_name, value=measures.accuracy, samples=measures.samples, scored_as="arm"
         ),
         bytes=len(data),
-        requires=Requirement(
-            features=made.features, ir=seen.ir_version, opset=seen.opset, memory_bytes=measures.memory_bytes
-        ),
-        latency=latency_table(measures),
+        requires=requires,
+        latency=latency_table(measures, requires),
         recipe=" + ".join(made.candidate.lineage),
     )
 

@@ -68,4 +68,4 @@ class Distill:
                 return soft
             return self.weight * soft + (1 - self.weight) * workload.loss(outputs, targets)
 
-        train(model, workload, schedule_of(self), context.seed, context.progress, loss)
+        train(model, workload, schedule_of(self), context.seed, context.progress, loss, epochs=context.epochs)

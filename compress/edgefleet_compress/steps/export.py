@@ -51,12 +51,12 @@ class Export:
     def apply(self, candidate: Candidate, workload: Workload, context: Context) -> Candidate:
         """Return the candidate as an ONNX file; raise ExportMismatch when it is not what was asked for."""
         model = candidate.copy_of_module(self.name).eval()
-        data = self._export(model, workload)
-        check_versions(data, self.opset, self.ir)
+        data = self.export(model, workload)
         difference = check_parity(model, data, workload, self.parity)
         return candidate.then(self.words, onnx=data, export_difference=difference)
 
-    def _export(self, model: nn.Module, workload: Workload) -> bytes:
+    def export(self, model: nn.Module, workload: Workload) -> bytes:
+        """Return the ONNX file of `model`; raise ExportMismatch when there is none or it has other versions."""
         specs = (workload.input, workload.output)
         free = {
             spec.name: {axis: f"{spec.name}_{axis}" for axis, size in enumerate(spec.shape) if size == -1}
@@ -81,7 +81,9 @@ class Export:
                 )
             except Exception as error:
                 raise ExportMismatch(f"the model cannot be exported to opset {self.opset}: {error}") from error
-        return buffer.getvalue()
+        data = buffer.getvalue()
+        check_versions(data, self.opset, self.ir)
+        return data
 
 
 def check_versions(data: bytes, opset: int, ir: int) -> None:

@@ -34,12 +34,19 @@ class Finetune:
     def apply(self, candidate: Candidate, workload: Workload, context: Context) -> Candidate:
         """Return the trained candidate, with its metric on the validation data as a fact."""
         model = candidate.copy_of_module(self.name)
-        self.train(model, workload, context)
-        return candidate.then(self.words, module=model, validation=evaluate(model, workload, workload.validation))
+        before = [] if self.epochs > 1 else [evaluate(model, workload, workload.validation)]
+        history = before + self._train(model, workload, context, judged=True)
+        return candidate.then(
+            self.words, module=model, validation=history[-1], last_epoch_gain=round(history[-1] - history[-2], 6) + 0.0
+        )
 
     def train(self, model: nn.Module, workload: Workload, context: Context) -> None:
         """Train `model` in place."""
-        train(model, workload, schedule_of(self), context.seed, context.progress)
+        self._train(model, workload, context, judged=False)
+
+    def _train(self, model: nn.Module, workload: Workload, context: Context, *, judged: bool) -> list[float]:
+        schedule = schedule_of(self)
+        return train(model, workload, schedule, context.seed, context.progress, judged=judged, epochs=context.epochs)
 
 
 def schedule_of(step: object) -> Schedule:

@@ -88,11 +88,17 @@ class Prune:
         )
 
 
+def check_keep(model: nn.Module, keep: tuple[str, ...]) -> None:
+    """Raise RecipeError unless `keep` names layers of `model`."""
+    layers = [name for name, _ in model.named_modules() if name]
+    if unknown := [name for name in keep if name not in layers]:
+        raise RecipeError(f"step 'prune': keep names {unknown}, and the model has {layers}")
+
+
 def cut(model: nn.Module, example: Tensor, ratio: float, round_to: int, keep: tuple[str, ...] = ()) -> None:
     """Take `ratio` of the channels out of every layer of `model`, in place, but for the last and those in `keep`."""
+    check_keep(model, keep)
     layers = dict(model.named_modules())
-    if unknown := [name for name in keep if name not in layers]:
-        raise RecipeError(f"step 'prune': keep names {unknown}, and the model has {[name for name in layers if name]}")
     ignored = [layers[name] for name in keep] + [_last_layer(model, example)]
     for parameter in model.parameters():
         parameter.requires_grad_(True)  # its graph is traced by autograd, which frozen layers would hide

@@ -63,14 +63,8 @@ class QuantizeStatic:
     def apply(self, candidate: Candidate, workload: Workload, context: Context) -> Candidate:
         """Return the int8 candidate; raise CannotQuantize, with the reason, when it cannot be."""
         data = candidate.onnx_bytes(self.name)
-        inputs = workload.calibration_inputs
-        if len(inputs) < self.samples:
-            raise CannotQuantize(
-                f"{self.samples} calibration samples were asked for and the workload has {len(inputs)}; "
-                "give it more, or lower `samples`"
-            )
-        self._check(data)
-        quantized = self._quantize(data, inputs[: self.samples].numpy())
+        self.check(data, workload)
+        quantized = self._quantize(data, workload.calibration_inputs[: self.samples].numpy())
         found = coverage(quantized, "arm")
         if not found.int8:
             raise CannotQuantize(
@@ -78,7 +72,14 @@ class QuantizeStatic:
             )
         return candidate.then(self.words, onnx=quantized, int8_kernels=f"{found.int8}/{found.all}")
 
-    def _check(self, data: bytes) -> None:
+    def check(self, data: bytes, workload: Workload) -> None:
+        """Raise CannotQuantize, with the reason, for what is seen without measuring: samples, versions, names."""
+        inputs = workload.calibration_inputs
+        if len(inputs) < self.samples:
+            raise CannotQuantize(
+                f"{self.samples} calibration samples were asked for and the workload has {len(inputs)}; "
+                "give it more, or lower `samples`"
+            )
         model = onnx.load_from_string(data)
         if any(node.op_type in ("QuantizeLinear", "DequantizeLinear", "QLinearConv") for node in model.graph.node):
             raise CannotQuantize("the model is quantized already; begin with the floating-point one")
@@ -89,7 +90,7 @@ class QuantizeStatic:
             )
         names = {node.name for node in model.graph.node}
         if unknown := [name for name in self.exclude if name not in names]:
-            raise CannotQuantize(f"exclude names {unknown}, and the model's nodes are {sorted(names)}")
+            raise CannotQuantize(f"exclude names {unknown}, and the model's nodes are {sorted(names - {''})}")
 
     def _quantize(self, data: bytes, inputs: Array) -> bytes:
         name = onnx.load_from_string(data).graph.input[0].name

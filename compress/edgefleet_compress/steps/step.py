@@ -9,6 +9,7 @@ from torch import nn
 from ..candidate import Candidate
 from ..errors import RecipeError
 from ..progress import Progress
+from ..work import Epochs
 from ..workload import Workload
 
 
@@ -20,6 +21,8 @@ class Context:
     progress: Progress
     original: nn.Module | None = None
     """The module that distillation learns from; None while the original itself is being made."""
+    epochs: Epochs | None = None
+    """Where each epoch is kept until the step is finished; None keeps nothing."""
 
 
 class Step(Protocol):

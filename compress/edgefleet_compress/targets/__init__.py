@@ -9,7 +9,7 @@ from pathlib import Path
 import tomllib
 
 from edgefleet_protocol.hardware import class_of
-from edgefleet_protocol.manifest import LatencyRow
+from edgefleet_protocol.manifest import LatencyRow, Requirement
 
 from ..measure import Measures
 
@@ -30,6 +30,10 @@ class Target:
     per_operator_s: float
     """What the runtime costs for each operator, besides the arithmetic."""
     source: str
+
+    def can_run(self, needs: Requirement) -> bool:
+        """Return whether devices of this class have the processor and the instruction sets that a variant needs."""
+        return (not needs.arch or self.arch in needs.arch) and set(needs.features) <= set(self.features)
 
     def latency_s(self, measures: Measures) -> float:
         """Return the seconds that one inference is expected to take, one thread."""
@@ -58,8 +62,13 @@ def this_class() -> str:
     return class_of(compatible, platform.machine())
 
 
-def latency_table(measures: Measures) -> tuple[LatencyRow, ...]:
-    """Return what was measured here for this machine's class, and a prediction for every other."""
+def known_features() -> tuple[str, ...]:
+    """Return every instruction set that some target has, in order."""
+    return tuple(sorted({feature for target in targets() for feature in target.features}))
+
+
+def latency_table(measures: Measures, needs: Requirement) -> tuple[LatencyRow, ...]:
+    """Return what was measured here for this machine's class, and a prediction for every other that can run it."""
     here = this_class()
     measured = LatencyRow(
         hardware_class=here,
@@ -73,6 +82,6 @@ def latency_table(measures: Measures) -> tuple[LatencyRow, ...]:
             source=f"{measures.fp32_macs} fp32 and {measures.int8_macs} int8 MACs, {measures.arm_nodes} operators",
         )
         for target in targets()
-        if target.name != here
+        if target.name != here and target.can_run(needs)
     ]  # fmt: skip
     return (measured, *predicted)
