@@ -68,6 +68,14 @@ def test_the_next_move_follows_from_the_facts(
         (device(online=True, last_seen_s=NOW - 1000), NOW, "offline", "offline for 17 minutes"),
         (device(online=False, last_seen_s=NOW - 30 * 86400), LATE, "offline", "offline for 30 days"),
         (device(said=False), NOW, "under way", "has not answered yet"),
+        (device(trust_problem="timestamp expired"), NOW, "under way", "trust: timestamp expired"),
+        (device(trust_problem="expired", wanted=NEW), NOW, "under way", "trying: trying fp32; trust: expired"),
+        (
+            device(trust_problem="timestamp expired", last_seen_s=LATE),
+            LATE,
+            "failed",
+            "after it was admitted; trust: timestamp expired",
+        ),
         (device(tags=("frozen",), failed=NEW), NOW, "frozen", "tagged frozen"),
         (
             device(hardware=msgspec.structs.replace(PI4, runtimes=())),

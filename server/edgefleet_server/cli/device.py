@@ -39,6 +39,14 @@ def power(row: dict[str, Any]) -> str:
     return f"{row['battery_percent']:.0f} %{' charging' if row['battery_charging'] else ''}"
 
 
+def says(row: dict[str, Any], model: dict[str, Any] | None) -> str | None:
+    """Return in the device's own words what keeps it from what is wanted, or None when nothing does."""
+    words = [f"trust: {row['trust_problem']}"] if row["trust_problem"] else []
+    if model and model["phase"] in ("waiting", "fetching", "failed") and model["why"]:
+        words.append(model["why"])
+    return "; ".join(words) or None
+
+
 def _list(arguments: argparse.Namespace) -> int:
     client = Client(arguments.server)
     rows = client.get("/v1/devices", region=arguments.region)
@@ -64,9 +72,10 @@ def _list(arguments: argparse.Namespace) -> int:
                     megabytes(model["memory_bytes"] if model else None),
                     power(row),
                     "online" if row["online"] else f"offline, seen {ago(now_s, row['last_seen_s'])}",
+                    says(row, model),
                 )
             )
-    headings = ("device", "region", "hardware", "runs", "state", "p50", "p95", "memory", "power", "seen")
+    headings = ("device", "region", "hardware", "runs", "state", "p50", "p95", "memory", "power", "seen", "says")
     print(table(headings, lines))
     return 0
 

@@ -79,15 +79,19 @@ def _standing(
     # From when the stage opened, or the device came to be: a late joiner has its own time.
     waited_s = now - max(record.stage_opened_s, device.first_seen_s)
     if waited_s > record.assignment.deadline_s:
-        doing = _doing(state)
+        doing = _doing(device, state)
         return "failed", f"not proven {_span(waited_s)} after it was admitted; {doing}"
-    return "under way", _doing(state)
+    return "under way", _doing(device, state)
 
 
-def _doing(state: ModelState | None) -> str:
-    if state is None:
-        return "has not answered yet"
-    return f"{state.phase}: {state.why}" if state.why else state.phase
+def _doing(device: Device, state: ModelState | None) -> str:
+    """In the device's own words: what it does about the model, and why it cannot obey, if it said so."""
+    words = []
+    if state is not None:
+        words.append(f"{state.phase}: {state.why}" if state.why else state.phase)
+    if device.state is not None and device.state.trust_problem:
+        words.append(f"trust: {device.state.trust_problem}")
+    return "; ".join(words) or "has not answered yet"
 
 
 def _span(seconds: float) -> str:

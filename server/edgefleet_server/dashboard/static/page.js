@@ -120,7 +120,20 @@ function rollouts(all) {
 
 // Devices
 
-const HEADINGS = [["Device"], ["Region"], ["Hardware"], ["Runs"], ["State"], ["Why this variant", "words"], ["p50", "number"], ["p95", "number"], ["Memory", "number"], ["Temp.", "number"], ["Power"], ["Seen"]];
+const STUCK = ["waiting", "fetching", "failed"];
+
+// What keeps a device from what is wanted, in its own words; else why it chose what it runs.
+function words(device, model) {
+  const stuck = [device.trust_problem ? `trust: ${device.trust_problem}` : null, STUCK.includes(model?.phase) ? model.why : null];
+  return stuck.filter(Boolean).join("; ") || model?.chosen_why || null;
+}
+
+function now(device, model) {
+  if (device.trust_problem) return state("failed", model ? `${model.phase}, stuck` : "stuck");
+  return model ? state(model.phase) : state("idle", device.hardware_class ? "idle" : "unknown");
+}
+
+const HEADINGS = [["Device"], ["Region"], ["Hardware"], ["Runs"], ["State"], ["Why", "words"], ["p50", "number"], ["p95", "number"], ["Memory", "number"], ["Temp.", "number"], ["Power"], ["Seen"]];
 
 function power(device) {
   if (device.power_source === null) return "–";
@@ -145,8 +158,7 @@ function deviceRows(device) {
     const row = make("tr", { class: `pick ${chosen === device.id ? "on" : ""}` }, ...cells(HEADINGS, [
       n ? "" : button, device.region, device.hardware_class,
       model?.release ? `${model.release} ${model.variant}` : null,
-      model ? state(model.phase) : state("idle", device.hardware_class ? "idle" : "unknown"),
-      model?.phase === "failed" ? model.why : model?.chosen_why || null,
+      now(device, model), words(device, model),
       milliseconds(model?.latency_p50_s), milliseconds(model?.latency_p95_s), megabytes(model?.memory_bytes),
       device.temperature_c === null ? null : `${device.temperature_c.toFixed(0)} °C`, power(device),
       device.online ? state("proven", "online") : make("span", {}, state("offline"), " ", age(device.last_seen_s)),
