@@ -6,15 +6,19 @@ from typing import Any
 
 import msgspec
 
+from edgefleet_protocol.errors import ProtocolError
 from edgefleet_protocol.messages import ModelState
 from edgefleet_protocol.sketch import merge
 from edgefleet_protocol.telemetry import DeviceWindow
 from edgefleet_protocol.trust import release_of_path
+from edgefleet_trust.errors import TrustError
 
 from . import __version__
 from .errors import NotFound
 from .ingest.counters import Counters
 from .rollouts.controller import Controller
+from .rollouts.evidence import Evidence
+from .rollouts.gates import Tally
 from .seams import Clock, Repository
 from .store import audit, devices, events, releases, rollouts, telemetry
 from .store.database import Database
@@ -159,8 +163,15 @@ class Views:
         with self._database.read() as connection:
             return [msgspec.to_builtins(row) for row in audit.latest(connection, limit)]
 
+    def _evidence(self, record: Record) -> tuple[tuple[Evidence, ...], Tally]:
+        """Return none for a release that cannot be read: the record's reason says so, and the others are shown."""
+        try:
+            return self._controller.evidence(record)
+        except (TrustError, ProtocolError):
+            return (), Tally()
+
     def _rollout(self, record: Record, history: tuple[MoveRow, ...]) -> dict[str, Any]:
-        evidence, counts = self._controller.evidence(record)
+        evidence, counts = self._evidence(record)
         ended = record.status in ("complete", "gone-back", "superseded")
         return {
             "id": record.id,

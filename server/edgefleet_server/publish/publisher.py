@@ -8,9 +8,11 @@ import time
 from collections.abc import Mapping
 
 from edgefleet_protocol.codec import sha256_hex
+from edgefleet_protocol.errors import ProtocolError
 from edgefleet_protocol.manifest import Release
 from edgefleet_protocol.messages import Need
 from edgefleet_protocol.topics import Topics
+from edgefleet_trust.errors import TrustError
 
 from ..ingest.counters import Counters
 from ..link.broker import Broker
@@ -145,7 +147,10 @@ class Publisher:
         refs = {row.release.sha256: row.release for rollout in rollouts.values() for row in rollout.assignments}
         for sha256, ref in refs.items():
             if sha256 not in self._manifests:
-                self._manifests[sha256] = self._repository.manifest(ref)[0]
+                try:
+                    self._manifests[sha256] = self._repository.manifest(ref)[0]
+                except (TrustError, ProtocolError) as error:  # its region waits; the others need not
+                    self._counters.add("manifests_missing", reason=f"{ref.path}: {error}")
         self._manifests = {sha256: row for sha256, row in self._manifests.items() if sha256 in refs}
         with self._database.read() as connection:
             known = devices.every(connection)

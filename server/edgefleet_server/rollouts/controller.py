@@ -14,13 +14,14 @@ from edgefleet_protocol.manifest import Release
 from edgefleet_protocol.names import check_label
 from edgefleet_protocol.rollout import DeviceAssignment, Policy, ReleaseRef
 from edgefleet_protocol.trust import DEVICE_ASSIGNMENT_TYPE, release_of_path
+from edgefleet_trust.errors import TrustError
 
 from ..config import ServerConfig
 from ..errors import NotFound, Refused
 from ..ingest.counters import Counters
 from ..seams import Clock, Repository, Signer
 from ..store import audit, devices, releases, rollouts
-from ..store.database import Database
+from ..store.database import Database, Unavailable
 from ..store.rollouts import Record
 from . import documents
 from .decide import decide
@@ -90,9 +91,9 @@ class Controller:
             now = self._clock.now()
             for record in self.current():
                 if record.status in ("running", "paused"):
-                    self._advance(record, now)
+                    self._try_to_advance(record, now)
             for region in self._repository.regions():
-                self._sign(region, now)
+                self._try_to_sign(region, now)
             if now - self._refreshed_s >= REFRESH_EVERY_S:
                 self._refresh(now)
 
@@ -193,6 +194,34 @@ class Controller:
         self.look()
         return document
 
+    def _try_to_advance(self, record: Record, now: float) -> None:
+        """Move one rollout; what stops it is said in its record, and stops no other."""
+        try:
+            self._advance(record, now)
+        except Unavailable:
+            raise  # the database is no rollout's own
+        except Exception as error:
+            why = f"it cannot be judged now: {error}"
+            self._fault("rollout_faults", f"{record.release} in {record.region}: {why}")
+            if record.why != why:
+                with self._database.write() as connection:
+                    rollouts.waits(connection, record, why)
+
+    def _try_to_sign(self, region: str, now: float) -> None:
+        """Sign what one region should run; a fault there is counted, and keeps no other region from its own."""
+        try:
+            self._sign(region, now)
+        except Unavailable:
+            raise
+        except Exception as error:
+            self._fault("signing_faults", f"{region}: {error}")
+
+    def _fault(self, name: str, reason: str) -> None:
+        # Each turn meets it again: the log says it once, the counter every time.
+        if self._counters.reasons().get(name) != reason[:500]:
+            LOG.exception(reason)
+        self._counters.add(name, reason=reason)
+
     def _advance(self, record: Record, now: float) -> None:
         found, counts = self.evidence(record)
         proven = sum(row.standing == "proven" for row in found)
@@ -235,9 +264,12 @@ class Controller:
     def _refresh(self, now: float) -> None:
         with self._database.write() as connection:
             releases.see(connection, self._repository.releases(), now)
-        if self._signer.refresh(_time(now)):
-            self._on_signed()
         self._refreshed_s = now
+        try:
+            if self._signer.refresh(_time(now)):
+                self._on_signed()
+        except TrustError as error:  # as a clock that went back; rollouts go on being judged
+            self._fault("refresh_faults", str(error))
 
     def _plan(self, checked: Checked, region: str) -> RegionPlan:
         with self._database.read() as connection:
