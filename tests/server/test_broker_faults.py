@@ -6,10 +6,11 @@ from pathlib import Path
 
 import paho.mqtt.client as paho
 import pytest
+from msgspec.structs import replace
 from paho.mqtt.enums import CallbackAPIVersion
 
 from edgefleet_protocol.codec import encode
-from edgefleet_protocol.messages import Event, Need, Presence
+from edgefleet_protocol.messages import DeviceState, Event, Need, Presence
 from edgefleet_server.app import Server
 from edgefleet_server.ingest.router import Router
 from edgefleet_server.link.broker import Incoming
@@ -331,3 +332,22 @@ def test_events_said_while_the_server_is_away_wait_for_it(broker: BrokerProcess,
     assert len(encode(event)) < 60_000
     with make_server(broker.port) as server:
         eventually("all came", lambda: len(server.views.events(limit=1000)) == 300)
+
+
+def test_a_device_that_claims_an_absurd_number_can_still_be_assigned(make_server: MakeServer) -> None:
+    server = make_server(1)
+    state = DeviceState(device="one", session=1, boot="b", at_s=1.0, agent_version="1", assignment_number=2**53)
+
+    def say(**changes: int) -> None:
+        payload = encode(replace(state, **changes))
+        topic = "edgefleet/v1/demo/device/one/state"
+        server.router.handle([Incoming(topic=topic, payload=payload, retained=False, session=1, mid=1, qos=1)])
+
+    say()
+    assert "assignment 9007199254740992" in server.counters.reasons()["state_refused"]
+    say(assignment_number=7)
+    assert server.controller.assign("one", "eu-west", (), "a test").number == 8
+    say(assignment_number=2**53)
+    assert server.controller.assign("one", "eu-west", (), "a test").number == 9
+    assert server.counters.get("state_refused") == 2
+    server.database.close()

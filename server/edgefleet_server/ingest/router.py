@@ -17,7 +17,7 @@ from ..store import telemetry as telemetry_store
 from ..store.database import Connection, Database, Unavailable
 from . import telemetry
 from .counters import Counters
-from .freshness import stale_presence, stale_state
+from .freshness import beyond_belief, stale_presence, stale_state
 
 LOG = logging.getLogger(__name__)
 
@@ -165,6 +165,7 @@ class Router:
     def _state(self, connection: Connection, device: str, payload: bytes, now: float, live: bool) -> bool:
         state = self._decode(payload, DeviceState, device)
         known = devices.find(connection, device)
+        self._believe(beyond_belief(known, state.session, state.assignment_number))
         if reason := stale_state(known, state.session, state.boot, state.at_s):
             raise Stale(reason)
         same = known is not None and known.state_bytes == payload
@@ -176,6 +177,7 @@ class Router:
     def _presence(self, connection: Connection, device: str, payload: bytes, now: float, live: bool) -> bool:
         presence = self._decode(payload, Presence, device)
         known = devices.find(connection, device)
+        self._believe(beyond_belief(known, presence.session))
         if reason := stale_presence(known, presence.session):
             raise Stale(reason)
         devices.put_presence(connection, device, presence.session, presence.online, now, live=live)
@@ -185,6 +187,11 @@ class Router:
         document = decode(payload, kind, limit=MAX_MESSAGE_BYTES)
         self._same(kind.__name__, document.device, device)  # type: ignore[attr-defined]
         return document
+
+    @staticmethod
+    def _believe(impossible: str | None) -> None:
+        if impossible is not None:
+            raise BadDocument(impossible)
 
     @staticmethod
     def _same(what: str, said: str, topic: str) -> None:

@@ -19,9 +19,11 @@ from edgefleet_trust.errors import TrustError
 from ..config import ServerConfig
 from ..errors import NotFound, Refused
 from ..ingest.counters import Counters
+from ..ingest.freshness import ASSIGNMENTS_AHEAD
 from ..seams import Clock, Repository, Signer
 from ..store import audit, devices, releases, rollouts
 from ..store.database import Database, Unavailable
+from ..store.devices import Device
 from ..store.rollouts import Record
 from . import documents
 from .decide import decide
@@ -179,11 +181,7 @@ class Controller:
             now = self._clock.now()
             with self._database.read() as connection:
                 known = devices.find(connection, device)
-            # Above what the device says that it holds, too: a database restored from a backup may have forgotten some.
-            number = 1 + max(
-                known.assigned_number if known else 0,
-                known.state.assignment_number if known and known.state else 0,
-            )
+            number = 1 + _newest_number(known)
             document = DeviceAssignment(device=device, number=number, region=region, tags=tags, issued=_time(now))
             envelope = self._signer.sign_envelope(DEVICE_ASSIGNMENT_TYPE, encode(document))
             with self._database.write() as connection:
@@ -314,6 +312,18 @@ class Controller:
             self._sign(region, now)
         self.look()
         return self._of_model(self.current(region), record.model) or record
+
+
+def _newest_number(known: Device | None) -> int:
+    """Return the highest number that the server gave to the device.
+
+    A database restored from a backup may have forgotten some, so what the device holds counts too, within belief: a
+    device that claims an absurd number could not be assigned ever again.
+    """
+    if known is None:
+        return 0
+    said = known.state.assignment_number if known.state else 0
+    return max(known.assigned_number, said if said <= known.assigned_number + ASSIGNMENTS_AHEAD else 0)
 
 
 def _left_out(row: RegionPlan) -> str:
