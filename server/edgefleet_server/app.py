@@ -60,6 +60,7 @@ class Server:
             self.counters,
             on_change=self._changed,
             on_need=self.publisher.need,
+            keep=config.keep,
         )
         self.views = Views(
             self.repository, self.database, self.controller, self.counters, self.clock, lambda: self.broker.session

@@ -24,6 +24,7 @@ from ..seams import Clock, Repository, Signer
 from ..store import audit, devices, releases, rollouts
 from ..store.database import Database, Unavailable
 from ..store.devices import Device
+from ..store.pruning import prune
 from ..store.rollouts import Record
 from . import documents
 from .decide import decide
@@ -35,7 +36,8 @@ from .plan import RegionPlan, devices_in_words, plan
 LOG = logging.getLogger(__name__)
 
 REFRESH_EVERY_S = 600.0
-"""How often it looks whether the timestamp is older than a day."""
+"""How often it looks whether the timestamp is older than a day, and what need not be kept any more."""
+DAY_S = 86400.0
 
 
 class Controller:
@@ -96,8 +98,11 @@ class Controller:
                     self._try_to_advance(record, now)
             for region in self._repository.regions():
                 self._try_to_sign(region, now)
-            if now - self._refreshed_s >= REFRESH_EVERY_S:
+            slowly = now - self._refreshed_s >= REFRESH_EVERY_S
+            if slowly:
                 self._refresh(now)
+        if slowly:  # not under the lock: the API need not wait for it
+            self._prune(now)
 
     def current(self, region: str | None = None) -> tuple[Record, ...]:
         """Return the rollouts that were not superseded."""
@@ -268,6 +273,16 @@ class Controller:
                 self._on_signed()
         except TrustError as error:  # as a clock that went back; rollouts go on being judged
             self._fault("refresh_faults", str(error))
+
+    def _prune(self, now: float) -> None:
+        keep = self._config.keep
+        gone = prune(
+            self._database,
+            windows_before_s=now - keep.windows_days * DAY_S,
+            events_before_s=now - keep.events_days * DAY_S,
+        )
+        self._counters.add("windows_pruned", gone.windows)
+        self._counters.add("events_pruned", gone.events)
 
     def _plan(self, checked: Checked, region: str) -> RegionPlan:
         with self._database.read() as connection:
