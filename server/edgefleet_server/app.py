@@ -14,7 +14,7 @@ from .api.web import make_app
 from .config import ServerConfig
 from .errors import ServerError
 from .ingest.counters import Counters
-from .ingest.router import KINDS, Router
+from .ingest.router import KINDS, RETAINED_KINDS, Router
 from .link.broker import Broker
 from .publish.publisher import Publisher
 from .rollouts.controller import Controller
@@ -39,7 +39,14 @@ class Server:
         self.database = Database(config.data / "server.sqlite3")
         # One id for one fleet's hub: the broker keeps its queue under this name while it is away.
         filters = [self.topics.all_devices(kind) for kind in KINDS]
-        self.broker = Broker(config.broker.host, config.broker.port, f"edgefleet-hub-{self.topics.fleet}", filters)
+        self.broker = Broker(
+            config.broker.host,
+            config.broker.port,
+            f"edgefleet-hub-{self.topics.fleet}",
+            filters,
+            keep=[self.topics.all_devices(kind) for kind in RETAINED_KINDS],
+            on_dropped=lambda topic: self.counters.add("messages_dropped", reason=f"{topic}: too much waits already"),
+        )
         self.publisher = Publisher(
             self.broker,
             self.topics,

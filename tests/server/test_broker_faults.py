@@ -13,7 +13,7 @@ from edgefleet_protocol.codec import encode
 from edgefleet_protocol.messages import DeviceState, Event, Need, Presence
 from edgefleet_server.app import Server
 from edgefleet_server.ingest.router import Router
-from edgefleet_server.link.broker import Incoming
+from edgefleet_server.link.inbox import Incoming
 from edgefleet_server.publish.publisher import NEEDS_WAITING
 from edgefleet_server.publish.wanted import marker
 from edgefleet_server.rollouts.orders import Order

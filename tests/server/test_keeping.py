@@ -12,7 +12,7 @@ from edgefleet_protocol.telemetry import ModelWindow, TelemetryBatch, Window
 from edgefleet_server.app import Server
 from edgefleet_server.config import KeepConfig, parse
 from edgefleet_server.errors import BadConfig
-from edgefleet_server.link.broker import Incoming
+from edgefleet_server.link.inbox import Incoming
 from edgefleet_server.store import events, pruning, telemetry
 
 from .conftest import MakeServer

@@ -12,7 +12,8 @@ from edgefleet_protocol.telemetry import Window
 from edgefleet_protocol.topics import Kind, Parsed, Topics
 
 from ..config import KeepConfig
-from ..link.broker import Broker, Incoming
+from ..link.broker import Broker
+from ..link.inbox import Incoming
 from ..seams import Clock
 from ..store import devices, events
 from ..store import telemetry as telemetry_store
@@ -27,6 +28,8 @@ LOG = logging.getLogger(__name__)
 D = TypeVar("D", bound=Document)
 
 KINDS: tuple[Kind, ...] = ("state", "presence", "event", "need", "telemetry", "reply")
+RETAINED_KINDS: tuple[Kind, ...] = ("state", "presence")
+"""They say how a device is, so of each only the newest matters, and that one does."""
 BATCH = 200
 """Messages to a commit: SQLite is three times as fast with a hundred than with one."""
 PAUSE_AFTER_FAULT_S = 1.0
