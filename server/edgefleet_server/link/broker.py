@@ -41,10 +41,15 @@ class Broker:
         filters: Sequence[str],
         *,
         keep: Sequence[str] = (),
+        first: str | None = None,
         inbox: Inbox | None = None,
         on_dropped: Callable[[str], None] = lambda topic: None,
     ) -> None:
-        """keep: those of `filters` whose newest message is never dropped. on_dropped: told each topic that was."""
+        """keep: those of `filters` whose newest message is never dropped. on_dropped: told each topic that was.
+
+        first: a topic whose retained message is asked for before anything else in each connection, see `retained`.
+        """
+        self._first = first
         self._host, self._port = host, port
         self._filters, self._keep = tuple(filters), tuple(keep)
         self._inbox = inbox or Inbox()
@@ -116,19 +121,29 @@ class Broker:
         return self.session == session
 
     def retained(self, topic: str, timeout_s: float) -> bytes | None:
-        """Return what the broker keeps for `topic`, or None when nothing came in time: MQTT has no "not found"."""
-        answer: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-        self._probes[topic] = answer
+        """Return what the broker keeps for `topic`, or None when nothing came in time: MQTT has no "not found".
+
+        The first call in a connection for the topic `first` takes the answer to the question that was asked before the
+        hub subscribed to its fleet: behind the states of a hundred thousand devices it would come too late.
+        """
+        answer = self._probes.get(topic)
         try:
-            # Unsubscribe first: some brokers send retained messages only for a subscription that is new to them.
-            self._client.unsubscribe(topic)
-            self._client.subscribe(topic, qos=0)
+            if answer is None:
+                answer = self._ask(self._client, topic)
             return answer.get(timeout=timeout_s)
         except queue.Empty:
             return None
         finally:
             self._client.unsubscribe(topic)
             self._probes.pop(topic, None)
+
+    def _ask(self, client: paho.Client, topic: str) -> "queue.SimpleQueue[bytes]":
+        answer: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._probes[topic] = answer
+        # Unsubscribe first: some brokers send retained messages only for a subscription that is new to them.
+        client.unsubscribe(topic)
+        client.subscribe(topic, qos=0)
+        return answer
 
     def _new_client(self) -> paho.Client:
         """A client for one connection: paho would send an old one's messages again, after newer ones of the same topic."""
@@ -165,6 +180,8 @@ class Broker:
         if reason.is_failure:
             LOG.warning("the broker refused the hub: %s", reason)
             return
+        if self._first is not None:
+            self._ask(client, self._first)
         for at in range(0, len(self._filters), TOPICS_PER_SUBSCRIBE):
             client.subscribe([(topic, 1) for topic in self._filters[at : at + TOPICS_PER_SUBSCRIBE]])
         with self._state:

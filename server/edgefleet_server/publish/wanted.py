@@ -80,6 +80,15 @@ def wanted(
     return Wanted((*kept.values(), *documents, *signed), tuple(left_out))
 
 
+UNSETTLED = ""
+"""Instead of a digest: the topic was being sent or cleared, and what it holds is not known."""
+
+
+def settled(present: Mapping[str, str]) -> dict[str, str]:
+    """Return the topics of which it is known what they hold."""
+    return {topic: digest for topic, digest in present.items() if digest != UNSETTLED}
+
+
 def marker(present: Mapping[str, str]) -> bytes:
     """Return a fingerprint of everything that is retained: its topics, and the digest of what each holds."""
     lines = "".join(f"{topic} {digest}\n" for topic, digest in sorted(present.items()))
