@@ -1,6 +1,8 @@
 """What the API and the page show: plain objects, read from the database. The keys are the API's and stay."""
 
 import json
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -28,6 +30,8 @@ from .store.telemetry import ModelRow
 
 POINTS = 240
 """Of a chart: about three pixels each."""
+LOOK_S = 1.0
+"""To weigh the whole fleet takes the longer the larger it is; however many pages are open, it is done so often."""
 
 
 class Views:
@@ -44,6 +48,8 @@ class Views:
     ) -> None:
         self._repository, self._database, self._controller = repository, database, controller
         self._counters, self._clock, self._session = counters, clock, session
+        self._lock = threading.Lock()
+        self._overview: tuple[float, dict[str, Any]] | None = None
 
     def health(self) -> dict[str, Any]:
         """Whether the server can do its work now, and its counters."""
@@ -57,7 +63,14 @@ class Views:
         }
 
     def overview(self) -> dict[str, Any]:
-        """Everything that the page shows at once."""
+        """Everything that the page shows at once; at most LOOK_S old, for every open page asks each second."""
+        with self._lock:
+            now = time.monotonic()
+            if self._overview is None or now - self._overview[0] >= LOOK_S:
+                self._overview = now, self._look()
+            return self._overview[1]
+
+    def _look(self) -> dict[str, Any]:
         return {
             "fleet": self._repository.fleet,
             "version": __version__,
@@ -171,7 +184,8 @@ class Views:
             return (), Tally()
 
     def _rollout(self, record: Record, history: tuple[MoveRow, ...]) -> dict[str, Any]:
-        evidence, counts = self._evidence(record)
+        past = record.status == "superseded"
+        evidence, counts = ((), Tally()) if past else self._evidence(record)
         ended = record.status in ("complete", "gone-back", "superseded")
         return {
             "id": record.id,
@@ -191,7 +205,10 @@ class Views:
                 }
                 for place, stage in enumerate(record.assignment.stages)
             ],
-            "counts": {
+            # Of a rollout whose place another took nothing can be weighed now: its devices went on.
+            "counts": dict.fromkeys(("proven", "failed", "under_way", "apart", "outside"))
+            if past
+            else {
                 "proven": len(counts.proven),
                 "failed": len(counts.failed),
                 "under_way": len(counts.under_way),
