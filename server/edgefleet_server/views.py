@@ -57,10 +57,15 @@ class Views:
             "version": __version__,
             "fleet": self._repository.fleet,
             "now_s": self._clock.now(),
-            "broker_connected": self._session() is not None,
+            "broker_connected": self.connected,
             "counters": self._counters.snapshot(),
             "last_reasons": self._counters.reasons(),
         }
+
+    @property
+    def connected(self) -> bool:
+        """Whether what is signed can be sent now."""
+        return self._session() is not None
 
     def overview(self) -> dict[str, Any]:
         """Everything that the page shows at once; at most LOOK_S old, for every open page asks each second."""
@@ -75,7 +80,7 @@ class Views:
             "fleet": self._repository.fleet,
             "version": __version__,
             "now_s": self._clock.now(),
-            "broker_connected": self._session() is not None,
+            "broker_connected": self.connected,
             "regions": list(self._repository.regions()),
             "devices": self.devices(),
             "rollouts": self.rollouts(),

@@ -140,3 +140,42 @@ def test_a_server_that_cannot_start_says_why(
     second.write_text(Path(config).read_text().replace(str(repo.folder), str(tmp_path / "nowhere")))
     assert server(["run", "--config", str(second)]) == 3
     assert "edgefleet trust init" in capsys.readouterr().err
+
+
+def test_without_a_broker_an_order_says_that_it_goes_out_later(
+    running: Running, broker: BrokerProcess, capsys: Captured
+) -> None:
+    there = ["--server", running.url]
+    broker.kill()
+    eventually("noticed", lambda: not httpx.get(f"{running.url}/healthz", trust_env=False).json()["broker_connected"])
+    for run, command in (
+        (rollout, ["start", "fashion/1", "--region", "eu-west", "--force"]),
+        (device, ["assign", "pi-one", "--region", "eu-west"]),
+    ):
+        assert run([*command, *there]) == 0
+        said = capsys.readouterr()
+        assert "sent as soon as the broker is back" in said.err, said.out
+
+
+def test_a_release_that_is_forced_where_it_runs_already_says_what_its_proof_is(
+    running: Running, broker: BrokerProcess, capsys: Captured
+) -> None:
+    there = ["--server", running.url]
+    with ScriptedDevice(broker.port, "pi-one", "eu-west"):
+
+        def complete() -> bool:
+            assert rollout(["list", *there]) == 0
+            return "complete" in capsys.readouterr().out
+
+        start = ["start", "fashion/1", "--region", "eu-west", *there]
+        eventually("started", lambda: rollout(start) == 0)
+        eventually("complete", complete)
+        assert rollout(start) == 5
+        capsys.readouterr()
+        assert rollout([*start, "--force"]) == 0
+        said = capsys.readouterr()
+        assert "by force, although eu-west runs fashion/1 already" in said.out
+        assert said.err == ""
+        eventually("complete", complete)
+        assert rollout(["show", "eu-west", *there]) == 0
+        assert "runs fp32, as before this rollout" in capsys.readouterr().out

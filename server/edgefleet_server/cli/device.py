@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from . import parser
 from .client import Client
-from .output import ago, as_json, clean, megabytes, milliseconds, table
+from .output import ago, as_json, clean, megabytes, milliseconds, table, warn_unsent
 
 
 def main(argv: list[str]) -> int:
@@ -125,4 +125,5 @@ def _assign(arguments: argparse.Namespace) -> int:
         print(as_json(answer))
     else:
         print(f"{answer['device']} belongs to {answer['region']} from number {answer['number']} on")
+    warn_unsent(answer)
     return 0

@@ -11,7 +11,7 @@ from ..errors import BadRequest, NotFound
 from ..rollouts.plan import devices_in_words
 from . import parser
 from .client import Client
-from .output import ago, as_json, clean, megabytes, table
+from .output import ago, as_json, clean, megabytes, table, warn_unsent
 
 
 def main(argv: list[str]) -> int:
@@ -125,6 +125,9 @@ def _start(arguments: argparse.Namespace) -> int:
     else:
         for region in answer["regions"]:
             print(f"{region['release']} started in {region['region']} for {devices_in_words(region['matched'])}")
+            if region["refused"]:
+                print(f"  by force, although {clean(region['refused'])}")
+    warn_unsent(answer)
     return 0
 
 

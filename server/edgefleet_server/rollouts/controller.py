@@ -145,6 +145,8 @@ class Controller:
                     signed = self._repository.rollout(row.region)
                     previous, previous_policy = documents.base_of(checked.manifest.model, current, signed)
                     why = f"{actor} started it for {devices_in_words(len(row.devices))}"
+                    if row.refused:
+                        why += f", by force, although {row.refused}"
                     rollouts.add(
                         connection,
                         region=row.region,

@@ -57,7 +57,8 @@ def _standing(
         return "frozen", f"it is tagged {FROZEN_TAG}"
     state = device.model(record.model)
     if state and state.running and state.running.release_sha256 == sha256 and state.running.proven:
-        return "proven", f"runs {state.running.variant}"
+        before = ", as before this rollout" if _ran_before(record) else ""
+        return "proven", f"runs {state.running.variant}{before}"
     # A failure of a variant counts although the device may find another one that holds: a release is meant to be good.
     # That none is left to choose follows from those failures, or from what the device is: then it is left out below.
     if state and (
@@ -82,6 +83,11 @@ def _standing(
         doing = _doing(device, state)
         return "failed", f"not proven {_span(waited_s)} after it was admitted; {doing}"
     return "under way", _doing(device, state)
+
+
+def _ran_before(record: Record) -> bool:
+    """Whether the region ran this very release already: its devices prove it once, and nothing is proven anew."""
+    return record.previous is not None and record.previous.release.sha256 == record.assignment.release.sha256
 
 
 def _doing(device: Device, state: ModelState | None) -> str:
