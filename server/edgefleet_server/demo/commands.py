@@ -36,15 +36,15 @@ def main(argv: list[str]) -> int:
     ]:
         print(f"edgefleet demo: {', '.join(lacking)} is not installed: pip install 'edgefleet[all]'", file=sys.stderr)
         return MISSING
+    if arguments.port is not None and (problem := why_no_port(arguments.port)):
+        print(f"edgefleet demo: --port {problem}", file=sys.stderr)
+        return MISSING
     folder = arguments.dir or Path(tempfile.mkdtemp(prefix="edgefleet-"))
     if len(str(folder.absolute())) > MAX_FOLDER:
         print(
             f"edgefleet demo: {folder} is longer than {MAX_FOLDER} characters, too long for Unix sockets",
             file=sys.stderr,
         )
-        return MISSING
-    if arguments.port is not None and (problem := why_no_port(arguments.port)):
-        print(f"edgefleet demo: --port {problem}", file=sys.stderr)
         return MISSING
     for number in ENDS:
         signal.signal(number, _interrupt)
