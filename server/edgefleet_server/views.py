@@ -89,7 +89,9 @@ class Views:
         }
 
     def devices(self, region: str | None = None) -> list[dict[str, Any]]:
-        """Every device, by id."""
+        """Every device, by id, or those of one region; raise NotFound for a region that is none."""
+        if region is not None:
+            self._check_region(region)
         with self._database.read() as connection:
             known = devices.every(connection, region)
             latest = telemetry.latest_models(connection, [device.id for device in known])
@@ -128,6 +130,8 @@ class Views:
 
     def rollouts(self, region: str | None = None, *, past: bool = False) -> list[dict[str, Any]]:
         """The current rollout of each region and model, the one moved last first; with `past`, also earlier ones."""
+        if region is not None:
+            self._check_region(region)
         with self._database.read() as connection:
             records = rollouts.every(connection, region) if past else rollouts.current(connection, region)
             histories = {record.id: rollouts.history(connection, record.id) for record in records}
@@ -136,8 +140,6 @@ class Views:
 
     def rollouts_of(self, region: str) -> list[dict[str, Any]]:
         """The rollouts of one region; raise NotFound for a region that is none."""
-        if region not in self._repository.regions():
-            raise NotFound(f"there is no region {region}. There are: {', '.join(self._repository.regions())}")
         return self.rollouts(region)
 
     def events(self, *, device: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
@@ -180,6 +182,10 @@ class Views:
         """Who did what, newest first."""
         with self._database.read() as connection:
             return [msgspec.to_builtins(row) for row in audit.latest(connection, limit)]
+
+    def _check_region(self, region: str) -> None:
+        if region not in self._repository.regions():
+            raise NotFound(f"there is no region {region}. There are: {', '.join(self._repository.regions())}")
 
     def _evidence(self, record: Record) -> tuple[tuple[Evidence, ...], Tally]:
         """Return none for a release that cannot be read: the record's reason says so, and the others are shown."""

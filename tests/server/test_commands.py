@@ -17,6 +17,8 @@ from tests.fakes.broker_process import BrokerProcess
 from tests.fakes.repository import FakeRepository
 from tests.fakes.scripted_device import ScriptedDevice, eventually
 
+from .test_broker_faults import Reader
+
 Captured = pytest.CaptureFixture[str]
 
 
@@ -179,3 +181,34 @@ def test_a_release_that_is_forced_where_it_runs_already_says_what_its_proof_is(
         eventually("complete", complete)
         assert rollout(["show", "eu-west", *there]) == 0
         assert "runs fp32, as before this rollout" in capsys.readouterr().out
+
+
+def test_a_device_that_never_was_is_forgotten_and_one_that_is_here_is_not(
+    running: Running, broker: BrokerProcess, capsys: Captured
+) -> None:
+    there = ["--server", running.url]
+
+    def said(*command: str) -> tuple[int, str]:
+        code = device([*command, *there])
+        captured = capsys.readouterr()
+        return code, captured.out + captured.err
+
+    assert said("list", "--region", "mars") == (
+        3,
+        "edgefleet device: there is no region mars. There are: eu-west, ap-south\n",
+    )
+    assert said("forget", "nobody")[0] == 3
+    assert said("assign", "pi-onne", "--region", "eu-west")[0] == 0
+    assert said("forget", "pi-onne") == (0, "pi-onne is forgotten\n")
+    assert "pi-onne" not in said("list")[1]
+    reader = Reader(broker.port)
+    eventually("its assignment is cleared", lambda: not any("pi-onne" in topic for topic in reader.topics()))
+    with ScriptedDevice(broker.port, "pi-one", "eu-west"):
+        eventually("known", lambda: "pi4" in said("list")[1])
+        code, text = said("forget", "pi-one")
+        assert code == 5 and "end its agent first, or use force" in text
+    assert said("forget", "pi-one", "--force") == (0, "pi-one is forgotten\n")
+    eventually("its state is cleared", lambda: not any("pi-one" in topic for topic in reader.topics()))
+    assert "No device was heard of yet" in said("list")[1]
+    health = httpx.get(f"{running.url}/healthz", trust_env=False).json()
+    assert not [name for name in health["counters"] if name.endswith(("_refused", "_faults"))]

@@ -74,6 +74,12 @@ def make_routes(controller: Controller, views: Views, database: Database, clock:
         document = controller.assign(device, body.region, tuple(body.tags), actor.name)
         return {**msgspec.to_builtins(document), "broker_connected": views.connected}
 
+    @routes.delete("/v1/devices/{device}")
+    def forget(actor: Who, device: str, force: bool = False) -> dict[str, Any]:
+        may(actor, "device.forget", views.device(device)["region"])
+        controller.forget(device, actor.name, force=force)
+        return {"device": device, "broker_connected": views.connected}
+
     @routes.get("/v1/rollouts")
     def rollouts(actor: Who, region: str | None = None, past: bool = False) -> list[dict[str, Any]]:
         may(actor, "rollout.read", region)

@@ -37,6 +37,10 @@ class Client:
         """Return what PUT answers."""
         return self._ask("PUT", path, json=body)
 
+    def delete(self, path: str, **query: bool) -> Any:
+        """Return what DELETE answers."""
+        return self._ask("DELETE", path, json={}, params=query)
+
     def _ask(self, method: str, path: str, **more: Any) -> Any:
         try:
             answer = self._http.request(method, path, **more)

@@ -1,6 +1,7 @@
-"""`edgefleet device list|show|assign`."""
+"""`edgefleet device list|show|assign|forget`."""
 
 import argparse
+import sys
 from typing import Any
 from urllib.parse import quote
 
@@ -27,6 +28,13 @@ def main(argv: list[str]) -> int:
     one.add_argument("--tag", action="append", default=[], help="may be repeated")
     parser.remote(one)
     one.set_defaults(verb=_assign)
+    one = verbs.add_parser(
+        "forget", help="remove a device that is gone, or never was: all that it said, and its topics"
+    )
+    one.add_argument("device")
+    one.add_argument("--force", action="store_true", help="also one that was heard of in the last minutes")
+    parser.remote(one)
+    one.set_defaults(verb=_forget)
     return parser.run(top, argv)
 
 
@@ -126,4 +134,16 @@ def _assign(arguments: argparse.Namespace) -> int:
     else:
         print(f"{answer['device']} belongs to {answer['region']} from number {answer['number']} on")
     warn_unsent(answer)
+    return 0
+
+
+def _forget(arguments: argparse.Namespace) -> int:
+    path = f"/v1/devices/{quote(arguments.device, safe='')}"
+    answer = Client(arguments.server).delete(path, force=arguments.force)
+    if arguments.json:
+        print(as_json(answer))
+    else:
+        print(f"{answer['device']} is forgotten")
+    if not answer["broker_connected"]:
+        print("What the broker retains of it is cleared as soon as the broker is back.", file=sys.stderr)
     return 0

@@ -194,8 +194,10 @@ class Router:
         return "windows_taken" if new else "windows_repeated", 1, None
 
     def _state(self, connection: Connection, device: str, payload: bytes, now: float, live: bool) -> bool:
-        state = self._decode(payload, DeviceState, device)
         known = devices.find(connection, device)
+        if not payload and known is None:
+            return False  # the broker tells everybody that a topic was cleared: this device was forgotten
+        state = self._decode(payload, DeviceState, device)
         self._believe(beyond_belief(known, state.session, state.assignment_number))
         if reason := stale_state(known, state.session, state.boot, state.at_s):
             raise Stale(reason)
@@ -206,8 +208,10 @@ class Router:
         return not same
 
     def _presence(self, connection: Connection, device: str, payload: bytes, now: float, live: bool) -> bool:
-        presence = self._decode(payload, Presence, device)
         known = devices.find(connection, device)
+        if not payload and known is None:
+            return False
+        presence = self._decode(payload, Presence, device)
         self._believe(beyond_belief(known, presence.session))
         if reason := stale_presence(known, presence.session):
             raise Stale(reason)

@@ -19,9 +19,10 @@ from ..link.broker import Broker
 from ..seams import Clock, Repository
 from ..store import devices, retained
 from ..store.database import Database
+from ..store.retained import UNSETTLED
 from .needs import Needs
 from .picks import picked
-from .wanted import UNSETTLED, Wanted, chunks_of, marker, settled, wanted
+from .wanted import Wanted, chunks_of, marker, settled, wanted
 
 LOG = logging.getLogger(__name__)
 
@@ -120,6 +121,8 @@ class Publisher:
         if session != self._session or self._present is None:
             self._present = self._remembered()
             self._session = session
+        with self._database.read() as connection:  # what others want cleared, as of a device that was forgotten
+            self._present = retained.unsettled(connection) | self._present
         self._put(want, session)
         self._answer_needs(session)
 

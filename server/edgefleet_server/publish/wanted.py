@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from edgefleet_protocol.manifest import Release, Variant
 from edgefleet_protocol.topics import Topics
 
+from ..store.retained import UNSETTLED
+
 
 @dataclass(frozen=True)
 class Item:
@@ -78,10 +80,6 @@ def wanted(
         left -= size
         kept[sha256] = Item(topics.chunk(sha256), sha256, None, size)
     return Wanted((*kept.values(), *documents, *signed), tuple(left_out))
-
-
-UNSETTLED = ""
-"""Instead of a digest: the topic was being sent or cleared, and what it holds is not known."""
 
 
 def settled(present: Mapping[str, str]) -> dict[str, str]:

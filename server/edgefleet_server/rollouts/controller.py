@@ -13,6 +13,7 @@ from edgefleet_protocol.codec import encode
 from edgefleet_protocol.manifest import Release
 from edgefleet_protocol.names import check_label
 from edgefleet_protocol.rollout import DeviceAssignment, Policy, ReleaseRef
+from edgefleet_protocol.topics import Kind, Topics
 from edgefleet_protocol.trust import DEVICE_ASSIGNMENT_TYPE, release_of_path
 from edgefleet_trust.errors import TrustError
 
@@ -21,7 +22,7 @@ from ..errors import NotFound, Refused
 from ..ingest.counters import Counters
 from ..ingest.freshness import ASSIGNMENTS_AHEAD
 from ..seams import Clock, Repository, Signer
-from ..store import audit, devices, releases, rollouts
+from ..store import audit, devices, releases, retained, rollouts
 from ..store.database import Database, Unavailable
 from ..store.devices import Device
 from ..store.pruning import prune
@@ -38,6 +39,7 @@ LOG = logging.getLogger(__name__)
 REFRESH_EVERY_S = 600.0
 """How often it looks whether the timestamp is older than a day, and what need not be kept any more."""
 DAY_S = 86400.0
+HEARD_LATELY_S = 600.0
 
 
 class Controller:
@@ -198,6 +200,33 @@ class Controller:
         self._on_signed()
         self.look()
         return document
+
+    def forget(self, device: str, actor: str, *, force: bool) -> None:
+        """Remove a device: what it said, its assignment, and what the broker retains of it.
+
+        Raises NotFound for one that is not known, Refused, unless forced, for one that was heard of lately: it would be
+        back at its next word, without its assignment.
+        """
+        with self._lock:
+            now = self._clock.now()
+            with self._database.write() as connection:
+                known = devices.find(connection, device)
+                if known is None:
+                    raise NotFound(f"no device {device} is known. See: edgefleet device list")
+                silent_s = None if known.last_seen_s is None else now - known.last_seen_s
+                if not force and (known.online or (silent_s is not None and silent_s < HEARD_LATELY_S)):
+                    raise Refused(
+                        f"{device} is online or was heard of in the last {HEARD_LATELY_S / 60:.0f} minutes, and would be "
+                        "back at its next word, without its assignment: end its agent first, or use force"
+                    )
+                devices.forget(connection, device)
+                # The publisher takes them off the broker, where the server would read the device's state again.
+                kinds: tuple[Kind, ...] = ("state", "presence", "assignment")
+                topics = [Topics(self._repository.fleet).of_device(device, kind) for kind in kinds]
+                retained.put(connection, dict.fromkeys(topics, (retained.UNSETTLED, 0)))
+                audit.add(connection, audit.AuditRow(now, actor, "device.forget", known.region, device, "forgotten"))
+        self._on_signed()
+        self.look()
 
     def _try_to_advance(self, record: Record, now: float) -> None:
         """Move one rollout; what stops it is said in its record, and stops no other."""
