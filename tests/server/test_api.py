@@ -212,3 +212,11 @@ def test_however_many_pages_are_open_the_fleet_is_weighed_once_a_look(
     assert (new["release"], new["counts"]["proven"]) == ("fashion/2", 0)
     assert (old["release"], old["counts"]["proven"], old["evidence"]) == ("fashion/1", None, [])
     server.database.close()
+
+
+def test_what_is_wrong_with_a_body_is_said_by_the_fields_name(client: TestClient) -> None:
+    answer = client.post("/v1/rollouts", json={"release": "fashion/1", "gate": {"max_failed_percent": 140}, "x": 1})
+    assert answer.status_code == 422
+    assert answer.json()["detail"] == (
+        "gate.max_failed_percent is 140: input should be less than or equal to 100; x is 1: extra inputs are not permitted"
+    )

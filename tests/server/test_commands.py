@@ -109,6 +109,8 @@ def test_exit_codes_tell_a_script_what_happened(running: Running, capsys: Captur
         (rollout, ["start", "fashion/1", "--stages", "x", *there], 2),
         (rollout, ["start", "fashion/9", *there], 3),
         (rollout, ["start", "fashion/1", *there], 5),
+        (rollout, ["start", "fashion/1", "--max-failed", "140", *there], 2),
+        (rollout, ["list", "--server", "nonsense"], 2),
         (rollout, ["show", "mars", *there], 3),
         (rollout, ["list", "--server", "http://127.0.0.1:1"], 7),
         (device, ["show", "nobody", *there], 3),
@@ -119,7 +121,10 @@ def test_exit_codes_tell_a_script_what_happened(running: Running, capsys: Captur
     ]
     for run, arguments, code in cases:
         assert run(arguments) == code, arguments
-    assert "exit codes: 0 done, 1 failed" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "exit codes: 0 done, 1 failed" in said.out
+    assert "argument --max-failed: 140 is not from 0 to 100" in said.err
+    assert "'nonsense' is no server's address: write it as http://127.0.0.1:8300" in said.err
 
 
 def test_a_server_that_cannot_start_says_why(

@@ -110,8 +110,9 @@ def _show(arguments: argparse.Namespace) -> int:
         facts.append(("trust", row["trust_problem"]))
     facts += [(f"limit on {name}", how) for name, how in row["limits_held"].items()]
     print(clean(row["id"]))
+    width = max(len(clean(name)) for name, _ in facts)
     for name, value in facts:
-        print(f"  {clean(name):<14}{clean(value)}")
+        print(f"  {clean(name):<{width}}  {clean(value)}")
     for model in row["models"]:
         runs = f"{model['release']} {model['variant']}" if model["release"] else "nothing"
         print(f"\n{clean(model['model'])}: runs {clean(runs)}, {model['phase']}: {clean(model['why'])}")

@@ -188,7 +188,7 @@ class Broker:
             self._session += 1
             self._connected = True
             self._state.notify_all()
-        LOG.info("connected to the broker at %s:%d, for the %d. time", self._host, self._port, self._session)
+        LOG.info("connected to the broker at %s:%d (connection %d)", self._host, self._port, self._session)
 
     def _on_disconnect(self, client: paho.Client, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
         self._lost()  # paho may call this twice for one loss

@@ -83,7 +83,7 @@ function summary(all) {
       make("b", {}, String(running)), ` ${running === 1 ? "rollout" : "rollouts"} under way`,
       failing ? make("span", { class: "bad" }, `, ${failing} ${failing === 1 ? "device" : "devices"} refused a release`) : "",
       all.broker_connected ? "" : make("span", { class: "bad" }, ", no connection to the broker"),
-      all.refused ? `, ${all.refused} messages refused` : "",
+      all.refused ? `, ${all.refused} ${all.refused === 1 ? "message" : "messages"} refused` : "",
     );
   });
 }
@@ -102,7 +102,7 @@ function rollout(row) {
   const devices = make("details", { "data-key": `evidence-${row.id}` }, make("summary", {}, "Every device"),
     make("table", {}, make("tbody", {}, ...row.evidence.map((one) =>
       make("tr", {}, make("td", {}, one.device), make("td", {}, state(one.standing)), make("td", {}, one.why))))));
-  const moves = make("details", { "data-key": `moves-${row.id}` }, make("summary", {}, `${row.moves.length} moves`),
+  const moves = make("details", { "data-key": `moves-${row.id}` }, make("summary", {}, `${row.moves.length} ${row.moves.length === 1 ? "move" : "moves"}`),
     make("table", {}, make("tbody", {}, ...row.moves.map((move) =>
       make("tr", {}, make("td", {}, age(move.at_s)), make("td", {}, `${move.kind}, stage ${move.stage + 1}`), make("td", {}, move.why))))));
   return make("article", { class: "card", "aria-label": `${row.release} in ${row.region}` },
