@@ -133,7 +133,7 @@ function now(device, model) {
   return model ? state(model.phase) : state("idle", device.hardware_class ? "idle" : "unknown");
 }
 
-const HEADINGS = [["Device"], ["Region"], ["Hardware"], ["Runs"], ["State"], ["Why", "words"], ["p50", "number"], ["p95", "number"], ["Memory", "number"], ["Temp.", "number"], ["Power"], ["Seen"]];
+const HEADINGS = [["Device"], ["Region"], ["Hardware"], ["Runs", "wrap"], ["State"], ["Why", "words"], ["p50", "number"], ["p95", "number"], ["Memory", "number"], ["Temp.", "number"], ["Power", "wrap"], ["Seen", "wrap"]];
 
 function power(device) {
   if (device.power_source === null) return "–";
@@ -152,12 +152,15 @@ function choose(id) {
   turn();
 }
 
+// Breaks between these and not within one.
+const whole = (text) => make("span", { class: "whole" }, text);
+
 function deviceRows(device) {
   return (device.models.length ? device.models : [null]).map((model, n) => {
     const button = make("button", { type: "button", "data-key": `device-${device.id}`, "aria-pressed": chosen === device.id ? "true" : "false" }, device.id);
     const row = make("tr", { class: `pick ${chosen === device.id ? "on" : ""}` }, ...cells(HEADINGS, [
       n ? "" : button, device.region, device.hardware_class,
-      model?.release ? `${model.release} ${model.variant}` : null,
+      model?.release ? make("span", {}, whole(model.release), " ", whole(model.variant)) : null,
       now(device, model), words(device, model),
       milliseconds(model?.latency_p50_s), milliseconds(model?.latency_p95_s), megabytes(model?.memory_bytes),
       device.temperature_c === null ? null : `${device.temperature_c.toFixed(0)} °C`, power(device),
