@@ -94,8 +94,15 @@ def test_every_setting_is_documented() -> None:
         server_config.BrokerConfig,
         server_config.HttpConfig,
         server_config.RolloutConfig,
+        server_config.KeepConfig,
         server_config.ServerConfig,
     ):
-        names |= {field.name for field in dataclasses.fields(section)} - {"policies", "broker", "http", "rollouts"}
+        names |= {field.name for field in dataclasses.fields(section)} - {
+            "policies",
+            "broker",
+            "http",
+            "rollouts",
+            "keep",
+        }
     missing = [name for name in sorted(names) if not re.search(rf"`(?:[a-z]+\.)?{name}[`,]", page)]
     assert not missing

@@ -14,9 +14,9 @@ from .api.web import make_app
 from .config import ServerConfig
 from .errors import ServerError
 from .ingest.counters import Counters
-from .ingest.router import KINDS, Router
+from .ingest.router import KINDS, RETAINED_KINDS, Router
 from .link.broker import Broker
-from .publish.publisher import Publisher
+from .publish.publisher import Publisher, marker_topic
 from .rollouts.controller import Controller
 from .seams import Clock, WallClock
 from .signer import OnlineSigner
@@ -39,7 +39,15 @@ class Server:
         self.database = Database(config.data / "server.sqlite3")
         # One id for one fleet's hub: the broker keeps its queue under this name while it is away.
         filters = [self.topics.all_devices(kind) for kind in KINDS]
-        self.broker = Broker(config.broker.host, config.broker.port, f"edgefleet-hub-{self.topics.fleet}", filters)
+        self.broker = Broker(
+            config.broker.host,
+            config.broker.port,
+            f"edgefleet-hub-{self.topics.fleet}",
+            filters,
+            first=marker_topic(self.topics),
+            keep=[self.topics.all_devices(kind) for kind in RETAINED_KINDS],
+            on_dropped=lambda topic: self.counters.add("messages_dropped", reason=f"{topic}: too much waits already"),
+        )
         self.publisher = Publisher(
             self.broker,
             self.topics,
@@ -60,6 +68,7 @@ class Server:
             self.counters,
             on_change=self._changed,
             on_need=self.publisher.need,
+            keep=config.keep,
         )
         self.views = Views(
             self.repository, self.database, self.controller, self.counters, self.clock, lambda: self.broker.session

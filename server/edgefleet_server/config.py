@@ -50,6 +50,18 @@ class RolloutConfig:
 
 
 @dataclass(frozen=True)
+class KeepConfig:
+    """How much of what devices say is kept, and for how long."""
+
+    windows_days: float = 7.0
+    """Telemetry older than that is removed."""
+    events_days: float = 90.0
+    windows_per_device_per_hour: int = 2_000
+    """Above one every two seconds, the shortest that is in use; what one device sends beyond it is refused and counted."""
+    events_per_device_per_hour: int = 1_000
+
+
+@dataclass(frozen=True)
 class ServerConfig:
     """Everything that `edgefleet server run` reads from its file."""
 
@@ -62,6 +74,7 @@ class ServerConfig:
     broker: BrokerConfig = BrokerConfig()
     http: HttpConfig = HttpConfig()
     rollouts: RolloutConfig = RolloutConfig()
+    keep: KeepConfig = KeepConfig()
     policies: Mapping[str, Policy] = field(default_factory=dict)
     """By region: what a rollout there uses when it names no policy of its own."""
 
@@ -86,7 +99,7 @@ def load(path: Path) -> ServerConfig:
 
 def parse(table: Mapping[str, Any], base: Path) -> ServerConfig:
     """Return the configuration that `table` says; raise BadConfig for an unknown key or a value of the wrong kind."""
-    _known("", table, {"repository", "keys", "data", "broker", "http", "rollouts", "regions"})
+    _known("", table, {"repository", "keys", "data", "broker", "http", "rollouts", "keep", "regions"})
     folders: dict[str, Path] = {}
     for key in ("repository", "keys", "data"):
         value = table.get(key)
@@ -94,6 +107,10 @@ def parse(table: Mapping[str, Any], base: Path) -> ServerConfig:
             raise BadConfig(f"{key} is missing: name a folder, as in {key} = '/var/lib/edgefleet/{key}'")
         folders[key] = base / value
     http = _section(table, "http", HttpConfig)
+    keep = _section(table, "keep", KeepConfig)
+    for name in KeepConfig.__dataclass_fields__:
+        if not getattr(keep, name) > 0:
+            raise BadConfig(f"keep.{name} is {getattr(keep, name)}: write a number above 0")
     refuse_open_address(http.host)
     return ServerConfig(
         repository=folders["repository"],
@@ -102,6 +119,7 @@ def parse(table: Mapping[str, Any], base: Path) -> ServerConfig:
         broker=_section(table, "broker", BrokerConfig),
         http=http,
         rollouts=_section(table, "rollouts", RolloutConfig),
+        keep=keep,
         policies=_policies(table.get("regions", {})),
     )
 

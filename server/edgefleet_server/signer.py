@@ -5,8 +5,9 @@ from datetime import datetime
 from pathlib import Path
 
 from edgefleet_protocol.rollout import Rollout
+from edgefleet_trust.errors import TrustError
 from edgefleet_trust.online import OnlineKeys
-from edgefleet_trust.passphrase import OFFLINE, ONLINE
+from edgefleet_trust.passphrase import OFFLINE, ONLINE, read_file
 from edgefleet_trust.repository import Repository
 
 from .errors import BadConfig
@@ -33,12 +34,11 @@ class OnlineSigner:
 
 def online_passphrase() -> bytes:
     """Return the passphrase of the online keys from the file that the environment names; a server asks nobody."""
-    path = os.environ.get(ONLINE) or os.environ.get(OFFLINE)
+    variable = ONLINE if os.environ.get(ONLINE) else OFFLINE
+    path = os.environ.get(variable)
     if not path:
         raise BadConfig(f"the online keys are locked: set {ONLINE} to the path of a file that holds their passphrase")
     try:
-        return Path(path).read_bytes().removesuffix(b"\n").removesuffix(b"\r")
-    except OSError as error:
-        raise BadConfig(
-            f"{path}, which holds the passphrase of the online keys, cannot be read: {error.strerror}"
-        ) from error
+        return read_file(variable, Path(path))
+    except TrustError as error:
+        raise BadConfig(str(error)) from error

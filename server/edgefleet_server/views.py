@@ -1,20 +1,26 @@
 """What the API and the page show: plain objects, read from the database. The keys are the API's and stay."""
 
 import json
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
+from edgefleet_protocol.errors import ProtocolError
 from edgefleet_protocol.messages import ModelState
 from edgefleet_protocol.sketch import merge
 from edgefleet_protocol.telemetry import DeviceWindow
 from edgefleet_protocol.trust import release_of_path
+from edgefleet_trust.errors import TrustError
 
 from . import __version__
 from .errors import NotFound
 from .ingest.counters import Counters
 from .rollouts.controller import Controller
+from .rollouts.evidence import Evidence
+from .rollouts.gates import Tally
 from .seams import Clock, Repository
 from .store import audit, devices, events, releases, rollouts, telemetry
 from .store.database import Database
@@ -24,6 +30,8 @@ from .store.telemetry import ModelRow
 
 POINTS = 240
 """Of a chart: about three pixels each."""
+LOOK_S = 1.0
+"""To weigh the whole fleet takes the longer the larger it is; however many pages are open, it is done so often."""
 
 
 class Views:
@@ -40,6 +48,8 @@ class Views:
     ) -> None:
         self._repository, self._database, self._controller = repository, database, controller
         self._counters, self._clock, self._session = counters, clock, session
+        self._lock = threading.Lock()
+        self._overview: tuple[float, dict[str, Any]] | None = None
 
     def health(self) -> dict[str, Any]:
         """Whether the server can do its work now, and its counters."""
@@ -47,18 +57,30 @@ class Views:
             "version": __version__,
             "fleet": self._repository.fleet,
             "now_s": self._clock.now(),
-            "broker_connected": self._session() is not None,
+            "broker_connected": self.connected,
             "counters": self._counters.snapshot(),
             "last_reasons": self._counters.reasons(),
         }
 
+    @property
+    def connected(self) -> bool:
+        """Whether what is signed can be sent now."""
+        return self._session() is not None
+
     def overview(self) -> dict[str, Any]:
-        """Everything that the page shows at once."""
+        """Everything that the page shows at once; at most LOOK_S old, for every open page asks each second."""
+        with self._lock:
+            now = time.monotonic()
+            if self._overview is None or now - self._overview[0] >= LOOK_S:
+                self._overview = now, self._look()
+            return self._overview[1]
+
+    def _look(self) -> dict[str, Any]:
         return {
             "fleet": self._repository.fleet,
             "version": __version__,
             "now_s": self._clock.now(),
-            "broker_connected": self._session() is not None,
+            "broker_connected": self.connected,
             "regions": list(self._repository.regions()),
             "devices": self.devices(),
             "rollouts": self.rollouts(),
@@ -67,7 +89,9 @@ class Views:
         }
 
     def devices(self, region: str | None = None) -> list[dict[str, Any]]:
-        """Every device, by id."""
+        """Every device, by id, or those of one region; raise NotFound for a region that is none."""
+        if region is not None:
+            self._check_region(region)
         with self._database.read() as connection:
             known = devices.every(connection, region)
             latest = telemetry.latest_models(connection, [device.id for device in known])
@@ -106,6 +130,8 @@ class Views:
 
     def rollouts(self, region: str | None = None, *, past: bool = False) -> list[dict[str, Any]]:
         """The current rollout of each region and model, the one moved last first; with `past`, also earlier ones."""
+        if region is not None:
+            self._check_region(region)
         with self._database.read() as connection:
             records = rollouts.every(connection, region) if past else rollouts.current(connection, region)
             histories = {record.id: rollouts.history(connection, record.id) for record in records}
@@ -114,8 +140,6 @@ class Views:
 
     def rollouts_of(self, region: str) -> list[dict[str, Any]]:
         """The rollouts of one region; raise NotFound for a region that is none."""
-        if region not in self._repository.regions():
-            raise NotFound(f"there is no region {region}. There are: {', '.join(self._repository.regions())}")
         return self.rollouts(region)
 
     def events(self, *, device: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
@@ -159,8 +183,20 @@ class Views:
         with self._database.read() as connection:
             return [msgspec.to_builtins(row) for row in audit.latest(connection, limit)]
 
+    def _check_region(self, region: str) -> None:
+        if region not in self._repository.regions():
+            raise NotFound(f"there is no region {region}. There are: {', '.join(self._repository.regions())}")
+
+    def _evidence(self, record: Record) -> tuple[tuple[Evidence, ...], Tally]:
+        """Return none for a release that cannot be read: the record's reason says so, and the others are shown."""
+        try:
+            return self._controller.evidence(record)
+        except (TrustError, ProtocolError):
+            return (), Tally()
+
     def _rollout(self, record: Record, history: tuple[MoveRow, ...]) -> dict[str, Any]:
-        evidence, counts = self._controller.evidence(record)
+        past = record.status == "superseded"
+        evidence, counts = ((), Tally()) if past else self._evidence(record)
         ended = record.status in ("complete", "gone-back", "superseded")
         return {
             "id": record.id,
@@ -180,7 +216,10 @@ class Views:
                 }
                 for place, stage in enumerate(record.assignment.stages)
             ],
-            "counts": {
+            # Of a rollout whose place another took nothing can be weighed now: its devices went on.
+            "counts": dict.fromkeys(("proven", "failed", "under_way", "apart", "outside"))
+            if past
+            else {
                 "proven": len(counts.proven),
                 "failed": len(counts.failed),
                 "under_way": len(counts.under_way),

@@ -11,6 +11,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from edgefleet_server.errors import NoBroker
 from edgefleet_server.link.broker import Broker
 from edgefleet_server.link.embedded import EmbeddedBroker, Kind, Settings, available, free_port
+from edgefleet_server.link.inbox import Inbox
 from tests.fakes.scripted_device import eventually
 
 KINDS: tuple[Kind, ...] = ("mosquitto", "iotcore")
@@ -221,3 +222,32 @@ def test_mosquitto_with_persistence_keeps_over_a_restart_and_iotcore_refuses_to_
         two.client.subscribe("f/a")
         eventually("kept", lambda: two.payloads("f/a") == [b"kept"])
         two.close()
+
+
+def test_a_hub_that_cannot_keep_up_drops_events_and_still_learns_every_state(broker: EmbeddedBroker) -> None:
+    dropped: list[str] = []
+    filters = ["f/event", "f/state/+"]
+    inbox = Inbox(limit_bytes=20_000)
+    hub = Broker("127.0.0.1", broker.port, "hub", filters, keep=filters[1:], inbox=inbox, on_dropped=dropped.append)
+    hub.start()
+    assert hub.wait_connected(20)
+    eventually("it is subscribed", lambda: _heard(hub, broker.port))
+    device = Client(broker.port, "device")
+    for number in range(300):
+        device.publish("f/event", b"%d" % number)
+    for number in range(40):
+        device.publish(f"f/state/{number}", b"up")
+    eventually("events were dropped", lambda: len(dropped) > 200)
+    found: set[str] = set()
+
+    def all_states() -> bool:
+        message = hub.receive(0.1)
+        if message is not None:
+            found.add(message.topic)
+            hub.done([message])
+        return len(found & {f"f/state/{n}" for n in range(40)}) == 40
+
+    eventually("every state", all_states)
+    assert set(dropped) == {"f/event"}
+    hub.stop()
+    device.close()

@@ -65,6 +65,7 @@ def device(
     proven: bool = False,
     failed: str | None = None,
     said: bool = True,
+    trust_problem: str | None = None,
 ) -> Device:
     """`wanted`, `running` and `failed` are digests of releases."""
     runs = None
@@ -99,6 +100,7 @@ def device(
         at_s=900.0,
         agent_version="0.1.0",
         hardware=hardware,
+        trust_problem=trust_problem,
         models=(model,) if wanted or running or failed else (),
     )
     return Device(

@@ -8,10 +8,12 @@ from fastapi.testclient import TestClient
 
 from edgefleet_protocol.codec import encode
 from edgefleet_protocol.messages import DeviceState
+from edgefleet_server import views
 from edgefleet_server.api.actor import Actor, authorise, current_actor
 from edgefleet_server.api.guard import why_not
 from edgefleet_server.app import Server
 from edgefleet_server.errors import NotAllowed
+from edgefleet_server.rollouts.orders import Order
 from edgefleet_server.store import devices
 from tests.fakes.scripted_device import PI4
 
@@ -192,3 +194,29 @@ def test_health_says_whether_the_broker_is_there(client: TestClient) -> None:
     assert (body["fleet"], body["broker_connected"]) == ("demo", False)
     assert client.get("/v1/releases").json()[0]["variants"][0]["name"] == "fp32"
     assert client.get("/v1/overview").json()["regions"] == ["eu-west", "ap-south"]
+
+
+def test_however_many_pages_are_open_the_fleet_is_weighed_once_a_look(
+    make_server: MakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = make_server(1)
+    server.controller.begin(Order("fashion/1", regions=("eu-west",), force=True), "a test")
+    server.controller.begin(Order("fashion/2", regions=("eu-west",), force=True), "a test")
+    monkeypatch.setattr(views, "LOOK_S", 3600.0)
+    first = server.views.overview()
+    server.controller.pause("eu-west", None, "a test")
+    assert server.views.overview() is first
+    monkeypatch.setattr(views, "LOOK_S", 0.0)
+    assert server.views.overview()["rollouts"][0]["status"] == "paused"
+    new, old = server.views.rollouts(past=True)
+    assert (new["release"], new["counts"]["proven"]) == ("fashion/2", 0)
+    assert (old["release"], old["counts"]["proven"], old["evidence"]) == ("fashion/1", None, [])
+    server.database.close()
+
+
+def test_what_is_wrong_with_a_body_is_said_by_the_fields_name(client: TestClient) -> None:
+    answer = client.post("/v1/rollouts", json={"release": "fashion/1", "gate": {"max_failed_percent": 140}, "x": 1})
+    assert answer.status_code == 422
+    assert answer.json()["detail"] == (
+        "gate.max_failed_percent is 140: input should be less than or equal to 100; x is 1: extra inputs are not permitted"
+    )

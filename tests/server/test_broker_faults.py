@@ -6,15 +6,16 @@ from pathlib import Path
 
 import paho.mqtt.client as paho
 import pytest
+from msgspec.structs import replace
 from paho.mqtt.enums import CallbackAPIVersion
 
 from edgefleet_protocol.codec import encode
-from edgefleet_protocol.messages import Event, Need, Presence
+from edgefleet_protocol.messages import DeviceState, Event, Need, Presence
 from edgefleet_server.app import Server
 from edgefleet_server.ingest.router import Router
-from edgefleet_server.link.broker import Incoming
+from edgefleet_server.link.inbox import Incoming
 from edgefleet_server.publish.publisher import NEEDS_WAITING
-from edgefleet_server.publish.wanted import marker
+from edgefleet_server.publish.wanted import marker, settled
 from edgefleet_server.rollouts.orders import Order
 from edgefleet_server.store import retained
 from tests.fakes.broker_process import BrokerProcess
@@ -68,13 +69,13 @@ def published(server: Server, reader: Reader) -> bool:
     )
 
 
-def settled(server: Server, reader: Reader) -> bool:
+def settled_all(server: Server, reader: Reader) -> bool:
     """Whether the publisher has nothing more to do: its note says what the database says."""
     with server.database.read() as connection:
         put = retained.every(connection)
     document = server.repository.rollout("eu-west")
     done = document is not None and len(document.assignments) == 1 and document.assignments[0].percent == 100.0
-    return done and published(server, reader) and reader.topics().get("server/retained") == marker(put)
+    return done and published(server, reader) and reader.topics().get("server/retained") == marker(settled(put))
 
 
 def known(server: Server) -> bool:
@@ -116,7 +117,7 @@ def test_a_broker_that_remembers_is_not_seeded_again(tmp_path: Path, make_server
         eventually("known", lambda: known(server))
         roll_out(server)
         reader = Reader(broker.port)
-        eventually("settled", lambda: settled(server, reader))
+        eventually("settled", lambda: settled_all(server, reader))
         session = server.broker.session
         sent = server.counters.get("published")
         broker.restart()
@@ -331,3 +332,65 @@ def test_events_said_while_the_server_is_away_wait_for_it(broker: BrokerProcess,
     assert len(encode(event)) < 60_000
     with make_server(broker.port) as server:
         eventually("all came", lambda: len(server.views.events(limit=1000)) == 300)
+
+
+def test_a_device_that_claims_an_absurd_number_can_still_be_assigned(make_server: MakeServer) -> None:
+    server = make_server(1)
+    state = DeviceState(device="one", session=1, boot="b", at_s=1.0, agent_version="1", assignment_number=2**53)
+
+    def say(**changes: int) -> None:
+        payload = encode(replace(state, **changes))
+        topic = "edgefleet/v1/demo/device/one/state"
+        server.router.handle([Incoming(topic=topic, payload=payload, retained=False, session=1, mid=1, qos=1)])
+
+    say()
+    assert "assignment 9007199254740992" in server.counters.reasons()["state_refused"]
+    say(assignment_number=7)
+    assert server.controller.assign("one", "eu-west", (), "a test").number == 8
+    say(assignment_number=2**53)
+    assert server.controller.assign("one", "eu-west", (), "a test").number == 9
+    assert server.counters.get("state_refused") == 2
+    server.database.close()
+
+
+def test_what_was_being_sent_when_the_server_died_is_cleared_and_nothing_is_seeded_again(
+    tmp_path: Path, make_server: MakeServer
+) -> None:
+    orphan = "edgefleet/v1/demo/chunk/" + "f" * 64
+    with (
+        BrokerProcess(tmp_path / "broker") as broker,
+        ScriptedDevice(broker.port, "one", "eu-west") as one,
+    ):
+        reader = Reader(broker.port)
+        with make_server(broker.port) as server:
+            eventually("known", lambda: known(server))
+            roll_out(server)
+            eventually("settled", lambda: settled_all(server, reader))
+        server = make_server(broker.port)
+        with server.database.write() as connection:  # announced and sent, and then the power went
+            retained.put(connection, {orphan: ("", 0)})
+        one.publish(orphan, b"half a release", retain=True)
+        with server:
+            eventually("it is gone", lambda: orphan.removeprefix("edgefleet/v1/demo/") not in reader.topics())
+            eventually("settled", lambda: settled_all(server, reader))
+            assert server.counters.get("reseeded") == 0
+            assert server.counters.get("published") == 0
+
+
+def test_the_note_is_asked_for_before_the_fleet_says_what_it_is(broker: BrokerProcess, make_server: MakeServer) -> None:
+    one = paho.Client(CallbackAPIVersion.VERSION2, client_id="many")
+    one.max_queued_messages_set(0)
+    one.connect("127.0.0.1", broker.port)
+    one.loop_start()
+    one.publish("edgefleet/v1/demo/server/retained", b"the note", qos=1, retain=True)
+    for number in range(500):
+        last = one.publish(f"edgefleet/v1/demo/device/d{number}/state", b"x" * 20_000, qos=1, retain=True)
+    last.wait_for_publish(60)
+    one.disconnect()
+    one.loop_stop()
+    server = make_server(broker.port)
+    server.broker.start()
+    eventually("connected", lambda: server.broker.session is not None)
+    assert server.broker.retained("edgefleet/v1/demo/server/retained", 20) == b"the note"
+    server.broker.stop()
+    server.database.close()

@@ -20,6 +20,8 @@ from tests.fakes.package import make_release, write_package
 from tests.fakes.repository import FakeRepository, publish_release
 from tests.fakes.scripted_device import ScriptedDevice, eventually
 
+from .test_broker_faults import Reader
+
 Captured = pytest.CaptureFixture[str]
 
 
@@ -139,6 +141,8 @@ def test_exit_codes_tell_a_script_what_happened(running: Running, capsys: Captur
         (rollout, ["start", "fashion/1", "--stages", "x", *there], 2),
         (rollout, ["start", "fashion/9", *there], 3),
         (rollout, ["start", "fashion/1", *there], 5),
+        (rollout, ["start", "fashion/1", "--max-failed", "140", *there], 2),
+        (rollout, ["list", "--server", "nonsense"], 2),
         (rollout, ["show", "mars", *there], 3),
         (rollout, ["list", "--server", "http://127.0.0.1:1"], 7),
         (device, ["show", "nobody", *there], 3),
@@ -149,7 +153,10 @@ def test_exit_codes_tell_a_script_what_happened(running: Running, capsys: Captur
     ]
     for run, arguments, code in cases:
         assert run(arguments) == code, arguments
-    assert "exit codes: 0 done, 1 failed" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "exit codes: 0 done, 1 failed" in said.out
+    assert "argument --max-failed: 140 is not from 0 to 100" in said.err
+    assert "'nonsense' is no server's address: write it as http://127.0.0.1:8300" in said.err
 
 
 def test_a_server_that_cannot_start_says_why(
@@ -172,3 +179,73 @@ def test_a_server_that_cannot_start_says_why(
     second.write_text(Path(config).read_text().replace(str(repo.folder), str(tmp_path / "nowhere")))
     assert server(["run", "--config", str(second)]) == 3
     assert "edgefleet trust init" in capsys.readouterr().err
+
+
+def test_without_a_broker_an_order_says_that_it_goes_out_later(
+    running: Running, broker: BrokerProcess, capsys: Captured
+) -> None:
+    there = ["--server", running.url]
+    broker.kill()
+    eventually("noticed", lambda: not httpx.get(f"{running.url}/healthz", trust_env=False).json()["broker_connected"])
+    for run, command in (
+        (rollout, ["start", "fashion/1", "--region", "eu-west", "--force"]),
+        (device, ["assign", "pi-one", "--region", "eu-west"]),
+    ):
+        assert run([*command, *there]) == 0
+        said = capsys.readouterr()
+        assert "sent as soon as the broker is back" in said.err, said.out
+
+
+def test_a_release_that_is_forced_where_it_runs_already_says_what_its_proof_is(
+    running: Running, broker: BrokerProcess, capsys: Captured
+) -> None:
+    there = ["--server", running.url]
+    with ScriptedDevice(broker.port, "pi-one", "eu-west"):
+
+        def complete() -> bool:
+            assert rollout(["list", *there]) == 0
+            return "complete" in capsys.readouterr().out
+
+        start = ["start", "fashion/1", "--region", "eu-west", *there]
+        eventually("started", lambda: rollout(start) == 0)
+        eventually("complete", complete)
+        assert rollout(start) == 5
+        capsys.readouterr()
+        assert rollout([*start, "--force"]) == 0
+        said = capsys.readouterr()
+        assert "by force, although eu-west runs fashion/1 already" in said.out
+        assert said.err == ""
+        eventually("complete", complete)
+        assert rollout(["show", "eu-west", *there]) == 0
+        assert "runs fp32, as before this rollout" in capsys.readouterr().out
+
+
+def test_a_device_that_never_was_is_forgotten_and_one_that_is_here_is_not(
+    running: Running, broker: BrokerProcess, capsys: Captured
+) -> None:
+    there = ["--server", running.url]
+
+    def said(*command: str) -> tuple[int, str]:
+        code = device([*command, *there])
+        captured = capsys.readouterr()
+        return code, captured.out + captured.err
+
+    assert said("list", "--region", "mars") == (
+        3,
+        "edgefleet device: there is no region mars. There are: eu-west, ap-south\n",
+    )
+    assert said("forget", "nobody")[0] == 3
+    assert said("assign", "pi-onne", "--region", "eu-west")[0] == 0
+    assert said("forget", "pi-onne") == (0, "pi-onne is forgotten\n")
+    assert "pi-onne" not in said("list")[1]
+    reader = Reader(broker.port)
+    eventually("its assignment is cleared", lambda: not any("pi-onne" in topic for topic in reader.topics()))
+    with ScriptedDevice(broker.port, "pi-one", "eu-west"):
+        eventually("known", lambda: "pi4" in said("list")[1])
+        code, text = said("forget", "pi-one")
+        assert code == 5 and "end its agent first, or use force" in text
+    assert said("forget", "pi-one", "--force") == (0, "pi-one is forgotten\n")
+    eventually("its state is cleared", lambda: not any("pi-one" in topic for topic in reader.topics()))
+    assert "No device was heard of yet" in said("list")[1]
+    health = httpx.get(f"{running.url}/healthz", trust_env=False).json()
+    assert not [name for name in health["counters"] if name.endswith(("_refused", "_faults"))]

@@ -73,3 +73,34 @@ def test_rollouts_in_two_regions_start_in_both_or_in_none(make_server: MakeServe
 def _serial(server: Server) -> int:
     document = server.repository.rollout("eu-west")
     return document.serial if document else 0
+
+
+def test_a_manifest_that_cannot_be_read_stops_its_own_rollout_only(
+    make_server: MakeServer, repo: FakeRepository
+) -> None:
+    server = make_server(1)
+    server.controller.begin(Order("fashion/1", regions=("ap-south",), force=True), "a test")
+    server.controller.begin(Order("fashion/2", regions=("eu-west",), force=True), "a test")
+    (repo.folder / "targets" / repo.ref("fashion/1").sha256).write_bytes(b"rotten")
+    server.database.close()
+    again = make_server(1)
+    for _ in range(2):
+        again.controller.turn()
+    rows = {row["region"]: row for row in again.views.rollouts()}
+    assert "it cannot be judged now: the target" in rows["ap-south"]["why"]
+    assert "no device of the region is meant yet" in rows["eu-west"]["why"]
+    assert again.counters.get("rollout_faults") == 2
+    assert {row["why"] for row in again.views.overview()["rollouts"]} == {row["why"] for row in rows.values()}
+    again.database.close()
+
+
+def test_a_clock_that_went_back_is_counted_and_rollouts_are_still_judged(
+    make_server: MakeServer, repo: FakeRepository
+) -> None:
+    other = make_server(1)
+    other.database.close()
+    clock = Clock(repo.now.timestamp() - 3600)
+    server = Server(other.config, PASSPHRASE, clock)
+    server.controller.turn()
+    assert "set the clock" in server.counters.reasons()["refresh_faults"]
+    server.database.close()

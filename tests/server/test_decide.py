@@ -11,7 +11,7 @@ from edgefleet_server.store.devices import Device
 from edgefleet_server.store.rollouts import Record
 from tests.fakes.scripted_device import PI4, ZERO
 
-from .records import NEW, OLD, device, record
+from .records import NEW, OLD, assignment, device, record
 from .releases import release
 from .test_gates import rows
 
@@ -68,6 +68,14 @@ def test_the_next_move_follows_from_the_facts(
         (device(online=True, last_seen_s=NOW - 1000), NOW, "offline", "offline for 17 minutes"),
         (device(online=False, last_seen_s=NOW - 30 * 86400), LATE, "offline", "offline for 30 days"),
         (device(said=False), NOW, "under way", "has not answered yet"),
+        (device(trust_problem="timestamp expired"), NOW, "under way", "trust: timestamp expired"),
+        (device(trust_problem="expired", wanted=NEW), NOW, "under way", "trying: trying fp32; trust: expired"),
+        (
+            device(trust_problem="timestamp expired", last_seen_s=LATE),
+            LATE,
+            "failed",
+            "after it was admitted; trust: timestamp expired",
+        ),
         (device(tags=("frozen",), failed=NEW), NOW, "frozen", "tagged frozen"),
         (
             device(hardware=msgspec.structs.replace(PI4, runtimes=())),
@@ -97,3 +105,9 @@ def test_a_stage_admits_by_the_devices_own_number() -> None:
     fleet = [device(f"dev-{n}", running=NEW, proven=True) for n in range(200)]
     narrow = {row.device for row in weigh(record(stage=0), release(), fleet, NOW, 120.0) if row.standing == "proven"}
     assert 60 < len(narrow) < 140
+
+
+def test_a_release_that_ran_already_says_that_its_proof_is_from_before() -> None:
+    again = record(stage=1, previous=assignment(NEW))
+    (found,) = weigh(again, release(), [device(running=NEW, proven=True)], NOW, 120.0)
+    assert found.why == "runs fp32, as before this rollout"

@@ -1,6 +1,7 @@
 """What of a message is believed. Pure, and without a broker."""
 
 import zlib
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -9,7 +10,7 @@ from edgefleet_protocol.codec import encode
 from edgefleet_protocol.errors import ProtocolError
 from edgefleet_protocol.sketch import Sketch
 from edgefleet_protocol.telemetry import DeviceWindow, ModelWindow, TelemetryBatch, Window
-from edgefleet_server.ingest.freshness import stale_presence, stale_state
+from edgefleet_server.ingest.freshness import beyond_belief, stale_presence, stale_state
 from edgefleet_server.ingest.telemetry import MAX_PLAIN_BYTES, parse, place
 
 from .records import device
@@ -129,3 +130,24 @@ def test_a_presence_of_an_earlier_session_is_late() -> None:
     assert stale_presence(device(), 2)
     assert stale_presence(device(), 3) is None
     assert stale_presence(None, 1) is None
+
+
+@pytest.mark.parametrize(
+    ("session", "number", "words"),
+    [
+        (4, 2, None),
+        (5_000_000, 900, None),  # the server was away for long; its database is of yesterday
+        (2**53, 1, "session 9007199254740992, where 3 is known"),
+        (4, 2**53, "assignment 9007199254740992, where the server gave 1"),
+    ],
+)
+def test_a_number_that_is_absurdly_far_ahead_is_not_believed(session: int, number: int, words: str | None) -> None:
+    assert beyond_belief(device(), session, number) == words
+    assert beyond_belief(None, 1, 1) is None
+
+
+def test_a_clock_that_was_far_ahead_once_does_not_make_every_later_state_stale() -> None:
+    ahead = device()
+    assert ahead.state is not None
+    wrong = replace(ahead, state=msgspec.structs.replace(ahead.state, at_s=4_000_000_000.0))
+    assert stale_state(wrong, 1, "after a reset", 950.0) is None

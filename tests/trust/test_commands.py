@@ -11,6 +11,8 @@ import pytest
 
 from edgefleet_protocol.manifest import Requirement
 from edgefleet_trust.commands import main as trust
+from edgefleet_trust.errors import KeyProblem
+from edgefleet_trust.passphrase import OFFLINE, ONLINE, passphrase
 from edgefleet_trust.release_commands import main as release
 from edgefleet_trust.repository import Repository
 from tests.fakes.package import make_package
@@ -19,6 +21,7 @@ from tests.fakes.package import make_package
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
+    Path("passphrase").touch(0o600)
     Path("passphrase").write_text("four words are enough\n")
     monkeypatch.setenv("EDGEFLEET_PASSPHRASE_FILE", "passphrase")
     monkeypatch.delenv("EDGEFLEET_ONLINE_PASSPHRASE_FILE", raising=False)
@@ -292,3 +295,18 @@ def test_an_interrupted_init_leaves_no_repository_that_looks_whole(place: Path) 
 def test_the_passphrase_is_no_argument(place: Path) -> None:
     assert trust([*INIT, "--passphrase", "x"]) == 2
     assert os.environ["EDGEFLEET_PASSPHRASE_FILE"]
+
+
+def test_a_passphrase_file_that_others_can_read_is_refused_with_the_line_that_mends_it(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "words"
+    path.write_text("four words are enough\n")
+    for mode in (0o640, 0o604):
+        path.chmod(mode)
+        with pytest.raises(
+            KeyProblem, match=f"has mode {mode:04o}, so others may read the passphrase: chmod 600 {path}"
+        ):
+            passphrase(ONLINE, {OFFLINE: str(path)})
+    path.chmod(0o400)
+    passphrase(ONLINE, {OFFLINE: str(path)})

@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from securesystemslib.signer import SSlibKey
 
 from edgefleet_protocol import codec, dsse
@@ -14,9 +15,11 @@ from edgefleet_protocol.errors import BadName
 from edgefleet_protocol.rollout import Assignment, ReleaseRef, Rollout
 from edgefleet_protocol.topics import METADATA_NAME
 from edgefleet_protocol.trust import DEVICE_ASSIGNMENT_TYPE, KeyList
-from edgefleet_trust.errors import BreaksRule, NotThere, TrustError
+from edgefleet_trust.commit import last_issued
+from edgefleet_trust.errors import BreaksRule, NotThere, TrustError, WrongClock
 from edgefleet_trust.online import OnlineKeys
 from edgefleet_trust.repository import Repository
+from edgefleet_trust.status import read_status
 from tests.fakes.repository import PASSPHRASE, FakeRepository, make_package, make_repository, publish_release
 
 DAY = timedelta(days=1)
@@ -225,3 +228,27 @@ def test_a_server_can_read_while_another_process_publishes(repo: FakeRepository)
     reader.join()
     assert not failures
     assert seen == sorted(seen)
+
+
+def test_a_clock_that_went_back_signs_nothing_and_status_says_so(repo: FakeRepository) -> None:
+    later = repo.now + 3 * DAY
+    repo.repository.refresh(repo.online, later)
+    stamp = repo.repository.version_stamp()
+    words = "this machine's clock says .* and the repository was signed at .*: set the clock"
+    with pytest.raises(WrongClock, match=words):
+        repo.repository.refresh(repo.online, repo.now)
+    with pytest.raises(WrongClock, match=words):
+        repo.roll_out("eu-west", "fashion/1")
+    assert repo.repository.version_stamp() == stamp
+    assert "nothing is signed until the clock has passed it" in read_status(repo.repository, repo.now).warnings[0]
+    assert not any("clock" in text for text in read_status(repo.repository, later).warnings)
+
+
+def test_a_clock_that_is_set_back_by_a_little_does_not_take_the_signed_time_back(repo: FakeRepository) -> None:
+    repo.roll_out("eu-west", "fashion/1")
+    before = last_issued(repo.repository.current())
+    early = repo.now - timedelta(seconds=20)
+    rollout = repo.repository.rollout("eu-west")
+    assert rollout is not None
+    repo.repository.sign_rollout(replace(rollout, serial=rollout.serial + 1), repo.online, early)
+    assert last_issued(repo.repository.current()) == before

@@ -159,6 +159,12 @@ def _verify(arguments: Namespace) -> int:
     targets = repository.targets()
     answer = {path: digest(target) if target is not None else None for path, target in found.items()}
     lines = [f"{path}  {sha256 or 'nothing is signed'}" for path, sha256 in answer.items()]
-    lines.append(f"A new device accepts all of it: {len(answer)} paths, {len(targets)} targets to publish.")
+    lines.append(
+        f"A new device accepts all of it: {_count(len(answer), 'path')}, {_count(len(targets), 'target')} to publish."
+    )
     say(arguments, {"found": answer, "targets": sorted(targets)}, lines)
     return DONE
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"

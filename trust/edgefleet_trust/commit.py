@@ -6,7 +6,7 @@ there yet: chunks, targets, metadata, and timestamp.json very last; until that r
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from tuf.api.metadata import Metadata, MetaFile, Snapshot, Targets, Timestamp
@@ -16,12 +16,15 @@ from edgefleet_protocol.trust import ISSUED_FIELD
 
 from .current import CHUNKS, METADATA, TARGETS, Current
 from .device_view import device_view
+from .errors import WrongClock
 from .files import Disk
 from .online import OnlineKeys
 from .roles import life, sign, stamp, whole_seconds
 
 KEPT_VERSIONS = 2
 """Of each role besides root: a device may be in the middle of fetching the state before this one."""
+CLOCK_SLACK = timedelta(minutes=1)
+"""A clock that is kept right is set back by less; the signed times then stand still instead of going back."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,33 @@ class Change:
     """Payloads by the SHA-256 of the plain bytes."""
     found: Mapping[str, str | None] = field(default_factory=dict)
     """Target paths that a device must find afterwards, with their SHA-256."""
+
+
+def last_issued(current: Current) -> datetime | None:
+    """Return the newest time that was signed, which is a floor for every device that saw it; None where none is told."""
+    try:
+        issued = datetime.strptime(str(current.timestamp.unrecognized_fields[ISSUED_FIELD]), "%Y-%m-%dT%H:%M:%SZ")
+    except (KeyError, ValueError):
+        return None
+    return issued.replace(tzinfo=UTC)
+
+
+def signing_time(current: Current, now: datetime) -> datetime:
+    """Return the time to sign with: `now`, and never before the last one.
+
+    Raises WrongClock when `now` is clearly before it: a clock that was once in the future has lifted the devices' floor,
+    and what is signed with an earlier time they would refuse one by one, in silence. It is for a person to see.
+    """
+    last = last_issued(current)
+    if last is None or now >= last:
+        return now
+    if last - now <= CLOCK_SLACK:
+        return last
+    raise WrongClock(
+        f"this machine's clock says {stamp(now)} and the repository was signed at {stamp(last)}: set the clock. If the "
+        "clock is right now, it was wrong then: restore metadata/ from a backup of before, and expect devices that saw "
+        "the later time to take no change until it has come"
+    )
 
 
 def online_pair(
@@ -65,8 +95,9 @@ def online_pair(
 def commit(folder: Path, current: Current, change: Change, keys: OnlineKeys, now: datetime, disk: Disk) -> None:
     """Bring `change` into the repository in `folder`, whose lock the caller holds.
 
-    Raises BreaksRule, with nothing changed, when a device would refuse the result.
+    Raises BreaksRule, with nothing changed, when a device would refuse the result, or when the clock went back.
     """
+    now = signing_time(current, now)
     roles = {role: current.files[current.role_file(role)] for role in current.roles} | dict(change.roles)
     versions = current.snapshot.version + 1, current.timestamp.version + 1
     fresh = {

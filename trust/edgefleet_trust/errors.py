@@ -7,6 +7,7 @@ TrustError
 ├── BadPackage    a package folder that does not hold what it says        exit 5
 ├── BadProposal   a proposal that nobody should sign or publish           exit 5
 └── BreaksRule    something that the repository's rules forbid            exit 5
+    └── WrongClock
 """
 
 
@@ -46,3 +47,7 @@ class BreaksRule(TrustError):
     """Something that the repository's rules forbid."""
 
     exit_code = 5
+
+
+class WrongClock(BreaksRule):
+    """This machine's clock is behind the times that are signed already: one of the two is wrong."""

@@ -2,6 +2,7 @@
 
 import getpass
 import os
+import stat
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,16 +39,31 @@ def passphrase(variable: str, environment: Mapping[str, str], *, twice: bool = F
     """
     path = environment.get(variable) or (environment.get(OFFLINE) if variable == ONLINE else None)
     if path:
-        try:
-            return Passphrase(Path(path).read_bytes().removesuffix(b"\n").removesuffix(b"\r"))
-        except OSError as error:
-            raise NotThere(f"{variable} names {path}, which cannot be read: {error.strerror}") from error
+        return Passphrase(read_file(variable, Path(path)))
     if not sys.stdin.isatty():
         raise KeyProblem(f"no passphrase: set {variable} to the path of a file with it, or run this in a terminal")
     secret = getpass.getpass(f"Passphrase of the {_PROMPTS[variable]}: ")
     if twice and secret != getpass.getpass("The same once more: "):
         raise KeyProblem("the two passphrases differ: start again")
     return Passphrase(secret.encode())
+
+
+def read_file(variable: str, path: Path) -> bytes:
+    """Return the passphrase in the file at `path`, which `variable` names.
+
+    Raises NotThere for one that cannot be read, KeyProblem for one that others than its owner can read.
+    """
+    try:
+        with path.open("rb") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            if mode & 0o077:
+                raise KeyProblem(
+                    f"{path}, which {variable} names, has mode {mode:04o}, so others may read the passphrase: "
+                    f"chmod 600 {path}"
+                )
+            return file.read().removesuffix(b"\n").removesuffix(b"\r")
+    except OSError as error:
+        raise NotThere(f"{variable} names {path}, which cannot be read: {error.strerror}") from error
 
 
 def from_environment(variable: str, *, twice: bool = False) -> Passphrase:

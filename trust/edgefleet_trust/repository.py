@@ -16,7 +16,6 @@ from edgefleet_protocol.names import is_sha256
 from edgefleet_protocol.rollout import ReleaseRef, Rollout
 from edgefleet_protocol.trust import (
     COMMAND_KEYS_PATH,
-    ISSUED_FIELD,
     KEYS_ROLE,
     ROLLOUT_LIMIT,
     release_of_path,
@@ -24,12 +23,12 @@ from edgefleet_protocol.trust import (
     rollouts_role,
 )
 
-from .commit import KEPT_VERSIONS, Change, commit
+from .commit import KEPT_VERSIONS, Change, commit, last_issued, signing_time
 from .current import CHUNKS, METADATA, Current, digest, read_current, read_target
 from .errors import BreaksRule, NotThere, TrustError
 from .files import Disk, locked
 from .online import OnlineKeys
-from .roles import ONLINE_LIFE, life, sign, stamp, whole_seconds
+from .roles import ONLINE_LIFE, life, sign, whole_seconds
 
 REFRESH_AFTER = timedelta(days=1)
 _RETRIES = 5
@@ -109,7 +108,8 @@ class Repository:
     def refresh(self, keys: OnlineKeys, now: datetime) -> bool:
         """Sign timestamp and snapshot anew when they are older than a day; return whether it was done.
 
-        A region's role is signed anew with them when half of its life is over.
+        A region's role is signed anew with them when half of its life is over. Raises WrongClock when `now` is before
+        the time that was signed last.
         """
         if not self._old(self.current(), now):
             return False
@@ -222,5 +222,5 @@ class Repository:
                 raise BreaksRule(f"the rollout has serial {rollout.serial} and {rollout.region} is at {last}: count up")
 
     def _old(self, current: Current, now: datetime) -> bool:
-        issued = current.timestamp.unrecognized_fields.get(ISSUED_FIELD, "")
-        return not issued or issued <= stamp(now - REFRESH_AFTER)
+        issued = last_issued(current)
+        return issued is None or issued <= signing_time(current, now) - REFRESH_AFTER

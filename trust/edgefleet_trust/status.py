@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from .commit import CLOCK_SLACK, last_issued
 from .current import Current
 from .repository import Repository
 from .roles import WARN, is_online, stamp
@@ -49,7 +50,18 @@ def read_status(repository: Repository, now: datetime) -> Status:
     for region in repository.regions():
         rollout = repository.rollout(region)
         rollouts[region] = rollout.serial if rollout is not None else 0
-    return Status(repository.fleet, repository.regions(), roles, releases, rollouts, tuple(_warnings(roles, now)))
+    warnings = (*_clock_warnings(current, now), *_warnings(roles, now))
+    return Status(repository.fleet, repository.regions(), roles, releases, rollouts, warnings)
+
+
+def _clock_warnings(current: Current, now: datetime) -> tuple[str, ...]:
+    last = last_issued(current)
+    if last is None or last - now <= CLOCK_SLACK:
+        return ()
+    return (
+        f"the newest signature is of {stamp(last)} and this machine's clock says {stamp(now)}: nothing is signed until the "
+        "clock has passed it. Devices that saw it take no earlier time; if that clock was wrong, see the trust README",
+    )
 
 
 def _roles(current: Current, now: datetime) -> tuple[RoleStatus, ...]:

@@ -1,5 +1,6 @@
 """Errors as problem details (RFC 9457)."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -33,6 +34,15 @@ def problem(status: int, detail: str, **more: Any) -> JSONResponse:
     return JSONResponse(body, status, media_type="application/problem+json")
 
 
+def in_words(row: Mapping[str, Any]) -> str:
+    """Return one complaint about what was sent: the field by its name, what it was, and what it should be."""
+    # The first part is only where it stood: body, query or path.
+    field = ".".join(str(part) for part in row["loc"][1:]) or "the body"
+    said = row.get("input")
+    was = f" is {said!r}" if isinstance(said, str | int | float) and len(str(said)) <= 80 else ""
+    return f"{field}{was}: {row['msg'][:1].lower()}{row['msg'][1:]}"
+
+
 def install(app: FastAPI) -> None:
     """Answer every error of `app` with a problem."""
 
@@ -49,8 +59,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        rows = [f"{'.'.join(str(part) for part in row['loc'])}: {row['msg']}" for row in error.errors()]
-        return problem(422, "; ".join(rows))
+        return problem(422, "; ".join(in_words(row) for row in error.errors()))
 
     @app.exception_handler(HTTPException)
     def _http(request: Request, error: HTTPException) -> JSONResponse:

@@ -71,7 +71,14 @@ def make_routes(controller: Controller, views: Views, database: Database, clock:
     @routes.put("/v1/devices/{device}/assignment")
     def assign(actor: Who, device: str, body: AssignmentBody) -> dict[str, Any]:
         may(actor, "device.assign", body.region)
-        return dict(msgspec.to_builtins(controller.assign(device, body.region, tuple(body.tags), actor.name)))
+        document = controller.assign(device, body.region, tuple(body.tags), actor.name)
+        return {**msgspec.to_builtins(document), "broker_connected": views.connected}
+
+    @routes.delete("/v1/devices/{device}")
+    def forget(actor: Who, device: str, force: bool = False) -> dict[str, Any]:
+        may(actor, "device.forget", views.device(device)["region"])
+        controller.forget(device, actor.name, force=force)
+        return {"device": device, "broker_connected": views.connected}
 
     @routes.get("/v1/rollouts")
     def rollouts(actor: Who, region: str | None = None, past: bool = False) -> list[dict[str, Any]]:
@@ -89,7 +96,7 @@ def make_routes(controller: Controller, views: Views, database: Database, clock:
         order = body.order()
         may_all(actor, "rollout.start", order)
         plans = controller.begin(order, actor.name)
-        return {"regions": [row.to_json() for row in plans]}
+        return {"regions": [row.to_json() for row in plans], "broker_connected": views.connected}
 
     @routes.get("/v1/rollouts/{region}")
     def rollout(actor: Who, region: str) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 import os
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -21,6 +22,8 @@ class Client:
 
     def __init__(self, url: str | None) -> None:
         self.url = (url or os.environ.get(VARIABLE) or DEFAULT).rstrip("/")
+        if urlsplit(self.url).scheme not in ("http", "https") or not urlsplit(self.url).netloc:
+            raise BadRequest(f"{self.url!r} is no server's address: write it as {DEFAULT}, with --server or {VARIABLE}")
         # A proxy of the environment is for the world, not for this machine's own server.
         self._http = httpx.Client(base_url=self.url, timeout=TIMEOUT_S, trust_env=False)
 
@@ -36,6 +39,10 @@ class Client:
     def put(self, path: str, body: dict[str, Any]) -> Any:
         """Return what PUT answers."""
         return self._ask("PUT", path, json=body)
+
+    def delete(self, path: str, **query: bool) -> Any:
+        """Return what DELETE answers."""
+        return self._ask("DELETE", path, json={}, params=query)
 
     def _ask(self, method: str, path: str, **more: Any) -> Any:
         try:

@@ -1,12 +1,13 @@
-"""`edgefleet device list|show|assign`."""
+"""`edgefleet device list|show|assign|forget`."""
 
 import argparse
+import sys
 from typing import Any
 from urllib.parse import quote
 
 from . import parser
 from .client import Client
-from .output import ago, as_json, clean, megabytes, milliseconds, table
+from .output import ago, as_json, clean, megabytes, milliseconds, table, warn_unsent
 
 
 def main(argv: list[str]) -> int:
@@ -27,6 +28,13 @@ def main(argv: list[str]) -> int:
     one.add_argument("--tag", action="append", default=[], help="may be repeated")
     parser.remote(one)
     one.set_defaults(verb=_assign)
+    one = verbs.add_parser(
+        "forget", help="remove a device that is gone, or never was: all that it said, and its topics"
+    )
+    one.add_argument("device")
+    one.add_argument("--force", action="store_true", help="also one that was heard of in the last minutes")
+    parser.remote(one)
+    one.set_defaults(verb=_forget)
     return parser.run(top, argv)
 
 
@@ -37,6 +45,14 @@ def power(row: dict[str, Any]) -> str:
     if row["power_source"] == "mains":
         return "mains"
     return f"{row['battery_percent']:.0f} %{' charging' if row['battery_charging'] else ''}"
+
+
+def says(row: dict[str, Any], model: dict[str, Any] | None) -> str | None:
+    """Return in the device's own words what keeps it from what is wanted, or None when nothing does."""
+    words = [f"trust: {row['trust_problem']}"] if row["trust_problem"] else []
+    if model and model["phase"] in ("waiting", "fetching", "failed") and model["why"]:
+        words.append(model["why"])
+    return "; ".join(words) or None
 
 
 def _list(arguments: argparse.Namespace) -> int:
@@ -64,9 +80,10 @@ def _list(arguments: argparse.Namespace) -> int:
                     megabytes(model["memory_bytes"] if model else None),
                     power(row),
                     "online" if row["online"] else f"offline, seen {ago(now_s, row['last_seen_s'])}",
+                    says(row, model),
                 )
             )
-    headings = ("device", "region", "hardware", "runs", "state", "p50", "p95", "memory", "power", "seen")
+    headings = ("device", "region", "hardware", "runs", "state", "p50", "p95", "memory", "power", "seen", "says")
     print(table(headings, lines))
     return 0
 
@@ -93,8 +110,9 @@ def _show(arguments: argparse.Namespace) -> int:
         facts.append(("trust", row["trust_problem"]))
     facts += [(f"limit on {name}", how) for name, how in row["limits_held"].items()]
     print(clean(row["id"]))
+    width = max(len(clean(name)) for name, _ in facts)
     for name, value in facts:
-        print(f"  {clean(name):<14}{clean(value)}")
+        print(f"  {clean(name):<{width}}  {clean(value)}")
     for model in row["models"]:
         runs = f"{model['release']} {model['variant']}" if model["release"] else "nothing"
         print(f"\n{clean(model['model'])}: runs {clean(runs)}, {model['phase']}: {clean(model['why'])}")
@@ -116,4 +134,17 @@ def _assign(arguments: argparse.Namespace) -> int:
         print(as_json(answer))
     else:
         print(f"{answer['device']} belongs to {answer['region']} from number {answer['number']} on")
+    warn_unsent(answer)
+    return 0
+
+
+def _forget(arguments: argparse.Namespace) -> int:
+    path = f"/v1/devices/{quote(arguments.device, safe='')}"
+    answer = Client(arguments.server).delete(path, force=arguments.force)
+    if arguments.json:
+        print(as_json(answer))
+    else:
+        print(f"{answer['device']} is forgotten")
+    if not answer["broker_connected"]:
+        print("What the broker retains of it is cleared as soon as the broker is back.", file=sys.stderr)
     return 0

@@ -1,6 +1,7 @@
 """Tables for people. What devices say may hold anything, so nothing that a terminal would obey is printed."""
 
 import json
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,16 @@ def clean(value: object) -> str:
     """Return `value` on one line of printable characters; nothing as a dash."""
     text = "-" if value is None or value == "" else str(value)
     return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+def warn_unsent(answer: dict[str, Any]) -> None:
+    """Say on standard error when what was ordered cannot go out now."""
+    if not answer["broker_connected"]:
+        print(
+            "The server has no connection to its broker, so no device hears of it now. It is signed and stored, and is "
+            "sent as soon as the broker is back.",
+            file=sys.stderr,
+        )
 
 
 def as_json(value: Any) -> str:

@@ -41,6 +41,21 @@ def remote(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the server's answer as JSON")
 
 
+def number(low: float, high: float) -> Callable[[str], float]:
+    """Return a type for an option: a number from `low` to `high`."""
+
+    def convert(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text} is not from {low:g} to {high:g}")
+        return value
+
+    return convert
+
+
 def run(parser: argparse.ArgumentParser, argv: list[str]) -> int:
     """Parse `argv`, do the verb, and return the exit code; an error is printed to standard error."""
     try:

@@ -11,7 +11,7 @@ from ..errors import BadRequest, NotFound
 from ..rollouts.plan import devices_in_words
 from . import parser
 from .client import Client
-from .output import ago, as_json, clean, megabytes, table
+from .output import ago, as_json, clean, megabytes, table, warn_unsent
 
 
 def main(argv: list[str]) -> int:
@@ -27,16 +27,34 @@ def main(argv: list[str]) -> int:
         one.add_argument("--region", action="append", default=[], help="may be repeated; without it, every region")
         one.add_argument("--stages", default="100", metavar="P,P,…", help="percents, as in 10,50,100 (default: 100)")
         one.add_argument(
-            "--max-failed", type=float, default=0.0, metavar="PERCENT", help="more sends it back (default: 0)"
+            "--max-failed",
+            type=parser.number(0, 100),
+            default=0.0,
+            metavar="PERCENT",
+            help="more sends it back (default: 0)",
         )
         one.add_argument(
-            "--min-proven", type=float, default=100.0, metavar="PERCENT", help="for the next stage (default: 100)"
+            "--min-proven",
+            type=parser.number(0, 100),
+            default=100.0,
+            metavar="PERCENT",
+            help="for the next stage (default: 100)",
         )
         one.add_argument(
-            "--probation", type=float, default=600.0, metavar="SECONDS", help="time that a model is watched"
+            "--probation",
+            type=parser.number(0, 30 * 86400),
+            default=600.0,
+            metavar="SECONDS",
+            help="time that a model is watched",
         )
         one.add_argument("--min-requests", type=int, default=20, metavar="N", help="with fewer, latency is not judged")
-        one.add_argument("--deadline", type=float, default=86400.0, metavar="SECONDS", help="later counts as failed")
+        one.add_argument(
+            "--deadline",
+            type=parser.number(1, 365 * 86400),
+            default=86400.0,
+            metavar="SECONDS",
+            help="later counts as failed",
+        )
         one.add_argument("--tag", action="append", default=[], help="only devices with this tag; may be repeated")
         one.add_argument("--hardware", action="append", default=[], help="only this hardware class; may be repeated")
         one.add_argument("--policies", type=Path, metavar="FILE", help="TOML with [REGION] tables of policies")
@@ -135,6 +153,9 @@ def _start(arguments: argparse.Namespace) -> int:
     else:
         for region in answer["regions"]:
             print(f"{region['release']} started in {region['region']} for {devices_in_words(region['matched'])}")
+            if region["refused"]:
+                print(f"  by force, although {clean(region['refused'])}")
+    warn_unsent(answer)
     return 0
 
 

@@ -36,6 +36,9 @@ def main(argv: list[str]) -> int:
     ]:
         print(f"edgefleet demo: {', '.join(lacking)} is not installed: pip install 'edgefleet[all]'", file=sys.stderr)
         return MISSING
+    if arguments.port is not None and (problem := why_no_port(arguments.port)):
+        print(f"edgefleet demo: --port {problem}", file=sys.stderr)
+        return MISSING
     folder = arguments.dir or Path(tempfile.mkdtemp(prefix="edgefleet-"))
     if len(str(folder.absolute())) > MAX_FOLDER:
         print(
@@ -122,6 +125,19 @@ def _print(
         print(json.dumps(outcome.to_json()), flush=True)
 
 
+def why_no_port(port: int) -> str | None:
+    """Return why the page cannot be at `port`, in words, or None. Asked before minutes of work, not after."""
+    if not 1 <= port <= 65535:
+        return f"{port} is no port: write 1 to 65535, or leave it out for a free one"
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server will
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            return f"{port} cannot be had ({error.strerror}): name another, or leave it out for a free one"
+    return None
+
+
 def free_port() -> int:
     """Return a port on loopback that nobody listens on now."""
     with socket.socket() as probe:
@@ -142,7 +158,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="edgefleet demo",
         description="The whole job on this machine: train and compress a model, sign it, roll it out to four devices in two "
         "regions over MQTT, keep requests running, and send two bad releases after it. Exit codes: 0 every promise was "
-        "kept, 1 one was not, 2 a part is missing, 130 interrupted.",
+        "kept, 1 one was not, 2 a part is missing or the port cannot be had, 130 interrupted.",
     )
     parser.add_argument("--once", action="store_true", help="end by itself instead of staying up")
     parser.add_argument(

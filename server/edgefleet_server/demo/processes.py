@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ..errors import ServerError
@@ -60,13 +61,16 @@ class Processes:
                 preexec_fn=lifeline(),
             )
             self._running[name] = process
-            if say is not None:
-                assert process.stderr is not None
-                for line in process.stderr:
-                    log.write(line)
-                    say(line.decode(errors="replace").rstrip())
-        assert process.stdout is not None
-        output = process.stdout.read().decode()
+            assert process.stdout is not None
+            # Beside the lines, or a process that prints more than a pipe holds before it ends would wait for ever.
+            with ThreadPoolExecutor(1) as reader:
+                printed = reader.submit(process.stdout.read)
+                if say is not None:
+                    assert process.stderr is not None
+                    for line in process.stderr:
+                        log.write(line)
+                        say(line.decode(errors="replace").rstrip())
+                output = printed.result().decode(errors="replace")
         code = process.wait()
         self._running.pop(name, None)
         if code != 0:

@@ -8,25 +8,32 @@ from typing import TypeVar
 from edgefleet_protocol.codec import Document, decode
 from edgefleet_protocol.errors import BadDocument, ProtocolError
 from edgefleet_protocol.messages import MAX_MESSAGE_BYTES, DeviceState, Event, Need, Presence
+from edgefleet_protocol.telemetry import Window
 from edgefleet_protocol.topics import Kind, Parsed, Topics
 
-from ..link.broker import Broker, Incoming
+from ..config import KeepConfig
+from ..link.broker import Broker
+from ..link.inbox import Incoming
 from ..seams import Clock
 from ..store import devices, events
 from ..store import telemetry as telemetry_store
 from ..store.database import Connection, Database, Unavailable
 from . import telemetry
 from .counters import Counters
-from .freshness import stale_presence, stale_state
+from .freshness import beyond_belief, stale_presence, stale_state
+from .shares import HOUR_S, Shares
 
 LOG = logging.getLogger(__name__)
 
 D = TypeVar("D", bound=Document)
 
 KINDS: tuple[Kind, ...] = ("state", "presence", "event", "need", "telemetry", "reply")
+RETAINED_KINDS: tuple[Kind, ...] = ("state", "presence")
+"""They say how a device is, so of each only the newest matters, and that one does."""
 BATCH = 200
 """Messages to a commit: SQLite is three times as fast with a hundred than with one."""
 PAUSE_AFTER_FAULT_S = 1.0
+DAY_S = 86400.0
 
 
 class Stale(Exception):
@@ -45,7 +52,10 @@ class Router:
         counters: Counters,
         on_change: Callable[[], None],
         on_need: Callable[[Need], None],
+        keep: KeepConfig | None = None,
     ) -> None:
+        self._keep = keep or KeepConfig()
+        self._events = Shares(self._keep.events_per_device_per_hour)
         self._broker, self._topics, self._database, self._clock = broker, topics, database, clock
         self._counters, self._on_change, self._on_need = counters, on_change, on_need
         self._stopping = threading.Event()
@@ -102,6 +112,7 @@ class Router:
         changed, needs = False, []
         now = self._clock.now()
         counted: list[tuple[str, int, str | None]] = []
+        spoke: list[str] = []
         with self._database.write() as connection:
             for message in batch:
                 kind = "unknown"
@@ -109,7 +120,7 @@ class Router:
                     parsed = self._topics.parse(message.topic)
                     kind = parsed.kind
                     with connection.begin_nested():
-                        found = self._one(connection, parsed, message, now, counted)
+                        found = self._one(connection, parsed, message, now, counted, spoke)
                     counted.append((f"{kind}_taken", 1, None))
                     if isinstance(found, Need):
                         needs.append(found)
@@ -126,6 +137,8 @@ class Router:
                     counted.append((f"{kind}_faults", 1, f"{message.topic}: {error!r}"))
         for name, by, reason in counted:  # only now: the transaction may be tried again
             self._counters.add(name, by, reason=reason)
+        for device in spoke:
+            self._events.count(device, now)
         return changed, needs
 
     def _one(
@@ -135,6 +148,7 @@ class Router:
         message: Incoming,
         now: float,
         counted: list[tuple[str, int, str | None]],
+        spoke: list[str],
     ) -> bool | Need:
         live = not message.retained
         if topic.kind == "state":
@@ -145,14 +159,18 @@ class Router:
             parsed = telemetry.parse(message.payload)
             self._same("telemetry", parsed.device, topic.name)
             for window in parsed.windows:
-                new = telemetry_store.add(connection, topic.name, window, telemetry.place(window, now), now)
-                counted.append(("windows_taken" if new else "windows_repeated", 1, None))
+                counted.append(self._window(connection, topic.name, window, now))
             counted += [("windows_refused", 1, f"{message.topic}: {why}") for why in parsed.refused]
             devices.touch(connection, topic.name, now)
             devices.put_dropped(connection, topic.name, parsed.dropped_windows)
             return False
         if topic.kind == "event":
             event = self._decode(message.payload, Event, topic.name)
+            if self._events.is_over(topic.name, now):
+                most = self._keep.events_per_device_per_hour
+                counted.append(("events_over_share", 1, f"{topic.name} sent more than {most} events in an hour"))
+                return False
+            spoke.append(topic.name)
             if not events.add(connection, event, now):
                 counted.append(("events_repeated", 1, None))
             return True
@@ -162,9 +180,25 @@ class Router:
             return False
         raise BadDocument(f"{topic.kind} is the server's to write")
 
+    def _window(self, connection: Connection, device: str, window: Window, now: float) -> tuple[str, int, str | None]:
+        """Keep a window, unless it is too old or the device had its share; return what to count."""
+        placed_s, keep = telemetry.place(window, now), self._keep
+        if placed_s < now - keep.windows_days * DAY_S:
+            return "windows_too_old", 1, f"{device}: a window from more than {keep.windows_days:g} days ago"
+        # Of the hour in which it was and not in which it came: an outbox that empties brings many hours at once.
+        hour_s = placed_s // HOUR_S * HOUR_S
+        if telemetry_store.count_of(connection, device, hour_s, hour_s + HOUR_S) >= keep.windows_per_device_per_hour:
+            most = keep.windows_per_device_per_hour
+            return "windows_over_share", 1, f"{device} sent more than {most} windows of one hour"
+        new = telemetry_store.add(connection, device, window, placed_s, now)
+        return "windows_taken" if new else "windows_repeated", 1, None
+
     def _state(self, connection: Connection, device: str, payload: bytes, now: float, live: bool) -> bool:
-        state = self._decode(payload, DeviceState, device)
         known = devices.find(connection, device)
+        if not payload and known is None:
+            return False  # the broker tells everybody that a topic was cleared: this device was forgotten
+        state = self._decode(payload, DeviceState, device)
+        self._believe(beyond_belief(known, state.session, state.assignment_number))
         if reason := stale_state(known, state.session, state.boot, state.at_s):
             raise Stale(reason)
         same = known is not None and known.state_bytes == payload
@@ -174,8 +208,11 @@ class Router:
         return not same
 
     def _presence(self, connection: Connection, device: str, payload: bytes, now: float, live: bool) -> bool:
-        presence = self._decode(payload, Presence, device)
         known = devices.find(connection, device)
+        if not payload and known is None:
+            return False
+        presence = self._decode(payload, Presence, device)
+        self._believe(beyond_belief(known, presence.session))
         if reason := stale_presence(known, presence.session):
             raise Stale(reason)
         devices.put_presence(connection, device, presence.session, presence.online, now, live=live)
@@ -185,6 +222,11 @@ class Router:
         document = decode(payload, kind, limit=MAX_MESSAGE_BYTES)
         self._same(kind.__name__, document.device, device)  # type: ignore[attr-defined]
         return document
+
+    @staticmethod
+    def _believe(impossible: str | None) -> None:
+        if impossible is not None:
+            raise BadDocument(impossible)
 
     @staticmethod
     def _same(what: str, said: str, topic: str) -> None:

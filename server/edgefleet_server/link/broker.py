@@ -1,8 +1,9 @@
 """The hub's connection to the broker.
 
 The session is persistent and messages are acknowledged only once they are dealt with, so what devices publish with
-QoS 1 while the hub is away or dies waits at the broker. What comes in waits in a queue without a limit: a state that the
-hub threw away would be a device that it does not know.
+QoS 1 while the hub is away or dies waits at the broker. What comes in waits in an inbox that has an end: beyond it telemetry
+and events are dropped and counted, and of a state the newest is kept, for one that the hub threw away would be a device that it
+does not know.
 """
 
 import contextlib
@@ -11,12 +12,13 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
+
+from .inbox import Inbox, Incoming
 
 LOG = logging.getLogger(__name__)
 
@@ -28,25 +30,30 @@ TOPICS_PER_SUBSCRIBE = 8
 MAX_INFLIGHT = 100
 
 
-@dataclass(frozen=True)
-class Incoming:
-    """A message from the broker. `retained`: it is from the broker's memory, not said just now."""
-
-    topic: str
-    payload: bytes
-    retained: bool
-    session: int
-    mid: int
-    qos: int
-
-
 class Broker:
     """One connection, kept up. `session` counts connections: a new number means that the broker may have forgotten."""
 
-    def __init__(self, host: str, port: int, client_id: str, filters: Sequence[str]) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        client_id: str,
+        filters: Sequence[str],
+        *,
+        keep: Sequence[str] = (),
+        first: str | None = None,
+        inbox: Inbox | None = None,
+        on_dropped: Callable[[str], None] = lambda topic: None,
+    ) -> None:
+        """keep: those of `filters` whose newest message is never dropped. on_dropped: told each topic that was.
+
+        first: a topic whose retained message is asked for before anything else in each connection, see `retained`.
+        """
+        self._first = first
         self._host, self._port = host, port
-        self._filters = tuple(filters)
-        self._incoming: queue.SimpleQueue[Incoming | None] = queue.SimpleQueue()
+        self._filters, self._keep = tuple(filters), tuple(keep)
+        self._inbox = inbox or Inbox()
+        self._on_dropped = on_dropped
         self._state = threading.Condition()
         self._session = 0
         self._connected = False
@@ -65,7 +72,7 @@ class Broker:
         """Disconnect and end."""
         self._stopping.set()
         self._client.disconnect()
-        self._incoming.put(None)
+        self._inbox.close()
         if self._thread.is_alive():
             self._thread.join(timeout=10)
 
@@ -82,10 +89,7 @@ class Broker:
 
     def receive(self, timeout_s: float) -> Incoming | None:
         """Return the next message, or None when none came in time or the link was stopped."""
-        try:
-            return self._incoming.get(timeout=timeout_s)
-        except queue.Empty:
-            return None
+        return self._inbox.get(timeout_s)
 
     def done(self, messages: Iterable[Incoming]) -> None:
         """Tell the broker that these were dealt with. Numbers of an earlier connection mean nothing in this one."""
@@ -117,19 +121,29 @@ class Broker:
         return self.session == session
 
     def retained(self, topic: str, timeout_s: float) -> bytes | None:
-        """Return what the broker keeps for `topic`, or None when nothing came in time: MQTT has no "not found"."""
-        answer: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-        self._probes[topic] = answer
+        """Return what the broker keeps for `topic`, or None when nothing came in time: MQTT has no "not found".
+
+        The first call in a connection for the topic `first` takes the answer to the question that was asked before the
+        hub subscribed to its fleet: behind the states of a hundred thousand devices it would come too late.
+        """
+        answer = self._probes.get(topic)
         try:
-            # Unsubscribe first: some brokers send retained messages only for a subscription that is new to them.
-            self._client.unsubscribe(topic)
-            self._client.subscribe(topic, qos=0)
+            if answer is None:
+                answer = self._ask(self._client, topic)
             return answer.get(timeout=timeout_s)
         except queue.Empty:
             return None
         finally:
             self._client.unsubscribe(topic)
             self._probes.pop(topic, None)
+
+    def _ask(self, client: paho.Client, topic: str) -> "queue.SimpleQueue[bytes]":
+        answer: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._probes[topic] = answer
+        # Unsubscribe first: some brokers send retained messages only for a subscription that is new to them.
+        client.unsubscribe(topic)
+        client.subscribe(topic, qos=0)
+        return answer
 
     def _new_client(self) -> paho.Client:
         """A client for one connection: paho would send an old one's messages again, after newer ones of the same topic."""
@@ -166,13 +180,15 @@ class Broker:
         if reason.is_failure:
             LOG.warning("the broker refused the hub: %s", reason)
             return
+        if self._first is not None:
+            self._ask(client, self._first)
         for at in range(0, len(self._filters), TOPICS_PER_SUBSCRIBE):
             client.subscribe([(topic, 1) for topic in self._filters[at : at + TOPICS_PER_SUBSCRIBE]])
         with self._state:
             self._session += 1
             self._connected = True
             self._state.notify_all()
-        LOG.info("connected to the broker at %s:%d, for the %d. time", self._host, self._port, self._session)
+        LOG.info("connected to the broker at %s:%d (connection %d)", self._host, self._port, self._session)
 
     def _on_disconnect(self, client: paho.Client, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
         self._lost()  # paho may call this twice for one loss
@@ -195,9 +211,15 @@ class Broker:
             if message.qos:
                 client.ack(message.mid, message.qos)
             return
-        self._incoming.put(
-            Incoming(topic, bytes(message.payload), message.retain, self._session, message.mid, message.qos)
-        )
+        incoming = Incoming(topic, bytes(message.payload), message.retain, self._session, message.mid, message.qos)
+        keep = any(paho.topic_matches_sub(row, topic) for row in self._keep)
+        lost = self._inbox.put(incoming, keep=keep)
+        if lost is not None:
+            # Acknowledged, or the broker would stop sending at all once enough of them are in flight.
+            if lost.qos and lost.session == self._session:
+                client.ack(lost.mid, lost.qos)
+            if lost is incoming:
+                self._on_dropped(topic)
 
 
 def _published(info: paho.MQTTMessageInfo) -> bool:

@@ -5,28 +5,32 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from edgefleet_protocol.codec import sha256_hex
+from edgefleet_protocol.errors import ProtocolError
 from edgefleet_protocol.manifest import Release
 from edgefleet_protocol.messages import Need
 from edgefleet_protocol.topics import Topics
+from edgefleet_trust.errors import TrustError
 
 from ..ingest.counters import Counters
 from ..link.broker import Broker
 from ..seams import Clock, Repository
 from ..store import devices, retained
 from ..store.database import Database
+from ..store.retained import UNSETTLED
 from .needs import Needs
 from .picks import picked
-from .wanted import Wanted, chunks_of, marker, wanted
+from .wanted import Wanted, chunks_of, marker, settled, wanted
 
 LOG = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 5.0
 """Without a reason to look sooner."""
-MARKER_WAIT_S = 2.0
-"""How long the broker may take to say what it remembers; a retained message comes at once or never."""
+MARKER_WAIT_S = 5.0
+"""How long the broker may take to say what it remembers; it is asked before all else, and a retained message comes at once
+or never. To wait in vain costs less than to send 200 MB again that are there."""
 FLUSH_EVERY = 200
 """Messages in flight towards the broker: 12 MB of chunks."""
 FLUSH_TIMEOUT_S = 60.0
@@ -117,6 +121,8 @@ class Publisher:
         if session != self._session or self._present is None:
             self._present = self._remembered()
             self._session = session
+        with self._database.read() as connection:  # what others want cleared, as of a device that was forgotten
+            self._present = retained.unsettled(connection) | self._present
         self._put(want, session)
         self._answer_needs(session)
 
@@ -124,18 +130,19 @@ class Publisher:
         """What the broker still holds: all that we put there, when our note is there too; else nothing for certain.
 
         The note is written last, and a broker saves its memory as a whole or not at all, so with the note came all that
-        it speaks of.
+        it speaks of. A topic that was being sent or cleared when the server died is recorded without a digest: whatever
+        is there, it is sent again or cleared.
         """
         with self._database.read() as connection:
             put = retained.every(connection)
         note = self._broker.retained(marker_topic(self._topics), MARKER_WAIT_S) if put else None
-        if put and note == marker(put):
+        if put and note == marker(settled(put)):
             return put
         if put:
             LOG.info("the broker has lost what it retained, or never had it: publishing all of it")
             self._counters.add("reseeded")
         # Unknown: what was there may still be, so that it must be cleared if nobody names it now.
-        return dict.fromkeys(put, "")
+        return dict.fromkeys(put, UNSETTLED)
 
     def _want(self) -> Wanted:
         rollouts = {}
@@ -145,7 +152,10 @@ class Publisher:
         refs = {row.release.sha256: row.release for rollout in rollouts.values() for row in rollout.assignments}
         for sha256, ref in refs.items():
             if sha256 not in self._manifests:
-                self._manifests[sha256] = self._repository.manifest(ref)[0]
+                try:
+                    self._manifests[sha256] = self._repository.manifest(ref)[0]
+                except (TrustError, ProtocolError) as error:  # its region waits; the others need not
+                    self._counters.add("manifests_missing", reason=f"{ref.path}: {error}")
         self._manifests = {sha256: row for sha256, row in self._manifests.items() if sha256 in refs}
         with self._database.read() as connection:
             known = devices.every(connection)
@@ -179,6 +189,7 @@ class Publisher:
         assert self._present is not None
         sent: dict[str, tuple[str, int]] = {}
         missing = [item for item in want.items if self._present.get(item.topic) != item.digest]
+        self._announce(item.topic for item in missing)
         for item in missing:
             payload = item.payload if item.payload is not None else self._repository.chunk(item.digest)
             if payload is None:
@@ -190,15 +201,14 @@ class Publisher:
         names = want.by_topic
         gone = [topic for topic in self._present if topic not in names]
         if sent or gone:
-            # Stored before anything is cleared: a topic that is forgotten while it is retained would stay for ever.
             with self._database.write() as connection:
-                retained.put(connection, sent)
+                retained.put(connection, sent | dict.fromkeys(gone, (UNSETTLED, 0)))
             for topic in gone:
                 self._send(topic, b"", session)
             self._present |= {topic: digest for topic, (digest, _) in sent.items()}
             for topic in gone:
                 del self._present[topic]
-            self._send(marker_topic(self._topics), marker(self._present), session)
+            self._send(marker_topic(self._topics), marker(settled(self._present)), session)
             self._flush(session)
             with self._database.write() as connection:
                 retained.drop(connection, gone)
@@ -219,18 +229,21 @@ class Publisher:
         if not granted:
             return
         targets, metadata = self._repository.targets(), self._repository.metadata()
-        sent: dict[str, tuple[str, int]] = {}
+        answers: list[tuple[str, str, bytes]] = []
         for need, name in granted:
             found = self._find(need, name, targets, metadata)
             if found is None:
                 self._counters.add("needs_unknown", reason=f"{need.device} asks for {name[:80]}, which is nowhere")
                 continue
-            topic, digest, payload = found
+            answers.append(found)
+            if name in need.chunks:
+                self._needs.keep([name], now)
+        self._announce(topic for topic, _, _ in answers)
+        sent: dict[str, tuple[str, int]] = {}
+        for topic, digest, payload in answers:
             self._send(topic, payload, session)
             sent[topic] = (digest, len(payload))
             self._counters.add("needs_answered")
-            if name in need.chunks:
-                self._needs.keep([name], now)
         if sent:
             self._note(sent, session)
 
@@ -257,13 +270,22 @@ class Publisher:
         payload = metadata.get(name)
         return None if payload is None else (self._topics.trust(name), sha256_hex(payload), payload)
 
+    def _announce(self, topics: Iterable[str]) -> None:
+        """Write down what is about to be sent: a topic that is retained and that nobody knows of would stay for ever."""
+        assert self._present is not None
+        new = [topic for topic in topics if topic not in self._present]
+        if new:
+            with self._database.write() as connection:
+                retained.put(connection, dict.fromkeys(new, (UNSETTLED, 0)))
+            self._present |= dict.fromkeys(new, UNSETTLED)
+
     def _note(self, sent: Mapping[str, tuple[str, int]], session: int) -> None:
         """Write down what was sent beside the plan, here and on the broker."""
         assert self._present is not None
         with self._database.write() as connection:
             retained.put(connection, sent)
         self._present |= {topic: digest for topic, (digest, _) in sent.items()}
-        self._send(marker_topic(self._topics), marker(self._present), session)
+        self._send(marker_topic(self._topics), marker(settled(self._present)), session)
         self._flush(session)
 
     def _send(self, topic: str, payload: bytes, session: int) -> None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from edgefleet_protocol.manifest import Release, Variant
 from edgefleet_protocol.topics import Topics
 
+from ..store.retained import UNSETTLED
+
 
 @dataclass(frozen=True)
 class Item:
@@ -78,6 +80,11 @@ def wanted(
         left -= size
         kept[sha256] = Item(topics.chunk(sha256), sha256, None, size)
     return Wanted((*kept.values(), *documents, *signed), tuple(left_out))
+
+
+def settled(present: Mapping[str, str]) -> dict[str, str]:
+    """Return the topics of which it is known what they hold."""
+    return {topic: digest for topic, digest in present.items() if digest != UNSETTLED}
 
 
 def marker(present: Mapping[str, str]) -> bytes:

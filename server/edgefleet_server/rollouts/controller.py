@@ -13,14 +13,19 @@ from edgefleet_protocol.codec import encode
 from edgefleet_protocol.manifest import Release
 from edgefleet_protocol.names import check_label
 from edgefleet_protocol.rollout import DeviceAssignment, Policy, ReleaseRef
+from edgefleet_protocol.topics import Kind, Topics
 from edgefleet_protocol.trust import DEVICE_ASSIGNMENT_TYPE, release_of_path
+from edgefleet_trust.errors import TrustError
 
 from ..config import ServerConfig
 from ..errors import NotFound, Refused
 from ..ingest.counters import Counters
+from ..ingest.freshness import ASSIGNMENTS_AHEAD
 from ..seams import Clock, Repository, Signer
-from ..store import audit, devices, releases, rollouts
-from ..store.database import Database
+from ..store import audit, devices, releases, retained, rollouts
+from ..store.database import Database, Unavailable
+from ..store.devices import Device
+from ..store.pruning import prune
 from ..store.rollouts import Record
 from . import documents
 from .decide import decide
@@ -32,7 +37,9 @@ from .plan import RegionPlan, devices_in_words, plan
 LOG = logging.getLogger(__name__)
 
 REFRESH_EVERY_S = 600.0
-"""How often it looks whether the timestamp is older than a day."""
+"""How often it looks whether the timestamp is older than a day, and what need not be kept any more."""
+DAY_S = 86400.0
+HEARD_LATELY_S = 600.0
 
 
 class Controller:
@@ -90,11 +97,14 @@ class Controller:
             now = self._clock.now()
             for record in self.current():
                 if record.status in ("running", "paused"):
-                    self._advance(record, now)
+                    self._try_to_advance(record, now)
             for region in self._repository.regions():
-                self._sign(region, now)
-            if now - self._refreshed_s >= REFRESH_EVERY_S:
+                self._try_to_sign(region, now)
+            slowly = now - self._refreshed_s >= REFRESH_EVERY_S
+            if slowly:
                 self._refresh(now)
+        if slowly:  # not under the lock: the API need not wait for it
+            self._prune(now)
 
     def current(self, region: str | None = None) -> tuple[Record, ...]:
         """Return the rollouts that were not superseded."""
@@ -142,6 +152,8 @@ class Controller:
                     signed = self._repository.rollout(row.region)
                     previous, previous_policy = documents.base_of(checked.manifest.model, current, signed)
                     why = f"{actor} started it for {devices_in_words(len(row.devices))}"
+                    if row.refused:
+                        why += f", by force, although {row.refused}"
                     rollouts.add(
                         connection,
                         region=row.region,
@@ -183,11 +195,7 @@ class Controller:
             now = self._clock.now()
             with self._database.read() as connection:
                 known = devices.find(connection, device)
-            # Above what the device says that it holds, too: a database restored from a backup may have forgotten some.
-            number = 1 + max(
-                known.assigned_number if known else 0,
-                known.state.assignment_number if known and known.state else 0,
-            )
+            number = 1 + _newest_number(known)
             document = DeviceAssignment(device=device, number=number, region=region, tags=tags, issued=_time(now))
             envelope = self._signer.sign_envelope(DEVICE_ASSIGNMENT_TYPE, encode(document))
             with self._database.write() as connection:
@@ -197,6 +205,61 @@ class Controller:
         self._on_signed()
         self.look()
         return document
+
+    def forget(self, device: str, actor: str, *, force: bool) -> None:
+        """Remove a device: what it said, its assignment, and what the broker retains of it.
+
+        Raises NotFound for one that is not known, Refused, unless forced, for one that was heard of lately: it would be
+        back at its next word, without its assignment.
+        """
+        with self._lock:
+            now = self._clock.now()
+            with self._database.write() as connection:
+                known = devices.find(connection, device)
+                if known is None:
+                    raise NotFound(f"no device {device} is known. See: edgefleet device list")
+                silent_s = None if known.last_seen_s is None else now - known.last_seen_s
+                if not force and (known.online or (silent_s is not None and silent_s < HEARD_LATELY_S)):
+                    raise Refused(
+                        f"{device} is online or was heard of in the last {HEARD_LATELY_S / 60:.0f} minutes, and would be "
+                        "back at its next word, without its assignment: end its agent first, or use force"
+                    )
+                devices.forget(connection, device)
+                # The publisher takes them off the broker, where the server would read the device's state again.
+                kinds: tuple[Kind, ...] = ("state", "presence", "assignment")
+                topics = [Topics(self._repository.fleet).of_device(device, kind) for kind in kinds]
+                retained.put(connection, dict.fromkeys(topics, (retained.UNSETTLED, 0)))
+                audit.add(connection, audit.AuditRow(now, actor, "device.forget", known.region, device, "forgotten"))
+        self._on_signed()
+        self.look()
+
+    def _try_to_advance(self, record: Record, now: float) -> None:
+        """Move one rollout; what stops it is said in its record, and stops no other."""
+        try:
+            self._advance(record, now)
+        except Unavailable:
+            raise  # the database is no rollout's own
+        except Exception as error:
+            why = f"it cannot be judged now: {error}"
+            self._fault("rollout_faults", f"{record.release} in {record.region}: {why}")
+            if record.why != why:
+                with self._database.write() as connection:
+                    rollouts.waits(connection, record, why)
+
+    def _try_to_sign(self, region: str, now: float) -> None:
+        """Sign what one region should run; a fault there is counted, and keeps no other region from its own."""
+        try:
+            self._sign(region, now)
+        except Unavailable:
+            raise
+        except Exception as error:
+            self._fault("signing_faults", f"{region}: {error}")
+
+    def _fault(self, name: str, reason: str) -> None:
+        # Each turn meets it again: the log says it once, the counter every time.
+        if self._counters.reasons().get(name) != reason[:500]:
+            LOG.exception(reason)
+        self._counters.add(name, reason=reason)
 
     def _advance(self, record: Record, now: float) -> None:
         found, counts = self.evidence(record)
@@ -240,9 +303,22 @@ class Controller:
     def _refresh(self, now: float) -> None:
         with self._database.write() as connection:
             releases.see(connection, self._repository.releases(), now)
-        if self._signer.refresh(_time(now)):
-            self._on_signed()
         self._refreshed_s = now
+        try:
+            if self._signer.refresh(_time(now)):
+                self._on_signed()
+        except TrustError as error:  # as a clock that went back; rollouts go on being judged
+            self._fault("refresh_faults", str(error))
+
+    def _prune(self, now: float) -> None:
+        keep = self._config.keep
+        gone = prune(
+            self._database,
+            windows_before_s=now - keep.windows_days * DAY_S,
+            events_before_s=now - keep.events_days * DAY_S,
+        )
+        self._counters.add("windows_pruned", gone.windows)
+        self._counters.add("events_pruned", gone.events)
 
     def _plan(self, checked: Checked, region: str) -> RegionPlan:
         with self._database.read() as connection:
@@ -292,6 +368,18 @@ class Controller:
             self._sign(region, now)
         self.look()
         return self._of_model(self.current(region), record.model) or record
+
+
+def _newest_number(known: Device | None) -> int:
+    """Return the highest number that the server gave to the device.
+
+    A database restored from a backup may have forgotten some, so what the device holds counts too, within belief: a
+    device that claims an absurd number could not be assigned ever again.
+    """
+    if known is None:
+        return 0
+    said = known.state.assignment_number if known.state else 0
+    return max(known.assigned_number, said if said <= known.assigned_number + ASSIGNMENTS_AHEAD else 0)
 
 
 def _left_out(row: RegionPlan) -> str:

@@ -57,7 +57,8 @@ def _standing(
         return "frozen", f"it is tagged {FROZEN_TAG}"
     state = device.model(record.model)
     if state and state.running and state.running.release_sha256 == sha256 and state.running.proven:
-        return "proven", f"runs {state.running.variant}"
+        before = ", as before this rollout" if _ran_before(record) else ""
+        return "proven", f"runs {state.running.variant}{before}"
     # A failure of a variant counts although the device may find another one that holds: a release is meant to be good.
     # That none is left to choose follows from those failures, or from what the device is: then it is left out below.
     if state and (
@@ -79,15 +80,24 @@ def _standing(
     # From when the stage opened, or the device came to be: a late joiner has its own time.
     waited_s = now - max(record.stage_opened_s, device.first_seen_s)
     if waited_s > record.assignment.deadline_s:
-        doing = _doing(state)
+        doing = _doing(device, state)
         return "failed", f"not proven {_span(waited_s)} after it was admitted; {doing}"
-    return "under way", _doing(state)
+    return "under way", _doing(device, state)
 
 
-def _doing(state: ModelState | None) -> str:
-    if state is None:
-        return "has not answered yet"
-    return f"{state.phase}: {state.why}" if state.why else state.phase
+def _ran_before(record: Record) -> bool:
+    """Whether the region ran this very release already: its devices prove it once, and nothing is proven anew."""
+    return record.previous is not None and record.previous.release.sha256 == record.assignment.release.sha256
+
+
+def _doing(device: Device, state: ModelState | None) -> str:
+    """In the device's own words: what it does about the model, and why it cannot obey, if it said so."""
+    words = []
+    if state is not None:
+        words.append(f"{state.phase}: {state.why}" if state.why else state.phase)
+    if device.state is not None and device.state.trust_problem:
+        words.append(f"trust: {device.state.trust_problem}")
+    return "; ".join(words) or "has not answered yet"
 
 
 def _span(seconds: float) -> str:

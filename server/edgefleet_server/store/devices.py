@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, select, update
+from sqlalchemy import Connection, RowMapping, delete, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from edgefleet_protocol.codec import decode
@@ -13,7 +13,7 @@ from edgefleet_protocol.errors import ProtocolError
 from edgefleet_protocol.hardware import Hardware
 from edgefleet_protocol.messages import DeviceState, ModelState
 
-from .schema import devices
+from .schema import devices, events, model_windows, windows
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,14 @@ def assignments(connection: Connection) -> dict[str, bytes]:
     """Return the signed envelope of every device that has one."""
     rows = connection.execute(select(devices.c.id, devices.c.assignment).where(devices.c.assignment.is_not(None)))
     return {row.id: row.assignment for row in rows}
+
+
+def forget(connection: Connection, device: str) -> None:
+    """Remove a device and all that it said."""
+    connection.execute(delete(model_windows).where(model_windows.c.device == device))
+    connection.execute(delete(windows).where(windows.c.device == device))
+    connection.execute(delete(events).where(events.c.device == device))
+    connection.execute(delete(devices).where(devices.c.id == device))
 
 
 def _upsert(connection: Connection, device: str, now: float, values: dict[str, Any]) -> None:

@@ -13,6 +13,16 @@ def every(connection: Connection) -> dict[str, str]:
     return {row.topic: row.digest for row in connection.execute(select(retained.c.topic, retained.c.digest))}
 
 
+UNSETTLED = ""
+"""Instead of a digest: the topic is being sent or cleared, and what it holds is not known."""
+
+
+def unsettled(connection: Connection) -> dict[str, str]:
+    """Return the topics of which it is not known what they hold."""
+    rows = connection.execute(select(retained.c.topic).where(retained.c.digest == UNSETTLED))
+    return {row.topic: UNSETTLED for row in rows}
+
+
 def put(connection: Connection, topics: Mapping[str, tuple[str, int]]) -> None:
     """Keep that each topic now holds a payload of this (digest, bytes)."""
     for topic, (digest, size) in topics.items():

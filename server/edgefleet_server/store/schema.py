@@ -108,6 +108,7 @@ windows = Table(
     Column("facts", LargeBinary, nullable=False),
     PrimaryKeyConstraint("device", "boot", "started_monotonic_s"),
     Index("windows_by_device", "device", "placed_s"),
+    Index("windows_by_time", "placed_s"),
 )
 
 model_windows = Table(
@@ -128,6 +129,7 @@ model_windows = Table(
     Column("memory_bytes", Integer),
     PrimaryKeyConstraint("device", "boot", "started_monotonic_s", "model"),
     Index("model_windows_by_device", "device", "model", "placed_s"),
+    Index("model_windows_by_time", "placed_s"),
 )
 
 audit = Table(

@@ -98,6 +98,13 @@ def latest_device(connection: Connection, device: str) -> DeviceRow | None:
     return None if row is None else DeviceRow(row.placed_s, msgspec.json.decode(row.facts, type=DeviceWindow))
 
 
+def count_of(connection: Connection, device: str, from_s: float, to_s: float) -> int:
+    """Return how many windows of a device are kept from a span of time."""
+    table = windows.c
+    query = select(func.count()).where(table.device == device, table.placed_s >= from_s, table.placed_s < to_s)
+    return int(connection.execute(query).scalar_one())
+
+
 def count(connection: Connection) -> int:
     """Return how many windows are kept."""
     return int(connection.execute(select(func.count()).select_from(windows)).scalar_one())

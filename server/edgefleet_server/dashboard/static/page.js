@@ -83,7 +83,7 @@ function summary(all) {
       make("b", {}, String(running)), ` ${running === 1 ? "rollout" : "rollouts"} under way`,
       failing ? make("span", { class: "bad" }, `, ${failing} ${failing === 1 ? "device" : "devices"} refused a release`) : "",
       all.broker_connected ? "" : make("span", { class: "bad" }, ", no connection to the broker"),
-      all.refused ? `, ${all.refused} messages refused` : "",
+      all.refused ? `, ${all.refused} ${all.refused === 1 ? "message" : "messages"} refused` : "",
     );
   });
 }
@@ -102,7 +102,7 @@ function rollout(row) {
   const devices = make("details", { "data-key": `evidence-${row.id}` }, make("summary", {}, "Every device"),
     make("table", {}, make("tbody", {}, ...row.evidence.map((one) =>
       make("tr", {}, make("td", {}, one.device), make("td", {}, state(one.standing)), make("td", {}, one.why))))));
-  const moves = make("details", { "data-key": `moves-${row.id}` }, make("summary", {}, `${row.moves.length} moves`),
+  const moves = make("details", { "data-key": `moves-${row.id}` }, make("summary", {}, `${row.moves.length} ${row.moves.length === 1 ? "move" : "moves"}`),
     make("table", {}, make("tbody", {}, ...row.moves.map((move) =>
       make("tr", {}, make("td", {}, age(move.at_s)), make("td", {}, `${move.kind}, stage ${move.stage + 1}`), make("td", {}, move.why))))));
   return make("article", { class: "card", "aria-label": `${row.release} in ${row.region}` },
@@ -120,7 +120,20 @@ function rollouts(all) {
 
 // Devices
 
-const HEADINGS = [["Device"], ["Region"], ["Hardware"], ["Runs"], ["State"], ["Why this variant", "words"], ["p50", "number"], ["p95", "number"], ["Memory", "number"], ["Temp.", "number"], ["Power"], ["Seen"]];
+const STUCK = ["waiting", "fetching", "failed"];
+
+// What keeps a device from what is wanted, in its own words; else why it chose what it runs.
+function words(device, model) {
+  const stuck = [device.trust_problem ? `trust: ${device.trust_problem}` : null, STUCK.includes(model?.phase) ? model.why : null];
+  return stuck.filter(Boolean).join("; ") || model?.chosen_why || null;
+}
+
+function now(device, model) {
+  if (device.trust_problem) return state("failed", model ? `${model.phase}, stuck` : "stuck");
+  return model ? state(model.phase) : state("idle", device.hardware_class ? "idle" : "unknown");
+}
+
+const HEADINGS = [["Device"], ["Region"], ["Hardware"], ["Runs", "wrap"], ["State"], ["Why", "words"], ["p50", "number"], ["p95", "number"], ["Memory", "number"], ["Temp.", "number"], ["Power", "wrap"], ["Seen", "wrap"]];
 
 function power(device) {
   if (device.power_source === null) return "–";
@@ -139,14 +152,16 @@ function choose(id) {
   turn();
 }
 
+// Breaks between these and not within one.
+const whole = (text) => make("span", { class: "whole" }, text);
+
 function deviceRows(device) {
   return (device.models.length ? device.models : [null]).map((model, n) => {
     const button = make("button", { type: "button", "data-key": `device-${device.id}`, "aria-pressed": chosen === device.id ? "true" : "false" }, device.id);
     const row = make("tr", { class: `pick ${chosen === device.id ? "on" : ""}` }, ...cells(HEADINGS, [
       n ? "" : button, device.region, device.hardware_class,
-      model?.release ? `${model.release} ${model.variant}` : null,
-      model ? state(model.phase) : state("idle", device.hardware_class ? "idle" : "unknown"),
-      model?.phase === "failed" ? model.why : model?.chosen_why || null,
+      model?.release ? make("span", {}, whole(model.release), " ", whole(model.variant)) : null,
+      now(device, model), words(device, model),
       milliseconds(model?.latency_p50_s), milliseconds(model?.latency_p95_s), megabytes(model?.memory_bytes),
       device.temperature_c === null ? null : `${device.temperature_c.toFixed(0)} °C`, power(device),
       device.online ? state("proven", "online") : make("span", {}, state("offline"), " ", age(device.last_seen_s)),

@@ -1,0 +1,86 @@
+"""How much of what devices say is kept, and for how long."""
+
+import time
+import zlib
+from pathlib import Path
+
+import pytest
+
+from edgefleet_protocol.codec import Document, encode
+from edgefleet_protocol.messages import Event
+from edgefleet_protocol.telemetry import ModelWindow, TelemetryBatch, Window
+from edgefleet_server.app import Server
+from edgefleet_server.config import KeepConfig, parse
+from edgefleet_server.errors import BadConfig
+from edgefleet_server.link.inbox import Incoming
+from edgefleet_server.store import events, pruning, telemetry
+
+from .conftest import MakeServer
+
+DAY_S = 86400.0
+
+
+def say(server: Server, topic: str, payload: bytes) -> None:
+    server.router.handle([Incoming(topic=topic, payload=payload, retained=False, session=1, mid=1, qos=1)])
+
+
+def send_windows(server: Server, device: str, count: int, *, start_s: float) -> None:
+    model = ModelWindow(model="fashion", release="fashion/1", release_sha256="a" * 64, variant="fp32", requests=1)
+    for n in range(count):
+        window = Window(start_s=start_s, seconds=1.0, boot="b", started_monotonic_s=start_s + n / 100, models=(model,))
+        batch: Document = TelemetryBatch(device=device, windows=(window,))
+        say(server, f"edgefleet/v1/demo/telemetry/{device}", zlib.compress(encode(batch)))
+
+
+def send_events(server: Server, device: str, count: int) -> None:
+    for number in range(count):
+        event = Event(device=device, boot="b", number=number, at_s=0.0, kind="activated", text="x")
+        say(server, f"edgefleet/v1/demo/device/{device}/event", encode(event))
+
+
+def test_one_device_gets_its_share_of_the_disk_and_no_more(make_server: MakeServer) -> None:
+    server = make_server(1, keep=KeepConfig(windows_per_device_per_hour=5, events_per_device_per_hour=3))
+    now = time.time()
+    send_windows(server, "loud", 8, start_s=now - 2 * 3600)
+    send_windows(server, "loud", 2, start_s=now - 4 * 3600)  # an outbox that empties: each hour has its own share
+    send_windows(server, "quiet", 1, start_s=now - 2 * 3600)
+    send_windows(server, "quiet", 1, start_s=now - 8 * DAY_S)
+    send_events(server, "loud", 5)
+    send_events(server, "quiet", 1)
+    with server.database.read() as connection:
+        assert (telemetry.count(connection), events.count(connection)) == (8, 4)
+    assert server.counters.get("windows_over_share") == 3
+    assert server.counters.get("windows_too_old") == 1
+    assert server.counters.get("events_over_share") == 2
+    assert server.counters.reasons()["events_over_share"] == "loud sent more than 3 events in an hour"
+    server.database.close()
+
+
+def test_what_is_older_than_it_is_kept_goes_in_the_controllers_slow_turn(
+    make_server: MakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pruning, "BATCH", 2)
+    server = make_server(1)
+    now = time.time()
+    send_windows(server, "one", 5, start_s=now - 6 * DAY_S)
+    send_windows(server, "one", 2, start_s=now)
+    send_events(server, "one", 3)
+    with server.database.write() as connection:
+        connection.exec_driver_sql("UPDATE windows SET placed_s = placed_s - 172800 WHERE placed_s < ?", (now - 10,))
+        connection.exec_driver_sql(
+            "UPDATE model_windows SET placed_s = placed_s - 172800 WHERE placed_s < ?", (now - 10,)
+        )
+        connection.exec_driver_sql("UPDATE events SET received_s = received_s - 8640000 WHERE number < 2")
+    server.controller.turn()
+    with server.database.read() as connection:
+        assert (telemetry.count(connection), events.count(connection)) == (2, 1)
+        assert len(telemetry.models(connection, "one", since_s=0.0)) == 2
+    assert server.counters.get("windows_pruned") == 5
+    server.database.close()
+
+
+def test_keeping_nothing_is_refused(tmp_path: Path) -> None:
+    folders = {"repository": "r", "keys": "k", "data": "d"}
+    assert parse({**folders, "keep": {"windows_days": 1}}, tmp_path).keep.windows_days == 1
+    with pytest.raises(BadConfig, match=r"keep\.events_days is 0"):
+        parse({**folders, "keep": {"events_days": 0}}, tmp_path)
