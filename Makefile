@@ -21,7 +21,10 @@ TESTS ?=
 PIP_FLAGS = --disable-pip-version-check --quiet
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-device check bench crash clean
+.PHONY: help demo test test-device check bench crash clean
+
+help:
+	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 
 demo: $(VENV)/ready
 	@$(BIN)/edgefleet demo $(ARGS)
