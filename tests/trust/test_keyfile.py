@@ -103,7 +103,9 @@ def test_a_missing_key_is_not_there(tmp_path: Path) -> None:
 
 
 def test_a_passphrase_comes_from_the_file_and_the_online_one_falls_back(tmp_path: Path) -> None:
+    (tmp_path / "one").touch(0o600)
     (tmp_path / "one").write_bytes(b"offline\n")
+    (tmp_path / "two").touch(0o600)
     (tmp_path / "two").write_bytes(b"online")
     both = {OFFLINE: str(tmp_path / "one"), ONLINE: str(tmp_path / "two")}
     salt = b"0" * 16
@@ -114,6 +116,7 @@ def test_a_passphrase_comes_from_the_file_and_the_online_one_falls_back(tmp_path
 
 
 def test_an_empty_or_unreadable_passphrase_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").touch(0o600)
     (tmp_path / "empty").write_bytes(b"\n")
     with pytest.raises(KeyProblem, match="empty"):
         passphrase(OFFLINE, {OFFLINE: str(tmp_path / "empty")})
