@@ -39,7 +39,11 @@ def propose(
     number = 1 + max((v for m, v in map(parse_release_name, current.releases()) if m == draft.model), default=0)
     files, chunks = _cut(draft, contents, repository, say)
     release = msgspec.structs.replace(
-        draft, version=number, created=whole_seconds(now), files=files, notes=notes or draft.notes
+        draft,
+        version=number,
+        created=whole_seconds(now),
+        files=files,
+        notes="\n".join(text for text in (notes, draft.notes) if text),
     )
     manifest = codec.encode(release)
     try:
