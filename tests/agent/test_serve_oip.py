@@ -214,6 +214,25 @@ def test_a_bad_question_is_refused_in_words(served: Served, question: object, wo
     assert words in said["error"]
 
 
+@pytest.mark.parametrize("rows", [300_000, 600_000, 1_000_000])
+def test_an_answer_in_json_that_does_not_fit_into_memory_costs_no_worker(served: Served, rows: int) -> None:
+    size = rows * FEATURES * 4
+    question = json.dumps(
+        {"inputs": [tensor(shape=[rows, FEATURES], data=None, parameters={"binary_data_size": size})]}
+    ).encode()
+    headers = {"Inference-Header-Content-Length": str(len(question))}
+    status, _, body = served.ask("POST", "/v2/models/fashion/infer", question + bytes(size), headers)
+    assert status in (200, 503)
+    if status == 200:
+        assert len(json.loads(body)["outputs"][0]["data"]) == rows * CLASSES
+    assert served.worker.poll() == "ready"
+
+
+def test_an_id_without_end_is_refused(served: Served) -> None:
+    status, said = served.infer({"id": "x" * 5000, "inputs": [tensor()]})
+    assert (status, said) == (400, {"error": "id has 5000 characters and may have 4096"})
+
+
 def test_shared_memory_is_not_supported(served: Served) -> None:
     status, said = served.infer({"inputs": [tensor(parameters={"shared_memory_region": "r"})]})
     assert status == 501 and "shared memory" in said["error"]

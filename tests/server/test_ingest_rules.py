@@ -6,6 +6,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 
+from edgefleet_agent.agent import SESSIONS_PER_BOOT
 from edgefleet_protocol.codec import encode
 from edgefleet_protocol.errors import ProtocolError
 from edgefleet_protocol.sketch import Sketch
@@ -137,6 +138,7 @@ def test_a_presence_of_an_earlier_session_is_late() -> None:
     [
         (4, 2, None),
         (5_000_000, 900, None),  # the server was away for long; its database is of yesterday
+        (40_000 * SESSIONS_PER_BOOT, 2, None),  # an agent that was started anew every minute for a month
         (2**53, 1, "session 9007199254740992, where 3 is known"),
         (4, 2**53, "assignment 9007199254740992, where the server gave 1"),
     ],
@@ -144,6 +146,10 @@ def test_a_presence_of_an_earlier_session_is_late() -> None:
 def test_a_number_that_is_absurdly_far_ahead_is_not_believed(session: int, number: int, words: str | None) -> None:
     assert beyond_belief(device(), session, number) == words
     assert beyond_belief(None, 1, 1) is None
+
+
+def test_a_server_with_a_new_database_believes_a_device_that_was_started_often() -> None:
+    assert beyond_belief(None, 500 * SESSIONS_PER_BOOT, 3) is None
 
 
 def test_a_clock_that_was_far_ahead_once_does_not_make_every_later_state_stale() -> None:

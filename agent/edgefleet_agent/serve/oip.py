@@ -5,7 +5,7 @@ Version 2 of KServe's protocol with Triton's extensions `binary_tensor_data`, `s
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote
 
@@ -25,6 +25,9 @@ from .tensors import confidence, from_json, from_raw, to_raw
 
 EXTENSIONS = ["binary_tensor_data", "statistics", "model_repository"]
 JSON_LENGTH = "inference-header-content-length"
+
+MAX_ID = 4096
+NUMBERS_AT_ONCE = 16384
 
 Json = dict[str, Any]
 Turn = Callable[[Callable[[], dict[str, Array]]], dict[str, Array]]
@@ -247,32 +250,46 @@ class Protocol:
         return wanted
 
     def _write(self, asked: Json, wanted: list[tuple[str, bool]], results: Mapping[str, Array]) -> Response:
-        rows: list[Json] = []
-        pieces: list[memoryview] = []
-        for name, binary in wanted:
-            values = results[name]
-            datatype = self._outputs[name].datatype
-            row: Json = {"name": name, "datatype": datatype, "shape": list(values.shape)}
-            if binary:
-                data = to_raw(values, datatype)
-                row["parameters"] = {"binary_data_size": len(data)}
-                pieces.append(data)
-            else:
-                if datatype == "FP16":
-                    raise Refused(400, f"output {name} is FP16, which JSON cannot carry: ask for binary data")
-                row["data"] = values.ravel().tolist()
-            rows.append(row)
         body: Json = {"model_name": self._spec.model, "model_version": self._version}
         if "id" in asked:
             body["id"] = asked["id"]
         body["parameters"] = self._parameters
-        body["outputs"] = rows
-        head = msgspec.json.encode(body)
+        json: list[bytes] = [msgspec.json.encode(body)[:-1], b',"outputs":[']
+        pieces: list[memoryview] = []
+        for number, (name, binary) in enumerate(wanted):
+            values = results[name]
+            datatype = self._outputs[name].datatype
+            row: Json = {"name": name, "datatype": datatype, "shape": list(values.shape)}
+            json += [b","] if number else []
+            if binary:
+                data = to_raw(values, datatype)
+                row["parameters"] = {"binary_data_size": len(data)}
+                pieces.append(data)
+                json.append(msgspec.json.encode(row))
+            else:
+                if datatype == "FP16":
+                    raise Refused(400, f"output {name} is FP16, which JSON cannot carry: ask for binary data")
+                json += [msgspec.json.encode(row)[:-1], b',"data":[', *_numbers(values), b"]}"]
+        json.append(b"]}")
         if not pieces:
-            return Response(200, (head,))
+            return Response(200, json)
+        length = sum(map(len, json))
         return Response(
-            200, (head, *pieces), {"Inference-Header-Content-Length": str(len(head))}, "application/octet-stream"
+            200, (*json, *pieces), {"Inference-Header-Content-Length": str(length)}, "application/octet-stream"
         )
+
+
+def _numbers(values: Array) -> Iterator[bytes]:
+    """Yield `values` as JSON text, flat, a part at a time; raise MemoryError where there is no memory for a part.
+
+    msgspec (0.22) crashes the process when the buffer that it writes into cannot grow, so parts are small, and there is
+    known to be room for each.
+    """
+    flat = values.reshape(-1)
+    for at in range(0, flat.size, NUMBERS_AT_ONCE):
+        bytearray(NUMBERS_AT_ONCE * 64)
+        text = msgspec.json.encode(flat[at : at + NUMBERS_AT_ONCE].tolist())
+        yield text[1:-1] if at == 0 else b"," + text[1:-1]
 
 
 def _contract(interface: Interface) -> Json:
@@ -322,6 +339,8 @@ def _split(request: Request) -> tuple[Json, memoryview]:
         raise Refused(400, "the request is not a JSON object")
     if not isinstance(asked.get("id", ""), str):
         raise Refused(400, "id is no text")
+    if len(asked.get("id", "")) > MAX_ID:
+        raise Refused(400, f"id has {len(asked['id'])} characters and may have {MAX_ID}")
     return asked, body[length:]
 
 

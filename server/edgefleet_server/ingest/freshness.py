@@ -2,8 +2,9 @@
 
 from ..store.devices import Device
 
-SESSIONS_AHEAD = 10_000_000
-"""Connections since the server last heard of a device: one a second for four months."""
+SESSIONS_AHEAD = 1_000_000_000_000
+"""Since the server last heard of a device. An agent counts a million for each of its starts, so this is a million starts:
+one that is started anew all day while it has no broker, or that a new database has never heard of, is far below."""
 ASSIGNMENTS_AHEAD = 1_000
 """A database that was restored from a backup may have forgotten so many assignments that a device holds."""
 
