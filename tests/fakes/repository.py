@@ -36,7 +36,13 @@ class FakeRepository:
     keys_folder: Path
     passphrase_file: Path
     """Of offline and online keys alike; EDGEFLEET_PASSPHRASE_FILE may name it."""
-    now: datetime
+    fixed_now: datetime | None = None
+    """The moment at which it signs, in a world with a time of its own; else it is the machine's."""
+
+    @property
+    def now(self) -> datetime:
+        """When it signs."""
+        return self.fixed_now or datetime.now(timezone.utc)
 
     @property
     def repository(self) -> Repository:
@@ -100,7 +106,7 @@ def make_repository(
     secret = Passphrase(PASSPHRASE)
     folder, keys = tmp_path / "repository", tmp_path / "keys"
     init(folder, keys, fleet, tuple(regions), secret, secret, moment, alone=True)
-    return FakeRepository(folder=folder, keys_folder=keys, passphrase_file=passphrase_file, now=moment)
+    return FakeRepository(folder=folder, keys_folder=keys, passphrase_file=passphrase_file, fixed_now=now)
 
 
 def publish_release(repo: FakeRepository, package: Path, *, notes: str = "") -> str:
