@@ -280,7 +280,10 @@ class Agent:
     def _collect(self, now: float) -> None:
         if now >= self._collect_at:
             self._collect_at = now + COLLECT_EVERY_S
-            collect(self.store, self.documents, self._models(), self.told)
+            try:
+                collect(self.store, self.documents, self._models(), self.told)
+            except OSError as error:  # a disk that became read-only, or a folder under a chunk's name: serve on
+                LOG.warning("what nothing needs could not be removed: %s", error)
 
     # --- time
 

@@ -107,9 +107,13 @@ class Looking:
         topics = self.topics_of(late)
         self._link.unsubscribe(topics)
         self._link.subscribe(topics)
+        metadata = [name for kind, name in late if kind == "trust"]
+        if any(name.endswith(".root.json") for name in metadata):
+            # Roots that nobody has: somebody wrote a false `head`, which is not signed, and only the hub can put it right.
+            metadata.insert(0, "head")
         need = Need(
             device=self._config.device,
-            metadata=tuple(name for kind, name in late if kind == "trust")[:64],
+            metadata=tuple(metadata[:64]),
             targets=tuple(name for kind, name in late if kind == "target")[:64],
         )
         self._link.publish(self._topics.of_device(self._config.device, "need"), encode(need))

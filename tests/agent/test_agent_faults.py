@@ -1,12 +1,14 @@
 """What a device does when something is wrong. The numbers are those of the failure scenarios that users of other
 systems met; each test says in its name what must happen."""
 
+import errno
 from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
+from edgefleet_agent.seams import Missing
 from edgefleet_agent.status import status_words
 from edgefleet_protocol.codec import decode, encode
 from edgefleet_protocol.manifest import Requirement
@@ -329,6 +331,25 @@ def test_metadata_that_is_replayed_is_refused_and_what_runs_keeps_running() -> N
     assert device.serving() == "fashion/2"
 
 
+def test_a_false_head_is_told_to_the_hub_which_alone_can_put_it_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    device, hub = running(package(1))
+    good, false = device.broker.retained[TOPICS.trust("head")], b'{"root":9999999}'
+    roots, look = tuple(f"{number}.root.json" for number in range(2, 66)), device.looker.look
+    monkeypatch.setattr(
+        device.looker,
+        "look",
+        lambda request: Missing(metadata=roots) if request.held.get("head") == false else look(request),
+    )
+    device.broker.publish(TOPICS.trust("head"), false, retain=True)
+    wish(hub, package(2))
+    device.broker.publish(TOPICS.trust("head"), false, retain=True)
+    device.run(until=lambda one: one.broker.payloads("/need"))
+    asked = decode(device.broker.payloads("/need")[-1], Need).metadata
+    assert asked[0] == "head" and len(asked) == 64
+    device.broker.publish(TOPICS.trust("head"), good, retain=True)
+    device.run(until=proven(package(2)))
+
+
 def _none() -> Any:
     raise AssertionError("there is no state")
 
@@ -517,6 +538,20 @@ def test_a_full_disk_is_told_once_and_what_waited_goes_on_seconds_after_space_wa
     device.run(until=lambda one: one.serving() == "fashion/2")
     assert device.clock.monotonic() - began < 20
     assert device.kinds().count("no-space") == 1
+
+
+def test_a_disk_on_which_nothing_can_be_removed_keeps_the_model_serving(monkeypatch: pytest.MonkeyPatch) -> None:
+    device, _ = running(package(1))
+
+    def refuse(path: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(device.disk, "unlink", refuse)
+    device.disk.write(STATE / "chunks" / ("a" * 64), b"of nothing")
+    device.stop()
+    device.boot()
+    device.run(turns=100)
+    assert device.serving() == "fashion/1"
 
 
 def test_too_little_space_is_said_before_anything_is_fetched() -> None:
