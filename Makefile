@@ -7,6 +7,7 @@
 #   make test TESTS=tests/trust          some of them; options of pytest too
 #   make test-device                     the device's side alone, on each Python
 #   make crash                           the whole-job crash test, with its figures
+#   make attacks                         the attacks of docs/security.md against the real product, one line each
 #
 #   PYTHON=python3.12                    another interpreter (3.11 or newer)
 #   TORCH_INDEX=URL                      take torch from this index, for example PyTorch's own index of CPU builds:
@@ -21,7 +22,7 @@ TESTS ?=
 PIP_FLAGS = --disable-pip-version-check --quiet
 BIN = $(VENV)/bin
 
-.PHONY: help demo test test-device check bench crash clean
+.PHONY: help demo test test-device check bench crash attacks clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -44,6 +45,9 @@ bench: $(VENV)/ready
 
 crash: $(VENV)/ready
 	@$(BIN)/python -m pytest tests/agent/test_crash.py -s -m "crash or not crash"
+
+attacks: $(VENV)/ready
+	@PATH="$$PATH:/usr/sbin" $(BIN)/python -m tests.attacks $(ARGS)
 
 clean:
 	rm -rf .venv .venv-3.*
