@@ -21,8 +21,14 @@ NOUNS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command that `argv` names; return its exit code: 0 done, 1 failed, 2 usage."""
-    arguments = sys.argv[1:] if argv is None else argv
+    """Run the command that `argv` names; return its exit code: 0 done, 1 failed, 2 usage, 130 interrupted."""
+    try:
+        return _dispatch(sys.argv[1:] if argv is None else argv)
+    except KeyboardInterrupt:  # also while a part is being imported, which takes seconds where torch is
+        return 130
+
+
+def _dispatch(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print("usage: edgefleet NOUN VERB [options]\n")
         for noun, (_, text) in NOUNS.items():

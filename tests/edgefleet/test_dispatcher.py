@@ -118,3 +118,10 @@ def test_every_noun_that_is_named_is_brought_by_its_part():
             block = text.split('[project.entry-points."edgefleet.commands"]')[1].split("\n[")[0]
             brought |= {line.split("=")[0].strip(): path.parent.name for line in block.splitlines() if "=" in line}
     assert brought == {noun: part for noun, (part, _) in NOUNS.items()}
+
+
+def test_an_interrupt_while_a_part_is_imported_ends_without_a_traceback(installed):
+    installed.install("agent", "tool_one", source="raise KeyboardInterrupt")
+    done = installed.run("agent", "run")
+    assert done.returncode == 130
+    assert "Traceback" not in done.stderr
