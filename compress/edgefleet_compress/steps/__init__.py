@@ -9,10 +9,17 @@ __all__ = ["STEPS", "Context", "Step", "step_class"]
 # Loaded when first named, so that reading a recipe does not load what it does not use.
 STEPS = {
     "finetune": ("finetune", "Finetune"),
-    "prune": ("prune", "Prune"),
     "distill": ("distill", "Distill"),
+    "separable": ("separable", "Separable"),
+    "low_rank": ("low_rank", "LowRank"),
+    "swap_activations": ("swap_activations", "SwapActivations"),
+    "prune": ("prune", "Prune"),
+    "sparsify": ("sparsify", "Sparsify"),
+    "alphabet": ("alphabet", "Alphabet"),
     "export": ("export", "Export"),
     "quantize_static": ("quantize_static", "QuantizeStatic"),
+    "quantize_dynamic": ("quantize_dynamic", "QuantizeDynamic"),
+    "quantize_weights": ("quantize_weights", "QuantizeWeights"),
     "tidy": ("tidy", "Tidy"),
 }
 

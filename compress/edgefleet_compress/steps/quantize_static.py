@@ -1,8 +1,8 @@
 """To int8: ranges are measured on calibration data, and the file says so with QuantizeLinear and DequantizeLinear.
 
-The only file that imports onnxruntime's quantizer (tried with 1.32). Signed weights and signed activations: the form
-for which Arm has its fastest kernels, and the one that TensorRT reads too. Relu and Clip that the following quantizer
-makes redundant are left out by onnxruntime itself.
+onnxruntime's quantizer does the work (tried with 1.32). Signed weights and signed activations: the form for which Arm
+has its fastest kernels, and, with symmetric ranges, the one that TensorRT reads. Relu and Clip that the following
+quantizer makes redundant are left out by onnxruntime itself.
 """
 
 import io
@@ -20,6 +20,7 @@ from onnxruntime import quantization
 
 from ..candidate import Candidate
 from ..errors import CannotQuantize
+from ..invariants import check_invariants
 from ..runtime import Array, batches, coverage
 from ..workload import Workload
 from .step import Context, require
@@ -36,7 +37,10 @@ MIN_OPSET = 13
 
 @dataclass(frozen=True)
 class QuantizeStatic:
-    """Quantize weights per channel and activations per tensor, both signed."""
+    """Quantize weights per channel and activations per tensor.
+
+    Preserves channels, zeros and alphabets; the last two are looked for in the file that it made.
+    """
 
     name: ClassVar[str] = "quantize_static"
     takes: ClassVar[str] = "onnx"
@@ -45,6 +49,10 @@ class QuantizeStatic:
     samples: int = 256
     """Of the calibration data, from its front."""
     per_channel: bool = True
+    activations: Literal["signed", "unsigned"] = "signed"
+    """Unsigned is what x86 without VNNI is fastest with; Arm and TensorRT want signed."""
+    symmetric: bool = False
+    """Ranges of activations around zero, as TensorRT demands; they cost a bit where all values have one sign."""
     exclude: tuple[str, ...] = ()
     """Nodes that stay in floating point, by name."""
 
@@ -52,13 +60,15 @@ class QuantizeStatic:
         rules = {
             "method": (self.method in METHODS, f"one of {', '.join(METHODS)}"),
             "samples": (self.samples >= 1, "1 or more"),
+            "symmetric": (not (self.symmetric and self.activations == "unsigned"), "false for unsigned activations"),
         }
         require(self.name, rules)
 
     @property
     def words(self) -> str:
-        """`int8 (minmax)`."""
-        return f"int8 ({self.method})"
+        """`int8 (minmax)`, `int8 (mse, symmetric)`."""
+        more = (", symmetric" if self.symmetric else "") + (", unsigned" if self.activations == "unsigned" else "")
+        return f"int8 ({self.method}{more})"
 
     def apply(self, candidate: Candidate, workload: Workload, context: Context) -> Candidate:
         """Return the int8 candidate; raise CannotQuantize, with the reason, when it cannot be."""
@@ -70,6 +80,7 @@ class QuantizeStatic:
             raise CannotQuantize(
                 "nothing in this model has an int8 kernel: no convolution and no matrix product was found"
             )
+        check_invariants(candidate, quantized, self.name)
         return candidate.then(self.words, onnx=quantized, int8_kernels=f"{found.int8}/{found.all}")
 
     def check(self, data: bytes, workload: Workload) -> None:
@@ -105,11 +116,14 @@ class QuantizeStatic:
                     out,
                     _Reader(name, inputs),
                     quant_format=quantization.QuantFormat.QDQ,
-                    activation_type=quantization.QuantType.QInt8,
+                    activation_type=quantization.QuantType.QInt8
+                    if self.activations == "signed"
+                    else quantization.QuantType.QUInt8,
                     weight_type=quantization.QuantType.QInt8,
                     per_channel=self.per_channel,
                     calibrate_method=METHODS[self.method],
                     nodes_to_exclude=list(self.exclude),
+                    extra_options={"ActivationSymmetric": self.symmetric},
                 )
                 return out.read_bytes()
         except (ValueError, RuntimeError, NotImplementedError) as error:

@@ -1,0 +1,194 @@
+"""Steps that change what weights are: few values, zeros, thinner layers, other activations, blocks of bits."""
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import helper, numpy_helper
+from torch import nn
+
+from edgefleet_compress.candidate import Candidate
+from edgefleet_compress.errors import CannotQuantize, RecipeError
+from edgefleet_compress.invariants import int8_weights
+from edgefleet_compress.runtime import answers, coverage, open_session
+from edgefleet_compress.steps import Context
+from edgefleet_compress.steps.alphabet import Alphabet
+from edgefleet_compress.steps.export import Export
+from edgefleet_compress.steps.finetune import Finetune
+from edgefleet_compress.steps.low_rank import LowRank
+from edgefleet_compress.steps.quantize_dynamic import QuantizeDynamic
+from edgefleet_compress.steps.quantize_static import QuantizeStatic
+from edgefleet_compress.steps.quantize_weights import QuantizeWeights
+from edgefleet_compress.steps.separable import Separable, product_form
+from edgefleet_compress.steps.sparsify import Sparsify
+from edgefleet_compress.steps.swap_activations import SwapActivations
+from edgefleet_compress.training import predict
+from tests.compress.conftest import Trained
+
+SHORT = Finetune(epochs=1, learning_rate=0.001)
+
+
+def layers(candidate: Candidate) -> dict[str, nn.Module]:
+    assert candidate.module is not None
+    return {name: layer for name, layer in candidate.module.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear)}
+
+
+def letters(weight: np.ndarray) -> int:
+    return max(len(np.unique(row)) for row in weight.reshape(len(weight), -1))
+
+
+def int8_of(candidate: Candidate, trained: Trained) -> Candidate:
+    exported = Export().apply(candidate, trained.workload, trained.context)
+    return QuantizeStatic(samples=64).apply(exported, trained.workload, trained.context)
+
+
+def test_an_alphabet_survives_export_and_int8_and_runs_on_the_int8_kernels(trained: Trained) -> None:
+    made = Alphabet(levels=15, recover=SHORT).apply(trained.original, trained.workload, trained.context)
+    assert all(letters(layer.weight.detach().numpy()) <= 15 for layer in layers(made).values())
+    done = int8_of(made, trained)
+    weights = int8_weights(done.onnx_bytes("test"))
+    assert len(weights) == 3 and all(letters(weight) <= 15 for weight in weights)
+    found = coverage(done.onnx_bytes("test"), "arm")
+    assert found.int8 == found.all
+    plain = int8_weights(int8_of(trained.original, trained).onnx_bytes("test"))
+    assert max(letters(weight) for weight in plain) > 15
+
+
+def test_training_goes_on_inside_the_alphabet(trained: Trained) -> None:
+    still = Alphabet(levels=3, recover=Finetune(epochs=1, learning_rate=1e-9)).apply(
+        trained.original, trained.workload, trained.context
+    )
+    taught = Alphabet(levels=3, recover=Finetune(epochs=2, learning_rate=0.05)).apply(
+        trained.original, trained.workload, trained.context
+    )
+    assert float(taught.facts["validation"]) > float(still.facts["validation"])
+
+
+def test_a_file_that_lost_the_alphabet_or_the_zeros_is_refused(trained: Trained) -> None:
+    exported = Export().apply(trained.original, trained.workload, trained.context)
+    for facts, words in (
+        ({"alphabet": 3}, "different values in a channel and the alphabet before it has 3"),
+        ({"zeros": 0.9}, "zeros and 90.0% of the weights were zero before"),
+    ):
+        claims = exported.then("claims", onnx=exported.onnx, **facts)
+        with pytest.raises(CannotQuantize, match=words):
+            QuantizeStatic(samples=64).apply(claims, trained.workload, trained.context)
+
+
+def test_zeros_stay_zero_through_training_and_int8(trained: Trained) -> None:
+    made = Sparsify(ratio=0.6, recover=SHORT).apply(trained.original, trained.workload, trained.context)
+    assert made.facts["zeros"] == pytest.approx(0.6, abs=0.01)
+    weights = int8_weights(int8_of(made, trained).onnx_bytes("test"))
+    share = sum(int((weight == 0).sum()) for weight in weights) / sum(weight.size for weight in weights)
+    assert share >= 0.59
+
+
+def test_two_of_four_inputs_stay_and_layers_without_groups_are_left_alone(trained: Trained) -> None:
+    made = Sparsify(pattern="2:4", recover=SHORT).apply(trained.original, trained.workload, trained.context)
+    body = layers(made)["body.0"].weight.detach()
+    groups = body.movedim(1, -1).reshape(-1, 4)
+    assert int((groups != 0).sum(1).max()) == 2
+    assert bool((layers(made)["stem.0"].weight != 0).all())
+
+
+def test_low_rank_layers_answer_nearly_alike_and_cost_less(trained: Trained) -> None:
+    before = predict(trained.original.module, trained.workload.example(50))
+    made = LowRank(energy=0.6, recover=Finetune(epochs=1, learning_rate=1e-9)).apply(
+        trained.original, trained.workload, trained.context
+    )
+    size = sum(layer.weight.numel() for layer in layers(made).values())
+    assert size < sum(layer.weight.numel() for layer in layers(trained.original).values())
+    after = predict(made.module, trained.workload.example(50))
+    assert after.shape == before.shape
+    with pytest.raises(RecipeError, match="no layer costs less in two"):
+        LowRank(energy=0.999, round_to=64).apply(trained.original, trained.workload, trained.context)
+
+
+def test_the_product_form_is_exact_where_the_layer_is_a_product() -> None:
+    torch.manual_seed(0)
+    product = nn.Sequential(nn.Conv2d(8, 8, 3, 1, 1, groups=8, bias=False), nn.Conv2d(8, 16, 1))
+    dense = nn.Conv2d(8, 16, 3, 1, 1)
+    with torch.no_grad():
+        dense.weight.copy_(product[1].weight * product[0].weight[:, 0][None])
+        dense.bias.copy_(product[1].bias)
+    inputs = torch.randn(2, 8, 9, 9)
+    assert torch.allclose(product_form(dense)(inputs), dense(inputs), atol=1e-5)
+
+
+def test_separable_blocks_replace_wide_convolutions_and_learn_from_them(trained: Trained) -> None:
+    raw = Separable(fit_steps=0, recover=SHORT).apply(trained.original, trained.workload, trained.context)
+    fitted = Separable(fit_steps=60, recover=SHORT).apply(trained.original, trained.workload, trained.context)
+    assert raw.facts["layers_rewritten"] == 1
+    assert float(fitted.facts["worst_fit"]) < float(raw.facts["worst_fit"])
+    assert layers(fitted)["body.0.0"].groups == 16
+
+
+def test_activations_without_a_kernel_are_swapped_and_called_ones_cannot_be(trained: Trained) -> None:
+    net = nn.Sequential(nn.Conv2d(1, 16, 3, 2), nn.Hardswish(), nn.Flatten(), nn.Linear(16 * 169, 10))
+    candidate, context = Candidate(module=net), Context(0, trained.context.progress, net)
+    before = int8_of(candidate, trained)
+    made = SwapActivations(recover=SHORT).apply(candidate, trained.workload, context)
+    assert [type(layer) for layer in made.module if isinstance(layer, nn.ReLU6 | nn.Hardswish)] == [nn.ReLU6]
+    after = coverage(int8_of(made, trained).onnx_bytes("test"), "arm")
+    assert after.nodes < coverage(before.onnx_bytes("test"), "arm").nodes
+    with pytest.raises(RecipeError, match="cannot be replaced from outside"):
+        SwapActivations().apply(trained.original, trained.workload, trained.context)
+
+
+def products(rows: int = 256) -> bytes:
+    """A model that is two matrix products, as a transformer's feed-forward part is."""
+    draw = np.random.default_rng(0)
+    weights = {"a": draw.normal(size=(784, rows)), "b": draw.normal(size=(rows, 10))}
+    nodes = [
+        helper.make_node("Flatten", ["image"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "a"], ["hidden"]),
+        helper.make_node("Relu", ["hidden"], ["active"]),
+        helper.make_node("MatMul", ["active", "b"], ["logits"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "products",
+        [helper.make_tensor_value_info("image", 1, ["batch", 1, 28, 28])],
+        [helper.make_tensor_value_info("logits", 1, ["batch", 10])],
+        [numpy_helper.from_array((value / 28).astype(np.float32), name) for name, value in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return model.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    "step", [QuantizeDynamic(), QuantizeWeights(bits=4), QuantizeWeights(bits=8, accuracy_level="float")]
+)
+def test_matrix_products_get_smaller_and_mostly_keep_their_answers(step, trained: Trained) -> None:
+    data = products()
+    made = step.apply(Candidate(onnx=data, lineage=("export",)), trained.workload, trained.context).onnx_bytes("test")
+    assert len(made) < 0.35 * len(data)
+    inputs = trained.workload.example(100).numpy()
+    want, got = (answers(open_session(model), inputs).argmax(1) for model in (data, made))
+    assert (want == got).mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    ("step", "words"),
+    [(QuantizeDynamic(), "no kernel for a convolution|Use quantize_static"), (QuantizeWeights(), "no 4-bit kernel")],
+)
+def test_a_convolutional_network_is_refused_with_what_to_use_instead(step, words: str, trained: Trained) -> None:
+    net = nn.Sequential(nn.Conv2d(1, 10, 3, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    exported = Export().apply(Candidate(module=net), trained.workload, trained.context)
+    with pytest.raises(CannotQuantize, match=words):
+        step.apply(exported, trained.workload, trained.context)
+
+
+def test_symmetric_and_unsigned_activations_are_what_they_say(trained: Trained) -> None:
+    def zero_points(step: QuantizeStatic) -> set[tuple[str, int]]:
+        graph = onnx.load_from_string(
+            step.apply(trained.exported, trained.workload, trained.context).onnx_bytes("test")
+        ).graph
+        constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+        points = [constants[node.input[2]] for node in graph.node if node.op_type == "QuantizeLinear"]
+        return {(str(point.dtype), int(point)) for point in points}
+
+    assert zero_points(QuantizeStatic(samples=64, symmetric=True)) == {("int8", 0)}
+    assert {kind for kind, _ in zero_points(QuantizeStatic(samples=64, activations="unsigned"))} == {"uint8"}
+    with pytest.raises(RecipeError, match="symmetric must be false for unsigned"):
+        QuantizeStatic(symmetric=True, activations="unsigned")
