@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import onnx
+import onnx_ir  # noqa: F401  # the quantizer below needs it, and onnxruntime does not say so
 from onnx import helper, numpy_helper
 from onnxruntime.quantization import matmul_nbits_quantizer as nbits
 
