@@ -41,3 +41,7 @@ class Candidate:
     ) -> "Candidate":
         """Return the candidate that the step called `words` made of this one."""
         return replace(self, module=module, onnx=onnx, lineage=(*self.lineage, words), facts={**self.facts, **facts})
+
+    def then_fact(self, **facts: Fact) -> "Candidate":
+        """Return the candidate with more facts."""
+        return replace(self, facts={**self.facts, **facts})

@@ -13,6 +13,8 @@ from edgefleet_compress.invariants import int8_weights
 from edgefleet_compress.runtime import answers, coverage, open_session
 from edgefleet_compress.steps import Context
 from edgefleet_compress.steps.alphabet import Alphabet
+from edgefleet_compress.steps.aware import Aware, folded
+from edgefleet_compress.steps.distill import Distill
 from edgefleet_compress.steps.export import Export
 from edgefleet_compress.steps.finetune import Finetune
 from edgefleet_compress.steps.low_rank import LowRank
@@ -192,3 +194,48 @@ def test_symmetric_and_unsigned_activations_are_what_they_say(trained: Trained) 
     assert {kind for kind, _ in zero_points(QuantizeStatic(samples=64, activations="unsigned"))} == {"uint8"}
     with pytest.raises(RecipeError, match="symmetric must be false for unsigned"):
         QuantizeStatic(symmetric=True, activations="unsigned")
+
+
+def test_folding_changes_no_answer_and_leaves_biases_that_learn(trained: Trained) -> None:
+    model = folded(trained.original.copy_of_module("test"))
+    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in model.modules())
+    inputs = trained.workload.example(20)
+    assert torch.allclose(predict(model, inputs), predict(trained.original.module, inputs), atol=1e-4)
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_aware_training_brings_rounded_answers_nearer_to_the_original(trained: Trained) -> None:
+    workload, context = trained.workload, trained.context
+
+    def distance(rate: float) -> float:
+        step = Aware(levels=7, recover=Distill(epochs=2, learning_rate=rate, weight=1.0))
+        made = step.apply(trained.original, workload, context)
+        inputs = workload.test.inputs
+        data = int8_of(made, trained).onnx_bytes("test")
+        assert max(letters(weight) for weight in int8_weights(data)) <= 7
+        got = torch.from_numpy(answers(open_session(data, "arm"), inputs.numpy())).softmax(1)
+        return float((got - predict(context.original, inputs).softmax(1)).abs().mean())
+
+    assert distance(0.002) < distance(1e-9)
+
+
+def test_what_training_saw_is_what_int8_answers(trained: Trained) -> None:
+    """The parity that fake-quantized exports are known to lose: the file answers as the rounded module did."""
+    made = Aware(recover=SHORT).apply(trained.original, trained.workload, trained.context)
+    inputs = trained.workload.example(200)
+    want = predict(made.module, inputs).argmax(1).numpy()
+    got = answers(open_session(int8_of(made, trained).onnx_bytes("test"), "arm"), inputs.numpy()).argmax(1)
+    assert (want == got).mean() > 0.95
+
+
+def test_a_model_that_cannot_be_traced_is_refused_with_the_reason(trained: Trained) -> None:
+    class Branching(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(784, 10)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.layer(x.flatten(1)) if x.sum() > 0 else self.layer(-x.flatten(1))
+
+    with pytest.raises(RecipeError, match="cannot be traced"):
+        folded(Branching())

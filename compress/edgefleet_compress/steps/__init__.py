@@ -16,6 +16,7 @@ STEPS = {
     "prune": ("prune", "Prune"),
     "sparsify": ("sparsify", "Sparsify"),
     "alphabet": ("alphabet", "Alphabet"),
+    "aware": ("aware", "Aware"),
     "export": ("export", "Export"),
     "quantize_static": ("quantize_static", "QuantizeStatic"),
     "quantize_dynamic": ("quantize_dynamic", "QuantizeDynamic"),

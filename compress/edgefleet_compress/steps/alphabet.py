@@ -4,7 +4,7 @@ The file still runs on the int8 kernels: an alphabet of 15 values times a scale 
 """
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -48,25 +48,28 @@ class Alphabet:
     def apply(self, candidate: Candidate, workload: Workload, context: Context) -> Candidate:
         """Return the candidate whose weights are letters."""
         model = candidate.copy_of_module(self.name)
-        hold(model, self, self.keep, lambda _, layer: _Snap(weight_of(layer), self.levels))
+        hold(model, self, self.keep, lambda _, layer: Snap(weight_of(layer), self.levels))
         self.recover.train(model, workload, context)
         bake(model)
         validation = evaluate(model, workload, workload.validation)
         return candidate.then(self.words, module=model, validation=validation, alphabet=self.levels)
 
 
-class _Snap(nn.Module):
+class Snap(nn.Module):
     """The nearest letter, with the gradient passed straight through (Bengio, Leonard and Courville, 2013)."""
 
-    def __init__(self, weight: Tensor, levels: int) -> None:
+    def __init__(self, weight: Tensor, levels: int, *, fixed: bool = True) -> None:
+        """fixed: whether the letters stay where they are best now; else they follow the largest weight, as int8's grid does."""
         super().__init__()
-        self.most = levels // 2
+        self.most, self.fixed = levels // 2, fixed
         self.register_buffer("scale", _best_scale(weight.detach(), self.most))
 
     def forward(self, weight: Tensor) -> Tensor:
         """(out, …) to the same shape."""
-        scale: Tensor = self.scale  # type: ignore[assignment]
-        snapped = (weight / scale).round().clamp(-self.most, self.most) * scale
+        scale = cast(Tensor, self.scale)
+        if not self.fixed:
+            scale = _shaped(weight.detach().flatten(1).abs().amax(1) / self.most, weight)
+        snapped = (weight / scale.clamp_min(1e-12)).round().clamp(-self.most, self.most) * scale
         return weight + (snapped - weight).detach()
 
     def right_inverse(self, weight: Tensor) -> Tensor:
@@ -81,5 +84,9 @@ def _best_scale(weight: Tensor, most: int) -> Tensor:
     scales = largest[None] * CLIPS[:, None] / most  # (clips, out)
     snapped = (flat[None] / scales[..., None]).round().clamp(-most, most) * scales[..., None]
     best = ((snapped - flat[None]) ** 2).sum(2).argmin(0)
-    scale = scales.gather(0, best[None])[0]
+    return _shaped(scales.gather(0, best[None])[0], weight)
+
+
+def _shaped(scale: Tensor, weight: Tensor) -> Tensor:
+    """Return one number per output channel in a shape that multiplies `weight`."""
     return scale.reshape(-1, *([1] * (weight.ndim - 1)))
