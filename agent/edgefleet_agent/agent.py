@@ -143,7 +143,6 @@ class Agent:
             drain_s=self.config.serve.drain_s,
             golden_deadline_s=self.config.serve.golden_deadline_s,
         )
-        self.knowledge.looked_at = now
         self.telling.start(now)
         facts = self.store.facts.facts
         try:

@@ -4,6 +4,7 @@ Two kinds of names are asked for. What a look **missed** is waited for, asked fo
 only **hinted** at is waited for briefly: a false hint must not hold a look back.
 """
 
+import math
 from dataclasses import dataclass, field
 
 from edgefleet_protocol.codec import sha256_hex
@@ -26,8 +27,6 @@ ASK_AGAIN_S = 15.0
 """Silence after which what a look missed is asked for again, and the hub is told with `need`."""
 RETRY_S = (10.0, 60.0, 300.0, 900.0)
 """After a refusal: the clock may be right by then. New metadata is looked at at once."""
-LOOK_AGAIN_S = 6 * 3600.0
-"""So that an expiry is noticed although nothing came."""
 
 Asked = tuple[str, str]
 """(`trust` or `target`, name)."""
@@ -52,8 +51,7 @@ class Knowledge:
     refused: str | None = None
     refusals: int = 0
     seen_key: str = ""
-    retry_at: float = 0.0
-    looked_at: float = 0.0
+    retry_at: float = math.inf
 
     # --- what comes
 
@@ -154,22 +152,21 @@ class Knowledge:
             and trust.region == region
         )
 
-    def is_due(self, region: str | None, verified: bool, now: float) -> bool:
-        """Return whether there is something to look at: new, or old and its time has come.
+    def is_due(self, region: str | None, verified: bool, expired: bool, now: float) -> bool:
+        """Return whether there is something to look at: new, or expired since, or refused and its time has come.
 
-        verified: the last look passed for this very timestamp, head and region.
+        The same bytes lead to the same verdict until something in them expires: a quiet fleet does not look.
+        verified: the last look passed for this very timestamp, head and region. expired: some of that has ended.
         """
         if "timestamp.json" not in self.metadata:
             return False
         if self.key(region) != self.seen_key:
-            return not verified or now >= self.looked_at + LOOK_AGAIN_S
-        return now >= self.retry_at
+            return not verified or expired
+        return now >= self.retry_at or (expired and self.refused is None)
 
     def next_look(self, now: float) -> float:
-        """Return when time alone gives a reason to look or to ask again."""
-        if self.waits():
-            return self.patience(now)
-        return max(self.retry_at, now + 1.0) if self.seen_key else self.looked_at + LOOK_AGAIN_S
+        """Return when time alone gives a reason to look or to ask again; an expiry is seen at the turn after it."""
+        return self.patience(now) if self.waits() else max(self.retry_at, now + 1.0)
 
     # --- how a look went
 
@@ -196,14 +193,14 @@ class Knowledge:
         new = self.refused is None or _kind(reason) != _kind(self.refused)
         self._give_up()
         self.refusals = 1 if self.key(region) != self.seen_key else self.refusals + 1
-        self.refused, self.seen_key, self.looked_at = reason, self.key(region), now
+        self.refused, self.seen_key = reason, self.key(region)
         self.retry_at = now + RETRY_S[min(self.refusals, len(RETRY_S)) - 1]
         return new
 
-    def note_looked(self, region: str | None, now: float) -> None:
+    def note_looked(self, region: str | None) -> None:
         """A look passed: the cache and the store have what it needed, all but the few bytes of the key list."""
         self.refused, self.refusals, self.seen_key = None, 0, self.key(region)
-        self.looked_at, self.retry_at = now, now + LOOK_AGAIN_S
+        self.retry_at = math.inf
         self._give_up()
         self._forget_metadata()
         self.targets = {}
