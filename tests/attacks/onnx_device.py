@@ -48,7 +48,9 @@ def release_of(case: Case) -> tuple[Release, dict[str, bytes]]:
     files[MODEL] = case.model
     files |= {f"one/{name}": data for name, data in case.beside.items()}
     variant = msgspec.structs.replace(
-        release.variants[0], files=(MODEL, *(f"one/{name}" for name in case.beside)), bytes=len(case.model)
+        release.variants[0],
+        files=(MODEL, *(f"one/{name}" for name in case.beside)),
+        bytes=len(case.model) + sum(map(len, case.beside.values())),
     )
     entries = tuple(
         FileEntry(
