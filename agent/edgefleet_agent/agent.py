@@ -189,7 +189,7 @@ class Agent:
                 if self.knowledge.came(parsed.kind, parsed.name, message.payload):
                     self.link.unsubscribe([message.topic])
             elif parsed.kind == "assignment" and parsed.name == self.config.device:
-                self.knowledge.envelope = message.payload
+                self.knowledge.came_envelope(message.payload)
         self.fetching.settle()
 
     # --- trust

@@ -25,6 +25,9 @@ PATIENCE_S = 2.0
 """How long a look waits for what is hinted at. A round trip on a bad mobile link takes about one second."""
 ASK_AGAIN_S = 15.0
 """Silence after which what a look missed is asked for again, and the hub is told with `need`."""
+ASK_AGAIN = (1.0, 1.0, 2.0, 4.0, 10.0, 20.0)
+"""So many times that silence, try after try: a name that nobody has must not keep a modem busy for days."""
+MAX_ENVELOPE_BYTES = 16_000
 RETRY_S = (10.0, 60.0, 300.0, 900.0)
 """After a refusal: the clock may be right by then. New metadata is looked at at once."""
 
@@ -43,6 +46,8 @@ class Knowledge:
     """The device's assignment, as it came."""
     missed: dict[Asked, float] = field(default_factory=dict)
     """What a look missed, and when it was asked for."""
+    tries: dict[Asked, int] = field(default_factory=dict)
+    """How often what a look missed was asked for again."""
     hinted: dict[Asked, float] = field(default_factory=dict)
     """What a hint names, and when it was asked for."""
     hinted_bytes: int = 0
@@ -71,8 +76,13 @@ class Knowledge:
             self.hinted_bytes += len(payload)
         (self.metadata if kind == "trust" else self.targets)[name] = payload
         self.missed.pop(asked, None)
+        self.tries.pop(asked, None)
         self.hinted.pop(asked, None)
         return True
+
+    def came_envelope(self, payload: bytes) -> None:
+        """Keep the device's assignment until it can be verified."""
+        self.envelope = payload if len(payload) <= MAX_ENVELOPE_BYTES else None
 
     def _came_standing(self, name: str, payload: bytes) -> None:
         """A new timestamp or head: what was under way for the old one is not wanted any more."""
@@ -108,7 +118,7 @@ class Knowledge:
     def patience(self, now: float) -> float:
         """Return until when a look waits for what is under way; `now` when it can begin."""
         if self.missed:
-            return min(self.missed.values()) + self.ask_again_s
+            return min(map(self._again_at, self.missed))
         return max(self.hinted.values()) + PATIENCE_S if self.hinted else now
 
     def waits(self) -> bool:
@@ -117,12 +127,18 @@ class Knowledge:
 
     def overdue(self, now: float) -> list[Asked]:
         """Return what a look missed and did not come; it counts as asked anew."""
-        late = [one for one, at in self.missed.items() if now >= at + self.ask_again_s]
-        self.missed.update(dict.fromkeys(late, now))
+        late = [one for one in self.missed if now >= self._again_at(one)]
+        for one in late:
+            self.missed[one], self.tries[one] = now, self.tries.get(one, 0) + 1
         return late
 
+    def _again_at(self, one: Asked) -> float:
+        pause = ASK_AGAIN[min(self.tries.get(one, 0), len(ASK_AGAIN) - 1)]
+        return self.missed[one] + self.ask_again_s * pause
+
     def new_session(self, now: float) -> list[Asked]:
-        """Return what to ask a new connection for; it counts as asked now."""
+        """Return what to ask a new connection for; it counts as asked now, and for the first time."""
+        self.tries.clear()
         for asked in (self.missed, self.hinted):
             asked.update(dict.fromkeys(asked, now))
         return [*self.missed, *self.hinted]
@@ -135,6 +151,7 @@ class Knowledge:
     def _give_up(self) -> None:
         self.stale += [*self.missed, *self.hinted]
         self.missed.clear()
+        self.tries.clear()
         self.hinted.clear()
 
     # --- when to look

@@ -10,7 +10,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import paho.mqtt.client as paho
 import pytest
+from paho.mqtt.enums import CallbackAPIVersion
 
 from edgefleet_agent.link import mqtt
 from edgefleet_agent.link.mqtt import MqttLink
@@ -239,3 +241,30 @@ def test_messages_that_nobody_takes_fill_no_memory_however_small_they_are_and_ar
     assert "messages dropped" in link.standing().words(time.monotonic())
     link.stop()
     flood.stop()
+
+
+def test_s15_a_device_that_is_back_before_its_loss_was_noticed_is_never_offline_afterwards(broker: Broker) -> None:
+    """The old connection is still there for the broker when the device comes back: nobody told it of the loss."""
+    old = paho.Client(CallbackAPIVersion.VERSION2, client_id="device", clean_session=False, reconnect_on_failure=False)
+    old.will_set("presence", b"gone 5", qos=1, retain=True)
+    old.connect("127.0.0.1", broker.port)
+    old.loop_start()
+    old.publish("presence", b"here 5", qos=1, retain=True).wait_for_publish(30)
+    watcher = start(broker.link("watcher"), 1)
+    watcher.subscribe(["presence"], qos=1)
+    came: list[Message] = []
+    more = collect(watcher, came)
+    until(lambda: more())
+    back = start(broker.link("device"), 6, topic="presence")
+    back.publish("presence", b"here 6", retain=True)
+    until(lambda: more()[-1].payload == b"here 6")
+    # Mosquitto tells of no death when a session is taken over; a broker that does tells it before the birth.
+    assert [message.payload for message in came if message.payload != b"gone 5"] == [b"here 5", b"here 6"]
+    late = start(broker.link("late"), 1)
+    late.subscribe(["presence"])
+    seen: list[Message] = []
+    until(collect(late, seen))
+    assert seen == [Message("presence", b"here 6")]
+    for link in (back, watcher, late):
+        link.stop()
+    old.loop_stop()
