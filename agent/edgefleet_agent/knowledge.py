@@ -144,9 +144,10 @@ class Knowledge:
         return [*self.missed, *self.hinted]
 
     def take_stale(self) -> list[Asked]:
-        """Return what is no longer wanted, once."""
+        """Return what is no longer wanted, once. What a look missed may be a standing topic: that is wanted for ever."""
         stale, self.stale = self.stale, []
-        return [one for one in stale if one not in self.missed and one not in self.hinted]
+        kept = {*self.missed, *self.hinted, *(("trust", name) for name in STANDING)}
+        return [one for one in stale if one not in kept]
 
     def _give_up(self) -> None:
         self.stale += [*self.missed, *self.hinted]

@@ -131,6 +131,14 @@ def test_s21_a_link_that_is_lost_again_and_again_costs_each_chunk_once() -> None
     assert all(device.broker.delivered[topic] == count for topic, count in kept.items())
 
 
+def test_a_look_that_missed_the_head_does_not_end_the_subscription_to_it() -> None:
+    knowledge = Knowledge()
+    knowledge.came("trust", "timestamp.json", b"1")
+    knowledge.note_missing(Missing(metadata=("head", "2.root.json")), 0.0)
+    knowledge.came("trust", "timestamp.json", b"2")
+    assert knowledge.take_stale() == [("trust", "2.root.json")]
+
+
 def test_an_assignment_without_end_is_not_kept() -> None:
     knowledge = Knowledge()
     knowledge.came_envelope(bytes(MAX_ENVELOPE_BYTES))
