@@ -143,7 +143,6 @@ class Agent:
             drain_s=self.config.serve.drain_s,
             golden_deadline_s=self.config.serve.golden_deadline_s,
         )
-        self.knowledge.looked_at = now
         self.telling.start(now)
         facts = self.store.facts.facts
         try:
@@ -190,7 +189,7 @@ class Agent:
                 if self.knowledge.came(parsed.kind, parsed.name, message.payload):
                     self.link.unsubscribe([message.topic])
             elif parsed.kind == "assignment" and parsed.name == self.config.device:
-                self.knowledge.envelope = message.payload
+                self.knowledge.came_envelope(message.payload)
         self.fetching.settle()
 
     # --- trust

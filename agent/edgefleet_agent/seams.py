@@ -235,6 +235,8 @@ class Looked:
     """By SHA-256: every release that the rollout names, listed by the offline hand under the same path and digest."""
     refused_releases: Mapping[str, str]
     """By path: releases that the rollout names and that are not to be obeyed, with the reason."""
+    expires: datetime | None = None
+    """When the first of what was verified ends; until then, the same metadata need not be looked at again."""
 
 
 @dataclass(frozen=True)
@@ -243,6 +245,8 @@ class Missing:
 
     metadata: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
+    roots: Mapping[str, bytes] = field(default_factory=dict, compare=False)
+    """By name: the chain to a newer root than is remembered. It was verified, and is kept although the look is not over."""
 
 
 @dataclass(frozen=True)
@@ -250,6 +254,8 @@ class Refused:
     """A look that found something false, replayed or expired. What runs keeps running."""
 
     reason: str
+    roots: Mapping[str, bytes] = field(default_factory=dict, compare=False)
+    """As in `Missing`: what a newer root revokes stays revoked, whatever else was wrong."""
 
 
 class Looker(Protocol):

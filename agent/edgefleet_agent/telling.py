@@ -19,6 +19,9 @@ from .seams import Clock, Launcher, Link, Probe
 from .store import Store
 from .telemetry import Telemetry
 
+ASSERT_AGAIN_S = 6 * 3600.0
+"""A state that did not change is told again: who lost or overwrote what was retained has it back by then."""
+
 
 class Telling:
     """The last part of a turn. `session` is that of the connection which was greeted, 0 before the first."""
@@ -138,7 +141,8 @@ class Telling:
             return
         facts, words, at = self._published
         essence, whole = report.essence(state, False), report.essence(state, True)
-        if essence == facts and (whole == words or now.monotonic_s < at + report.WORDS_EVERY_S):
+        unchanged = essence == facts and (whole == words or now.monotonic_s < at + report.WORDS_EVERY_S)
+        if unchanged and now.monotonic_s < at + ASSERT_AGAIN_S:
             return
         self._published = (essence, whole, now.monotonic_s)
         self._link.publish(self.topic("state"), encode(state), retain=True)

@@ -129,6 +129,8 @@ class Trust(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Of the timestamp that was looked at: while it is the same, there is nothing new to see."""
     head_sha256: str = ""
     region: str | None = None
+    expires: datetime | None = None
+    """When the first of what was verified ends."""
 
     def memory(self) -> Memory:
         """Return the rollback memory for the next look."""
@@ -200,9 +202,19 @@ class FactStore:
             timestamp_sha256=sha256_hex(timestamp),
             head_sha256=sha256_hex(head),
             region=request_region,
+            expires=looked.expires,
         )
         if trust != self.trust:
             durable.write(self._disk, self._state / "trust.json", msgspec.json.encode(trust))
+        self.trust = trust
+
+    def put_roots(self, roots: Mapping[str, bytes]) -> None:
+        """Make durable a chain to a newer root that was verified in a look which did not pass."""
+        newest = max(int(name.partition(".")[0]) for name in roots)
+        trust = msgspec.structs.replace(
+            self.trust, cache={**self.trust.cache, **roots}, versions={**self.trust.versions, "root": newest}
+        )
+        durable.write(self._disk, self._state / "trust.json", msgspec.json.encode(trust))
         self.trust = trust
 
     def document(self, sha256: str) -> bytes | None:
