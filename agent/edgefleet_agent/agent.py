@@ -29,7 +29,7 @@ from .looking import Looking
 from .observe import Documents, Now, desired, models, observe
 from .perform import Performer
 from .rules.seen import Desired
-from .seams import Clock, Launcher, Link, Looker, Message, Probe
+from .seams import Clock, Launcher, Link, Looker, Message, Probe, Signer
 from .store import Store
 from .telling import Telling
 
@@ -50,8 +50,17 @@ class Agent:
     """One device. `turn` never blocks for long and never raises for what the world does."""
 
     def __init__(
-        self, clock: Clock, link: Link, store: Store, launcher: Launcher, probe: Probe, looker: Looker, config: Config
+        self,
+        clock: Clock,
+        link: Link,
+        store: Store,
+        launcher: Launcher,
+        probe: Probe,
+        looker: Looker,
+        config: Config,
+        signer: Signer | None = None,
     ) -> None:
+        """signer: the device's identity; None only in development, with a broker on loopback and a server that asks for none."""
         self.clock, self.link, self.store, self.launcher = clock, link, store, launcher
         self.probe, self.config = probe, config
         self.topics = Topics(config.fleet)
@@ -70,6 +79,7 @@ class Agent:
             probe=probe,
             documents=self.documents,
             journal=self.journal,
+            signer=signer,
         )
         self.telemetry = self.telling.telemetry
         self.lives: dict[str, Live] = {}

@@ -15,7 +15,7 @@ from . import report
 from .journal import Journal
 from .live import Live
 from .observe import Documents, Now
-from .seams import Clock, Launcher, Link, Probe
+from .seams import Clock, Launcher, Link, Probe, Signer
 from .store import Store
 from .telemetry import Telemetry
 
@@ -35,10 +35,11 @@ class Telling:
         probe: Probe,
         documents: Documents,
         journal: Journal,
+        signer: Signer | None = None,
     ) -> None:
         self._device, self._topics = device, topics
         self._clock, self._link, self._store, self._launcher, self._probe = clock, link, store, launcher, probe
-        self._documents, self._journal = documents, journal
+        self._documents, self._journal, self._signer = documents, journal, signer
         self.telemetry = Telemetry(device, store.outbox)
         self.session = 0
         self.state: DeviceState | None = None
