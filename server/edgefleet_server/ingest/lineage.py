@@ -47,7 +47,7 @@ class Start(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def words(self) -> str:
         """Return what names it to a person: the board, its boot, and the start."""
         board = f"board {self.machine}" if self.machine else "a board that says no serial number"
-        return f"{board} (boot {self.boot[:36]}, start {self.head[:41]}, the agent's {self.boots}. there)"
+        return f"{board} (boot {self.boot[:36]}, start {self.head[:41]}, number {self.boots})"
 
 
 class Lineage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
