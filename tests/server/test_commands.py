@@ -150,6 +150,11 @@ def test_exit_codes_tell_a_script_what_happened(running: Running, capsys: Captur
         (device, ["list", *there], 0),
         (server, ["run", "--config", "/nowhere/server.toml"], 2),
         (server, ["run"], 2),
+        (server, ["token"], 2),
+        (device, ["command", "nobody", "ping", *there], 3),
+        (device, ["command", "nobody", "ping", "model", *there], 2),
+        (device, ["clear-alarm", "nobody", *there], 3),
+        (device, ["list", "--ca", "/nowhere/ca.pem", *there], 2),
     ]
     for run, arguments, code in cases:
         assert run(arguments) == code, arguments
