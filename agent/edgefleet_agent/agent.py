@@ -17,7 +17,9 @@ from edgefleet_protocol.rollout import Policy, Rollout
 from edgefleet_protocol.topics import Topics
 
 from . import report, steps
+from .actions import Actions
 from .collecting import collect
+from .commanding import Commanding
 from .conditions import Surroundings
 from .config import Config
 from .decide import decide
@@ -29,7 +31,7 @@ from .looking import Looking
 from .observe import Documents, Now, desired, models, observe
 from .perform import Performer
 from .rules.seen import Desired
-from .seams import Clock, Launcher, Link, Looker, Message, Probe
+from .seams import Clock, Launcher, Link, Looker, Message, Probe, Signer
 from .store import Store
 from .telling import Telling
 
@@ -50,8 +52,17 @@ class Agent:
     """One device. `turn` never blocks for long and never raises for what the world does."""
 
     def __init__(
-        self, clock: Clock, link: Link, store: Store, launcher: Launcher, probe: Probe, looker: Looker, config: Config
+        self,
+        clock: Clock,
+        link: Link,
+        store: Store,
+        launcher: Launcher,
+        probe: Probe,
+        looker: Looker,
+        config: Config,
+        signer: Signer | None = None,
     ) -> None:
+        """signer: the device's identity; None only in development, with a broker on loopback and a server that asks for none."""
         self.clock, self.link, self.store, self.launcher = clock, link, store, launcher
         self.probe, self.config = probe, config
         self.topics = Topics(config.fleet)
@@ -70,9 +81,23 @@ class Agent:
             probe=probe,
             documents=self.documents,
             journal=self.journal,
+            signer=signer,
         )
         self.telemetry = self.telling.telemetry
         self.lives: dict[str, Live] = {}
+        actions = Actions(
+            config.device,
+            store=store,
+            journal=self.journal,
+            documents=self.documents,
+            lives=self.lives,
+            drain_s=config.serve.drain_s,
+            state=lambda: self.state,
+            hardware=lambda: self.hardware,
+        )
+        self.commanding = Commanding(
+            config.device, self.topics, link=link, store=store, journal=self.journal, act=actions.act
+        )
         self.told: dict[str, report.Told] = {}
         self.hardware: Hardware | None = None
         self._performer: Performer | None = None
@@ -99,6 +124,7 @@ class Agent:
             self._take(self.link.receive(), now)
             self.telling.acknowledge()
             wakes.append(self._look(moment, self.probe.storage_free_bytes()))
+            self.commanding.step(moment, self._session or 0)
         wakes += [self._model_turn(model, moment) for model in self._models()]
         if not self._linked:
             self._connect()  # serve first, then connect
@@ -150,7 +176,8 @@ class Agent:
         except OSError:
             # A full disk must not keep a device from serving; the number is stored with the next fact.
             self.store.facts.put_later(replace(facts, boots=facts.boots + 1))
-        for problem in self.store.facts.problems:
+        self.store.counters.begin()
+        for problem in (*self.store.facts.problems, *filter(None, [self.store.counters.problem])):
             self.journal.tell("store-damaged", problem)
 
     # --- the link
@@ -171,7 +198,12 @@ class Agent:
         self._session = session
         self.fetching.window.forget()
         self.telling.new_session(session)
-        own = [self.telling.topic("assignment"), self.topics.trust("head"), self.topics.trust("timestamp.json")]
+        own = [
+            self.telling.topic("assignment"),
+            self.telling.topic("command"),
+            self.topics.trust("head"),
+            self.topics.trust("timestamp.json"),
+        ]
         self.link.subscribe(own, qos=1)
         self.link.subscribe(self.looking.topics_of(self.knowledge.new_session(now)))
         self.telling.presence(online=True)
@@ -190,6 +222,8 @@ class Agent:
                     self.link.unsubscribe([message.topic])
             elif parsed.kind == "assignment" and parsed.name == self.config.device:
                 self.knowledge.came_envelope(message.payload)
+            elif parsed.kind == "command" and parsed.name == self.config.device:
+                self.commanding.take(message.payload)
         self.fetching.settle()
 
     # --- trust

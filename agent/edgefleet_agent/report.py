@@ -1,23 +1,42 @@
 """What the device tells of itself: its state, from facts and the words of the last steps. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
 from edgefleet_protocol.codec import encode, sha256_hex
 from edgefleet_protocol.hardware import Hardware
-from edgefleet_protocol.messages import DeviceState, ModelPhase, ModelState, Running
+from edgefleet_protocol.messages import (
+    MAX_MESSAGE_BYTES,
+    MAX_SIGNED_STATE_BYTES,
+    DeviceState,
+    ModelPhase,
+    ModelState,
+    Running,
+)
 
 from . import __version__, steps
 from .live import Live
 from .rules.seen import FINAL_STAGES, Desired
 from .state_size import fitted
+from .store.counters import Counters
 from .store.facts import Facts, ModelFacts, Slot, Trust
 
 WORDS_EVERY_S = 5.0
 """Words alone (chunks counted up) are told this often; any other change at once."""
 MAX_FAILURES_TOLD = 16
+NUMBER_BYTES = 16
+"""What `number` may come to."""
+
+
+@dataclass(frozen=True)
+class Own:
+    """What makes this start of this device another than every other: see `DeviceState`."""
+
+    machine: str = ""
+    certificate: str = ""
+    counters: Counters = field(default_factory=Counters)
 
 
 @dataclass(frozen=True)
@@ -100,8 +119,10 @@ def device_state(
     hardware: Hardware,
     limits_held: Mapping[str, str],
     models: Mapping[str, Told],
+    own: Own | None = None,
 ) -> DeviceState:
-    """Return the whole state, as much of it as fits into one message."""
+    """Return the whole state, as much of it as fits into one message. Its `number` is given when it is told."""
+    own = own or Own()
     state = DeviceState(
         device=device,
         session=session,
@@ -118,8 +139,14 @@ def device_state(
         models=tuple(model_state(facts.model(name), told) for name, told in sorted(models.items())),
         bytes_received=facts.bytes_received,
         limits_held=dict(limits_held),
+        certificate=own.certificate,
+        machine=own.machine,
+        boots=facts.boots,
+        starts=own.counters.starts,
+        command_epoch=own.counters.epoch,
+        command_number=own.counters.number,
     )
-    return fitted(state)
+    return fitted(state, (MAX_SIGNED_STATE_BYTES if own.certificate else MAX_MESSAGE_BYTES) - NUMBER_BYTES)
 
 
 def essence(state: DeviceState, with_words: bool) -> str:

@@ -178,8 +178,22 @@ class Launcher(Protocol):
         """
 
 
+class Signer(Protocol):
+    """The device's own key, which says: this comes from that device. None where a device has no identity."""
+
+    @property
+    def certificate(self) -> str:
+        """PEM: whose key it is, as the fleet's authority says."""
+
+    def sign_envelope(self, payload_type: str, payload: bytes) -> bytes:
+        """A DSSE envelope around `payload`: ECDSA on P-256 with SHA-256, the signature in DER."""
+
+
 class Probe(Protocol):
     """What the device is, and how it is."""
+
+    def machine(self) -> str:
+        """The board's serial number, as its firmware says; empty where it says none."""
 
     def hardware(self) -> Hardware:
         """Read once per start."""

@@ -100,11 +100,15 @@ def _while_down(want: Desired, facts: ModelFacts) -> str:
 def explain(config: Config, hardware: Hardware) -> list[Explained]:
     """Return, for each wished model, the whole table of the choice on this device, with each variant's reason."""
     store = Store(ReadOnlyDisk(), config.state)
-    documents = Documents(store)
+    return explained(config.device, store, Documents(store), hardware)
+
+
+def explained(device: str, store: Store, documents: Documents, hardware: Hardware) -> list[Explained]:
+    """Return the same from a store that is open."""
     facts = store.facts.facts
     rows = []
     for model in models(facts, documents.rollout()):
-        want = desired(model, config.device, facts, hardware, store, documents)
+        want = desired(model, device, facts, hardware, store, documents)
         if want.release is None or want.sha256 is None:
             rows.append(Explained(model, "", None, want.problem or want.why))
             continue

@@ -10,11 +10,14 @@ from edgefleet_protocol.topics import Topics
 from edgefleet_trust.online import OnlineKeys
 from edgefleet_trust.repository import Repository
 
+from .api.door import Door
 from .api.web import make_app
+from .commanding import Commander
 from .config import ServerConfig
 from .errors import ServerError
 from .ingest.counters import Counters
 from .ingest.router import KINDS, RETAINED_KINDS, Router
+from .ingest.signed import DeviceAuthority
 from .link.broker import Broker
 from .publish.publisher import Publisher, marker_topic
 from .rollouts.controller import Controller
@@ -69,11 +72,34 @@ class Server:
             on_change=self._changed,
             on_need=self.publisher.need,
             keep=config.keep,
+            authority=DeviceAuthority(config.identity.folder if config.identity else None),
+        )
+        self.commander = Commander(
+            self.topics,
+            signer,
+            self.database,
+            self.clock,
+            publish=lambda topic, payload: self.broker.publish(topic, payload, retain=False),
+            connected=lambda: self.broker.session is not None,
         )
         self.views = Views(
-            self.repository, self.database, self.controller, self.counters, self.clock, lambda: self.broker.session
+            self.repository,
+            self.database,
+            self.controller,
+            self.counters,
+            self.clock,
+            lambda: self.broker.session,
+            config.rollouts.frozen_after_s,
         )
-        self.web = make_app(self.controller, self.views, self.database, self.clock)
+        self.web = make_app(
+            self.controller,
+            self.views,
+            self.database,
+            self.clock,
+            commander=self.commander,
+            door=Door(self.database, self.clock, self.counters, open=config.http.open),
+            names=(*config.http.names, config.http.host),
+        )
 
     def __enter__(self) -> "Server":
         # A refused release or a broken repository should show at the start and not in a thread.
@@ -96,7 +122,17 @@ class Server:
     def serve(self) -> None:
         """Answer HTTP until SIGTERM or Ctrl-C; raise ServerError when the address is taken."""
         host, port = self.config.http.host, self.config.http.port
-        settings = uvicorn.Config(self.web, host=host, port=port, log_level="warning", access_log=False, lifespan="off")
+        tls = {"ssl_certfile": self.config.http.certificate, "ssl_keyfile": self.config.http.key}
+        settings = uvicorn.Config(
+            self.web,
+            host=host,
+            port=port,
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            **(tls if self.config.http.certificate else {}),  # type: ignore[arg-type]
+        )
         http = uvicorn.Server(settings)
 
         def end(number: int, frame: FrameType | None) -> None:
@@ -113,7 +149,7 @@ class Server:
             self.database.close()
             raise ServerError(f"could not listen on {host}:{port}: is another server running there?") from error
         with listener, self:
-            LOG.info("fleet %s: http://%s:%d", self.topics.fleet, host, port)
+            LOG.info("fleet %s: %s://%s:%d", self.topics.fleet, "https" if settings.is_ssl else "http", host, port)
             http.run(sockets=[listener])
 
     def _changed(self) -> None:

@@ -2,7 +2,7 @@
 
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,6 +37,15 @@ class HttpConfig:
 
     host: str = "127.0.0.1"
     port: int = HTTP_PORT
+    open: bool = False
+    """Whoever reaches loopback may do everything, without a token: for development, and for nobody else's machine."""
+    certificate: str = ""
+    key: str = ""
+    """PEM files: with both, the server speaks TLS."""
+    behind_proxy: bool = False
+    """Something before this server speaks TLS to the world, and it alone can reach `host`."""
+    names: tuple[str, ...] = ()
+    """Hosts that requests may be for, beside those of loopback."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +56,8 @@ class RolloutConfig:
     """It looks at least this often; a message that matters makes it look at once."""
     offline_after_s: float = 120.0
     """A device that has said nothing for this long and never saw the release is counted apart."""
+    frozen_after_s: float = 600.0
+    """A device that is online and has not verified for this long what is out is shown as frozen."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +70,14 @@ class KeepConfig:
     windows_per_device_per_hour: int = 2_000
     """Above one every two seconds, the shortest that is in use; what one device sends beyond it is refused and counted."""
     events_per_device_per_hour: int = 1_000
+
+
+@dataclass(frozen=True)
+class IdentityConfig:
+    """Where the fleet's certificate authority lies."""
+
+    folder: Path
+    """Made by `edgefleet server identity init`."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +94,7 @@ class ServerConfig:
     http: HttpConfig = HttpConfig()
     rollouts: RolloutConfig = RolloutConfig()
     keep: KeepConfig = KeepConfig()
+    identity: IdentityConfig | None = None
     policies: Mapping[str, Policy] = field(default_factory=dict)
     """By region: what a rollout there uses when it names no policy of its own."""
 
@@ -99,19 +119,18 @@ def load(path: Path) -> ServerConfig:
 
 def parse(table: Mapping[str, Any], base: Path) -> ServerConfig:
     """Return the configuration that `table` says; raise BadConfig for an unknown key or a value of the wrong kind."""
-    _known("", table, {"repository", "keys", "data", "broker", "http", "rollouts", "keep", "regions"})
+    _known("", table, {"repository", "keys", "data", "broker", "http", "rollouts", "keep", "regions", "identity"})
     folders: dict[str, Path] = {}
     for key in ("repository", "keys", "data"):
         value = table.get(key)
         if not isinstance(value, str) or not value:
             raise BadConfig(f"{key} is missing: name a folder, as in {key} = '/var/lib/edgefleet/{key}'")
         folders[key] = base / value
-    http = _section(table, "http", HttpConfig)
+    http = _http(_section(table, "http", HttpConfig), base)
     keep = _section(table, "keep", KeepConfig)
     for name in KeepConfig.__dataclass_fields__:
         if not getattr(keep, name) > 0:
             raise BadConfig(f"keep.{name} is {getattr(keep, name)}: write a number above 0")
-    refuse_open_address(http.host)
     return ServerConfig(
         repository=folders["repository"],
         keys=folders["keys"],
@@ -120,23 +139,60 @@ def parse(table: Mapping[str, Any], base: Path) -> ServerConfig:
         http=http,
         rollouts=_section(table, "rollouts", RolloutConfig),
         keep=keep,
+        identity=_identity(table, base),
         policies=_policies(table.get("regions", {})),
     )
 
 
-def refuse_open_address(host: str) -> None:
-    """Raise BadConfig unless `host` can be reached from this machine only."""
+def _http(http: HttpConfig, base: Path) -> HttpConfig:
+    """Return it with its files relative to the configuration; raise BadConfig for what would let everybody in."""
+    if bool(http.certificate) != bool(http.key):
+        raise BadConfig("http.certificate and http.key belong together: one of them is missing")
+    if http.certificate:
+        certificate, key = (str(base / name) for name in (http.certificate, http.key))
+        for name, path in (("certificate", certificate), ("key", key)):
+            if not Path(path).is_file():
+                raise BadConfig(f"http.{name} names {path}, and there is no such file")
+        http = replace(http, certificate=certificate, key=key)
+    if is_loopback(http.host):
+        return http
+    if http.open:
+        raise BadConfig(
+            f"http.open is for loopback, and http.host is {http.host}, which other machines can reach: leave open out, and "
+            "make tokens with edgefleet server admin new"
+        )
+    if not http.certificate and not http.behind_proxy:
+        raise BadConfig(
+            f"http.host is {http.host}, which other machines can reach, and tokens would go there unencrypted: give "
+            "http.certificate and http.key, or say http.behind_proxy = true when something before it speaks TLS. Else use "
+            "127.0.0.1, and an SSH tunnel from elsewhere"
+        )
+    if not http.names and ipaddress.ip_address(http.host).is_unspecified:
+        raise BadConfig(
+            f"http.host is {http.host}, every address of this machine: say with http.names by which names it is asked, as in "
+            'names = ["fleet.example.org"]'
+        )
+    return http
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether `host` can be reached from this machine only; raise BadConfig for one that is no address."""
     if host == "localhost":
-        return
+        return True
     try:
-        address = ipaddress.ip_address(host)
+        return ipaddress.ip_address(host).is_loopback
     except ValueError as error:
         raise BadConfig(f"http.host is {host!r}: write an address, 127.0.0.1 or ::1") from error
-    if not address.is_loopback:
-        raise BadConfig(
-            f"http.host is {host}, which other machines can reach, and this version knows no users yet: whoever "
-            "reached it could roll out any signed release. Use 127.0.0.1, and an SSH tunnel from elsewhere"
-        )
+
+
+def _identity(table: Mapping[str, Any], base: Path) -> IdentityConfig | None:
+    if "identity" not in table:
+        return None
+    _known("identity.", table["identity"], {"folder"})
+    folder = table["identity"].get("folder")
+    if not isinstance(folder, str) or not folder:
+        raise BadConfig("identity.folder is missing: name the folder that edgefleet server identity init makes")
+    return IdentityConfig(base / folder)
 
 
 def _policies(regions: object) -> dict[str, Policy]:

@@ -5,6 +5,7 @@ ServerError
 ├── NotFound          a device, region, release or rollout that the server does not know
 ├── Refused           a rule forbids it: the message names the rule and the way out
 │   └── NotAllowed    the actor may not do this in that region
+├── NoToken           nobody knows who asks
 ├── BadRequest        what was asked makes no sense as it was written
 └── NoBroker          a broker could not be started or reached
 """
@@ -32,6 +33,10 @@ class Refused(ServerError):
 
 class NotAllowed(Refused):
     """The actor may not do this in that region."""
+
+
+class NoToken(ServerError):
+    """Nobody knows who asks: there is no token, or it is not good any more."""
 
 
 class NoBroker(ServerError):

@@ -353,7 +353,7 @@ class Fleet:
             'keys = "keys"',
             'data = "server"',
             f"[broker]\nport = {self.broker.port}",
-            f"[http]\nport = {port}",
+            f"[http]\nport = {port}\nopen = true",
             "[rollouts]\ntick_s = 0.2",
         ]
         for region, policy in self._policies.items():

@@ -26,6 +26,11 @@ class FakeProbe:
     free_bytes: int = 10_000_000_000
     memory_bytes: int | None = None
 
+    serial: str = "10000000a1b2c3d4"
+
+    def machine(self) -> str:
+        return self.serial
+
     def hardware(self) -> Hardware:
         return self.board
 

@@ -26,6 +26,10 @@ class HardwareProbe:
         self._hardware: Hardware | None = None
         self._load = sensors.Load(root)
 
+    def machine(self) -> str:
+        """Return the board's serial number, or nothing."""
+        return board.serial_number(self._root)
+
     def hardware(self) -> Hardware:
         """Return what the device is; read at the first call."""
         if self._hardware is None:

@@ -5,7 +5,7 @@ import sys
 from typing import Any
 from urllib.parse import quote
 
-from . import parser
+from . import order, parser
 from .client import Client
 from .output import ago, as_json, clean, megabytes, milliseconds, table, warn_unsent
 
@@ -35,6 +35,7 @@ def main(argv: list[str]) -> int:
     one.add_argument("--force", action="store_true", help="also one that was heard of in the last minutes")
     parser.remote(one)
     one.set_defaults(verb=_forget)
+    order.add(verbs)
     return parser.run(top, argv)
 
 
@@ -49,14 +50,15 @@ def power(row: dict[str, Any]) -> str:
 
 def says(row: dict[str, Any], model: dict[str, Any] | None) -> str | None:
     """Return in the device's own words what keeps it from what is wanted, or None when nothing does."""
-    words = [f"trust: {row['trust_problem']}"] if row["trust_problem"] else []
+    words = ["in quarantine: two copies of it speak in turn"] if row["alarm"] else []
+    words += [f"trust: {row['trust_problem']}"] if row["trust_problem"] else []
     if model and model["phase"] in ("waiting", "fetching", "failed") and model["why"]:
         words.append(model["why"])
     return "; ".join(words) or None
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    client = Client(arguments.server)
+    client = Client(arguments.server, arguments.ca)
     rows = client.get("/v1/devices", region=arguments.region)
     if arguments.json:
         print(as_json(rows))
@@ -89,7 +91,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    client = Client(arguments.server)
+    client = Client(arguments.server, arguments.ca)
     row = client.get(f"/v1/devices/{quote(arguments.device, safe='')}")
     if arguments.json:
         print(as_json(row))
@@ -108,6 +110,12 @@ def _show(arguments: argparse.Namespace) -> int:
     ]
     if row["trust_problem"]:
         facts.append(("trust", row["trust_problem"]))
+    if row["frozen"]:
+        facts.append(
+            ("frozen", f"newer trust has been out for {row['trust_behind_s']:.0f} s, and it has not verified it")
+        )
+    if row["alarm"]:
+        facts.append(("quarantine", row["alarm"]["why"]))
     facts += [(f"limit on {name}", how) for name, how in row["limits_held"].items()]
     print(clean(row["id"]))
     width = max(len(clean(name)) for name, _ in facts)
@@ -126,7 +134,7 @@ def _show(arguments: argparse.Namespace) -> int:
 
 
 def _assign(arguments: argparse.Namespace) -> int:
-    answer = Client(arguments.server).put(
+    answer = Client(arguments.server, arguments.ca).put(
         f"/v1/devices/{quote(arguments.device, safe='')}/assignment",
         {"region": arguments.region, "tags": arguments.tag},
     )
@@ -140,7 +148,7 @@ def _assign(arguments: argparse.Namespace) -> int:
 
 def _forget(arguments: argparse.Namespace) -> int:
     path = f"/v1/devices/{quote(arguments.device, safe='')}"
-    answer = Client(arguments.server).delete(path, force=arguments.force)
+    answer = Client(arguments.server, arguments.ca).delete(path, force=arguments.force)
     if arguments.json:
         print(as_json(answer))
     else:

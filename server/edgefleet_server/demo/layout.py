@@ -97,6 +97,7 @@ def _server_toml(layout: Layout, broker_port: int, http_port: int) -> str:
         "[http]",
         'host = "127.0.0.1"',
         f"port = {http_port}",
+        "open = true",
         "[rollouts]",
         "tick_s = 0.5",
     ]

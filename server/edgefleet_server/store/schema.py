@@ -36,6 +36,8 @@ devices = Table(
     Column("assigned_tags", Text, nullable=False, default="[]"),
     Column("assignment", LargeBinary),
     Column("dropped_windows", Integer, nullable=False, default=0),
+    Column("lineage", LargeBinary),
+    Column("alarm", LargeBinary),
 )
 
 releases = Table(
@@ -142,6 +144,38 @@ audit = Table(
     Column("region", String(64)),
     Column("subject", Text, nullable=False),
     Column("outcome", Text, nullable=False),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", String(16), primary_key=True),
+    Column("name", String(64), nullable=False),
+    Column("sha256", String(64), nullable=False, unique=True),
+    Column("role", String(16), nullable=False),
+    Column("regions", Text),
+    Column("created_s", Float, nullable=False),
+    Column("expires_s", Float, nullable=False),
+    Column("revoked_s", Float),
+)
+
+commands = Table(
+    "commands",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("device", String(64), nullable=False),
+    Column("epoch", String(128), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("action", String(128), nullable=False),
+    Column("arguments", Text, nullable=False),
+    Column("actor", String(128), nullable=False),
+    Column("sent_s", Float, nullable=False),
+    Column("expires_s", Float, nullable=False),
+    Column("replied_s", Float),
+    Column("ok", Boolean),
+    Column("text", Text),
+    Column("facts", Text),
+    Index("commands_by_number", "device", "epoch", "number", unique=True),
 )
 
 retained = Table(
