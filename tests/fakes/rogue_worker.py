@@ -12,7 +12,7 @@ import numpy as np
 
 from edgefleet_agent.serve import worker
 from edgefleet_agent.serve.errors import CannotOpen
-from edgefleet_agent.serve.runtime import RUNTIMES, Array, Runtime
+from edgefleet_agent.serve.runtime import RUNTIMES, Array, Runtime, Setup
 from edgefleet_protocol.manifest import TensorSpec
 
 FEATURES, CLASSES = 12, 4
@@ -29,7 +29,7 @@ class Rogue:
         self.inputs = (TensorSpec(name="image", datatype="FP32", shape=(-1, FEATURES)),)
         self.outputs = (TensorSpec(name="scores", datatype="FP32", shape=(-1, CLASSES)),)
 
-    def open(self, path: Path, provider: str, threads: int) -> "Rogue":
+    def open(self, path: Path, provider: str, threads: int, setup: Setup | None = None) -> "Rogue":
         """Return itself, unless it misbehaves already here."""
         if self._behaviour == "never-opens":
             time.sleep(3600)
