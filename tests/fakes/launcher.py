@@ -35,6 +35,7 @@ class Behaviour:
     lies_when_serving: bool = False
     """The trial passes, the serving path does not."""
     takes_the_device_down: bool = False
+    trial_polls: int = 1
     hangs: bool = False
     """Its worker takes an inference and never ends it."""
     memory_bytes: int = 40_000_000
@@ -49,6 +50,8 @@ class Reader(Protocol):
     """The part of a disk that workers need."""
 
     def read(self, path: Path) -> bytes: ...
+
+    def write(self, path: Path, data: bytes, mode: int = 0o640) -> None: ...
 
 
 class PowerGone(BaseException):
@@ -107,13 +110,16 @@ class FakeLauncher:
             raise PowerGone(spec.release)
         latency = behaviour.trial_latency_s or behaviour.latency_s
         self.specs.append(spec)
+        if spec.engines is not None:
+            self.disk.write(spec.engines / "model.engine", b"built of " + spec.variant_sha256.encode())
         if behaviour.no_runtime:
             return FakeTrial(TrialReport(False, behaviour.no_runtime, blame="runtime"))
         on = f"{spec.provider} ran out of memory" if spec.provider in behaviour.fails_on else None
         reason = behaviour.trial or on or self.wrong(spec)
         if reason:
-            return FakeTrial(TrialReport(False, reason))
-        return FakeTrial(TrialReport(True, "", latency, latency * 1.2, 0.2, 40_000_000, self.limits_held()))
+            return FakeTrial(TrialReport(False, reason), takes_polls=self.behaviour(spec).trial_polls)
+        found = TrialReport(True, "", latency, latency * 1.2, 0.2, 40_000_000, self.limits_held())
+        return FakeTrial(found, takes_polls=behaviour.trial_polls)
 
     def start(self, spec: WorkerSpec) -> "FakeWorker":
         worker = FakeWorker(self, spec)
@@ -138,15 +144,16 @@ class FakeLauncher:
 
 @dataclass
 class FakeTrial:
-    """A trial that runs until it was asked twice."""
+    """A trial that runs until it was asked more than `takes_polls` times."""
 
     report: TrialReport
+    takes_polls: int = 1
     polls: int = 0
     stopped: bool = False
 
     def poll(self) -> TrialReport | None:
         self.polls += 1
-        return self.report if self.polls > 1 else None
+        return self.report if self.polls > self.takes_polls else None
 
     def stop(self) -> None:
         self.stopped = True

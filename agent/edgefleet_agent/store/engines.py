@@ -35,10 +35,14 @@ class Engines:
         return building
 
     def settle(self, key: str) -> None:
-        """The trial that built it has passed: give it its name. A cut may lose it; it is then built anew."""
+        """The trial that built it has passed: make it durable, then give it its name. A cut may lose it; it is built anew."""
         building = self._folder / (key + durable.TEMPORARY)
+        for name in self._disk.list(building):
+            self._disk.fsync(building / name, "slot-file")
+        self._disk.fsync_folder(building, "slot-folder")
         self._disk.remove_tree(self._folder / key)
         self._disk.rename(building, self._folder / key)
+        self._disk.fsync_folder(self._folder, "slot-name")
         self._here.add(key)
 
     def keep_only(self, keys: Iterable[str]) -> None:
