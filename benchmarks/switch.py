@@ -45,7 +45,7 @@ from ._report import report
 REGION, DEVICE, MODEL = "eu-west", "switching-1", "fashion"
 SEEDS = {"fashion/1": 1, "fashion/2": 2}
 PAUSE_S = 0.005
-SETTLED = 600
+SETTLED = 300
 """Requests after the last switch, before memory is read."""
 PATIENCE_S = 120.0
 """It only ends a run that hangs."""
