@@ -24,12 +24,14 @@ from .conditions import Surroundings
 from .config import Config
 from .decide import decide
 from .fetching import Fetching
+from .hardware.tensorrt import offers_tensorrt, tensorrt_version
 from .journal import Journal
 from .live import Live
 from .log import LOG
 from .looking import Looking
 from .observe import Documents, Now, desired, models, observe
 from .perform import Performer
+from .placing import Placing
 from .rules.seen import Desired
 from .seams import Clock, Launcher, Link, Looker, Message, Probe, Signer
 from .store import Store
@@ -117,8 +119,11 @@ class Agent:
         """Do what there is to do; return when to turn again. Both are monotonic seconds."""
         if self._performer is None:
             self._start(now)
-        assert self.hardware is not None
+        assert self.hardware is not None and self._performer is not None
         moment, wakes = self._moment(now), [now + IDLE_TURN_S]
+        if not self.hardware.runtimes:
+            # Installed or mended since: what was held back for want of a runtime is tried.
+            self.hardware = self._performer.placing.hardware = self.probe.hardware()
         if self._linked:
             self._greet(now)
             self._take(self.link.receive(), now)
@@ -168,6 +173,7 @@ class Agent:
             threads=self.config.serve.threads,
             drain_s=self.config.serve.drain_s,
             golden_deadline_s=self.config.serve.golden_deadline_s,
+            placing=Placing(self.store, self.hardware, tensorrt_version() if offers_tensorrt(self.hardware) else ""),
         )
         self.telling.start(now)
         facts = self.store.facts.facts
@@ -257,7 +263,18 @@ class Agent:
             around, troubles = self._surroundings(now), self.fetching.window.troubles()
             live.follow(want.sha256)
             live.hold = live.hold.after(around.storage_free_bytes, now) if live.hold else None
-            seen = observe(want, facts.model(model), live, self.store, self.hardware, around, troubles, moment)
+            seen = observe(
+                want,
+                facts.model(model),
+                live,
+                self.store,
+                self.hardware,
+                around,
+                troubles,
+                moment,
+                self._performer.placing,
+                self.documents,
+            )
             step = decide(seen, want, now)
             self._tell_problem(want)
             if isinstance(step, steps.Wait) and step.tell is not None and live.first_time(step.tell):
@@ -295,11 +312,13 @@ class Agent:
             around = Surroundings(
                 device=self.probe.device_window(),
                 storage_free_bytes=free_bytes,
-                memory_available_bytes=self.probe.memory_available_bytes(),
+                memory_available_bytes=None,
                 reserve_bytes=self.config.limits.reserve_bytes,
             )
             self._sensed = (now, around)
-        return dataclasses.replace(self._sensed[1], storage_free_bytes=free_bytes)
+        # Whether two workers fit is asked just after one ended.
+        memory = self.probe.memory_available_bytes()
+        return dataclasses.replace(self._sensed[1], storage_free_bytes=free_bytes, memory_available_bytes=memory)
 
     def _fetch(self, now: float) -> float:
         """Ask for the chunks of every model whose step is to fetch; return when the window wants to be asked again."""

@@ -15,6 +15,7 @@ def collect(store: Store, documents: Documents, models: Iterable[str], decided: 
     decided: models for which a step was decided since the start; before that, their slots are left alone.
     """
     chunks: set[str] = set()
+    engines: set[str] = set()
     wanted = {*store.facts.trust.manifests, store.facts.trust.rollout or ""}
     for model in models:
         facts = store.facts.facts.model(model)
@@ -24,11 +25,14 @@ def collect(store: Store, documents: Documents, models: Iterable[str], decided: 
         if facts.choice is not None and facts.choice.variant is not None:
             needed.append((facts.choice.release_sha256, facts.choice.variant))
             slots.add(slot_name(facts.choice.release_sha256, facts.choice.variant))
+        names = {slot_name(sha256, variant) for sha256, variant in needed}
+        engines |= {fact.engine for fact in facts.trials if fact.slot in names}
         for sha256, variant in needed:
             wanted.add(sha256)
             chunks |= _chunks_of(documents, sha256, variant)
         if model in decided:
             store.releases.keep_only(model, slots)
+    store.engines.keep_only(engines)
     store.chunks.keep_only(chunks)
     store.facts.keep_documents(wanted)
     documents.forget_others(wanted)

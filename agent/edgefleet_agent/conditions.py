@@ -62,14 +62,6 @@ def too_hot(around: Surroundings, policy: Policy) -> str | None:
     return f"it is {degrees:.0f} °C here and the region allows {limit:g} °C"
 
 
-def too_little_memory(around: Surroundings, need_bytes: int) -> str | None:
-    """A trial must not push out what serves."""
-    free = around.memory_available_bytes
-    if free is None or need_bytes <= free:
-        return None
-    return f"a worker needs up to {need_bytes / 1e6:.0f} MB of memory and {free / 1e6:.0f} MB are free"
-
-
 def too_little_disk(around: Surroundings, need_bytes: int) -> str | None:
     """Asked before anything is fetched: active and previous are never removed to make room."""
     need = need_bytes + around.reserve_bytes

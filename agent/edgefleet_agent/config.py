@@ -60,6 +60,7 @@ class Serve(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     port_base: int = 0
     """The first model's loopback port, the next one's is one higher; 0: any free port."""
     threads: int = 1
+    """Of one inference, unless a trial finds a better way; 0: the trial may try up to every core."""
     drain_s: float = 10.0
     golden_deadline_s: float = 30.0
     """For the golden answers through the serving path, after a switch."""

@@ -41,7 +41,11 @@ def run(config: Config) -> int:
         raise BadConfig(f"root names {config.root} and there is no such file: copy 1.root.json of the fleet there")
     check_run_folder(config.run)
     config.state.mkdir(parents=True, exist_ok=True, mode=0o750)
-    config.run.mkdir(parents=True, exist_ok=True, mode=0o755)
+    try:
+        config.run.mkdir(parents=True, exist_ok=True, mode=0o755)
+    except OSError as error:
+        # Each model tries again to bind its sockets there, and tells why it cannot: whoever mends the folder need do no more.
+        LOG.warning("run is %s and cannot be made: %s; it is tried again", config.run, error.strerror)
     with only_one(config.state):
         LOG.info(
             "edgefleet agent %s: device %s of fleet %s, state %s, sockets %s",

@@ -15,6 +15,7 @@ from edgefleet_protocol.rollout import Assignment, Policy, Rollout
 from . import __version__
 from .conditions import Surroundings
 from .live import Live
+from .placing import Placing
 from .rules.seen import Desired, Observed, failed_variants
 from .slots import slot_name
 from .store import Store
@@ -124,15 +125,20 @@ def observe(
     around: Surroundings,
     troubles: Mapping[str, str],
     now: Now,
+    placing: Placing | None = None,
+    documents: Documents | None = None,
 ) -> Observed:
     """Return how one model stands on this device."""
+    placing = placing or Placing(store, hardware)
     slots = store.releases.slots(want.model)
-    chosen = ""
+    chosen, provider = "", ""
     missing: tuple[Chunk, ...] = ()
     if want.release is not None and want.sha256 is not None and facts.choice is not None:
         variant = want.release.variant(facts.choice.variant or "")
         if variant is not None:
             chosen = slot_name(want.sha256, variant.name)
+            place = placing.trial(facts, want.release, want.sha256, variant)
+            provider = place.provider if place else ""
             if chosen not in slots:
                 missing = missing_chunks(want.release, variant.name, store)
     trial = live.trial_seen(chosen)
@@ -147,14 +153,42 @@ def observe(
         missing=missing,
         slots=slots,
         trial=trial,
-        server=live.server.seen() if live.server else None,
-        candidate=live.candidate.seen() if live.candidate and live.candidate.slot == chosen else None,
+        server=live.server.seen(now.monotonic_s) if live.server else None,
+        candidate=live.candidate.seen(now.monotonic_s) if live.candidate and live.candidate.slot == chosen else None,
         start_not_before=live.start_not_before,
         crashes_in_a_row=live.crashes_in_a_row,
         probation=live.probation_seen(now.monotonic_s),
         troubles=troubles,
         hold=live.hold,
+        health=live.health_seen(now.monotonic_s),
+        aside=live.aside is not None and live.aside == chosen,
+        making_room=live.making_room(),
+        stray=(live.trial is not None and live.trial[0] != chosen)
+        or (live.candidate is not None and live.candidate.slot != chosen),
+        board=placing.board,
+        provider=provider,
+        served_on=live.server.spec.provider if live.server else "",
+        unservable=unservable(facts, documents, placing) if documents else "",
+        trial_s=now.monotonic_s - live.trial_since if live.trial_since is not None else 0.0,
         failed=failed_variants(facts, want.sha256),
+    )
+
+
+def unservable(facts: ModelFacts, documents: Documents, placing: Placing) -> str:
+    """Return why the active variant cannot run here any more, in words; nothing when it can."""
+    active = facts.active
+    release = documents.release(active.release_sha256) if active is not None else None
+    if active is None or not isinstance(release, Release) or (variant := release.variant(active.variant)) is None:
+        return ""
+    if placing.hardware.runtime(variant.runtime) is None or placing.serving(
+        facts, release, active.release_sha256, variant
+    ):
+        return ""
+    fact = facts.trial(active.slot)
+    provider = fact.provider if fact is not None else variant.requires.provider
+    return (
+        f"{active.release} ({active.variant}) ran on {provider} under another system or GPU, and its release names no "
+        "tolerance for another provider that is here"
     )
 
 

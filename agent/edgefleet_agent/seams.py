@@ -17,6 +17,8 @@ from edgefleet_protocol.sketch import Sketch
 from edgefleet_protocol.telemetry import DeviceWindow
 from edgefleet_protocol.trust import PublicKey
 
+from .tuning import Tune, Tuning
+
 
 class Clock(Protocol):
     """Two clocks: the wall's may jump and may be at 1970, the monotonic one only counts."""
@@ -94,6 +96,14 @@ class WorkerSpec:
     golden_inputs: tuple[TensorFile, ...]
     golden: Golden
     threads: int = 1
+    tuning: Tuning | None = None
+    """How a trial found that it runs best here; None: plainly, with `threads`."""
+    tune: Tune | None = None
+    """What a trial may try; None in serving."""
+    engines: Path | None = None
+    """Where engines that the provider builds lie, outside the signed tree; a trial builds them, serving only reads."""
+    load_s: float = 60.0
+    """Signed: the longest time to load and answer once."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +118,11 @@ class TrialReport:
     memory_bytes: int | None = None
     """Peak proportional set size of the worker."""
     limits_held: Mapping[str, str] = field(default_factory=dict)
+    blame: Literal["variant", "runtime"] = "variant"
+    """What a failure is laid to: a runtime that cannot be imported is no variant's fault."""
+    tuning: Tuning | None = None
+    """The way of setting up that was best here."""
+    tuning_why: str = ""
 
 
 class Trial(Protocol):
@@ -129,6 +144,11 @@ class Served:
     latency: Sketch
     confidence: Sketch | None
     memory_bytes: int | None
+    busy_s: float | None = None
+    """How long the oldest inference under way has been running; None when none is, or it could not be asked."""
+    silent_s: float = 0.0
+    """Since the first question that was left without an answer; 0 when this one was answered."""
+    silent_asks: int = 0
 
 
 class Worker(Protocol):
@@ -139,6 +159,12 @@ class Worker(Protocol):
 
     def why_dead(self) -> str:
         """How it ended, in words: exit code, signal, and the last line that it printed."""
+
+    def blame(self) -> Literal["variant", "runtime"]:
+        """What its death is laid to."""
+
+    def kill(self, because: str) -> None:
+        """End it at once: it hangs. `because` is then what `why_dead` says."""
 
     def accept(self) -> None:
         """Take connections from the shared sockets."""

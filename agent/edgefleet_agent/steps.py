@@ -156,6 +156,49 @@ class FallBack:
 
 
 @dataclass(frozen=True)
+class StandAside:
+    """There is no memory for two: the active worker ends, so that the candidate can be tried and loaded. Requests wait."""
+
+    release_sha256: str
+    variant: Variant
+    why: str
+
+
+@dataclass(frozen=True)
+class EndWorker:
+    """The active worker hangs: kill it, and count that as a death."""
+
+    slot: Slot
+    why: str
+
+
+@dataclass(frozen=True)
+class Replace:
+    """A fresh worker of the active slot takes over from the one that serves."""
+
+    slot: Slot
+    beside: bool
+    """Whether there is memory for both; else the old one ends first, and requests wait."""
+    why: str
+
+
+@dataclass(frozen=True)
+class NoteRuntime:
+    """The runtime itself cannot be imported. Nothing failed; all is tried again in a while."""
+
+    slot: Slot | None
+    """The active slot, when it is its worker that said so."""
+    why: str
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """What was under way is no longer wished: end the trial and the candidate. What serves goes on serving."""
+
+    why: str
+
+
+@dataclass(frozen=True)
 class Collect:
     """Remove chunks, slots and documents that nothing needs."""
 
@@ -179,5 +222,10 @@ Step = (
     | Prove
     | Fail
     | FallBack
+    | StandAside
+    | EndWorker
+    | Replace
+    | NoteRuntime
+    | Cancel
     | Collect
 )

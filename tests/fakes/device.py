@@ -82,6 +82,7 @@ def package(
     requires: Requirement | None = None,
     runtime: str = "fake",
     labels: tuple[str, ...] = (),
+    providers: tuple[str, ...] = ("CPUExecutionProvider",),
 ) -> Package:
     """Return a release with variants of the given accuracy; those in `wrong` have golden answers that are not theirs."""
     chunks: dict[str, bytes] = {}
@@ -101,7 +102,8 @@ def package(
         add(f"{name}/model.bin", data)
         add(f"golden/{name}.bin", answer(data, INPUTS if name not in wrong else b"other"))
         output = TensorFile(name="y", datatype="UINT8", shape=(1, 32), file=f"golden/{name}.bin")
-        golden = Golden(outputs=(output,), tolerances=(Tolerance(provider="CPUExecutionProvider", max_abs=0.0),))
+        tolerances = tuple(Tolerance(provider=name, max_abs=0.0) for name in providers)
+        golden = Golden(outputs=(output,), tolerances=tolerances)
         rows.append(
             Variant(
                 name=name,

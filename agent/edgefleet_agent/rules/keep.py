@@ -15,12 +15,14 @@ BACK_OFF_S = (1.0, 2.0, 5.0, 15.0, 60.0)
 def keep_serving(seen: Observed, want: Desired, now: float) -> Step | None:
     """Before all else, what was active serves: at start without network, and after each death of its worker."""
     active, server = seen.facts.active, seen.server
-    if active is None:
-        return None
+    if active is None or seen.aside:
+        return None  # what made room comes back as soon as the candidate fails
     if server is not None and server.slot == active.slot and server.state == "dead":
         pause = BACK_OFF_S[min(seen.crashes_in_a_row, len(BACK_OFF_S) - 1)]
         return CountCrash(active, pause, f"the worker of {active.release} died: {server.why_dead}")
     if server is None or server.slot != active.slot:
+        if seen.making_room:
+            return Wait("its worker ends first, for want of memory for two", until=now + 0.05)
         if active.slot not in seen.slots or (seen.crashes_in_a_row and seen.crashes_in_a_row % CRASHES_ALLOWED == 0):
             return Restore(active, f"{active.release} cannot be served from its files: looking at them")
         if now < seen.start_not_before:

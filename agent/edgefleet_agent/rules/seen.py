@@ -27,6 +27,10 @@ class WorkerSeen:
     state: Literal["starting", "ready", "dead"]
     accepting: bool = False
     why_dead: str = ""
+    blame: Literal["variant", "runtime"] = "variant"
+    """What a death is laid to."""
+    age_s: float = 0.0
+    """Since it was started."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,24 @@ class ProbationSeen:
     errors: int = 0
     latency_p95_s: float | None = None
     memory_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class HealthSeen:
+    """What was seen of the worker that serves at the last readings."""
+
+    busy_s: float | None = None
+    """How long the oldest inference under way has been running; None when none is, or nobody said."""
+    silent_s: float = 0.0
+    """Since the first question that it left without an answer; 0 when it answers."""
+    silent_asks: int = 0
+    memory_bytes: int | None = None
+    bound_bytes: int | None = None
+    """Signed."""
+    over_bound_reads: int = 0
+    load_s: float = 60.0
+    """Signed."""
+    served_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -84,6 +106,23 @@ class Observed:
     troubles: Mapping[str, str] = field(default_factory=dict)
     """By chunk, in words: those that were refused, or do not come."""
     hold: Hold | None = None
+    health: HealthSeen | None = None
+    aside: bool = False
+    """Whether the active one made room for the chosen variant."""
+    making_room: bool = False
+    """Whether the one that made room has not ended yet."""
+    stray: bool = False
+    """Whether a trial or a worker runs for something that nobody wishes any more."""
+    board: str = ""
+    """Name of what a trial here depends on beyond the variant."""
+    provider: str = ""
+    """What the chosen variant is tried on next; empty when every provider failed here."""
+    served_on: str = ""
+    """What the active worker runs on."""
+    unservable: str = ""
+    """Why the active variant cannot run on this device any more."""
+    trial_s: float = 0.0
+    """How long the trial has been running."""
     failed: dict[str, str] = field(default_factory=dict)
     """Reason by variant, of those of the wished release that failed here."""
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from .chunks import Chunks
 from .counters import CounterStore
 from .disk import Disk
+from .engines import Engines
 from .facts import FactStore
 from .outbox import Connect, Outbox, connect_sqlite
 from .releases import Releases
@@ -22,4 +23,5 @@ class Store:
         self.counters = CounterStore(disk, state)
         self.chunks = Chunks(disk, state / "chunks")
         self.releases = Releases(disk, state / "slots")
+        self.engines = Engines(disk, state / "engines")
         self.outbox = Outbox(disk, state / "outbox", connect)

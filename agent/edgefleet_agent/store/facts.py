@@ -18,6 +18,7 @@ from edgefleet_protocol.names import is_sha256
 from edgefleet_protocol.trust import PublicKey
 
 from ..seams import Looked, Memory
+from ..tuning import Tuning
 from . import durable
 from .disk import Disk
 
@@ -63,6 +64,17 @@ class TrialFact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     passed: bool = False
     measured: Measured | None = None
     limits_held: dict[str, str] = {}
+    board: str = ""
+    """Name of board, system and runtimes under which it passed: under others it must be tried anew."""
+    provider: str = ""
+    """On which it passed."""
+    refused: dict[str, str] = {}
+    """Reason by provider, of those on which it failed here."""
+    tuning: Tuning | None = None
+    """How its sessions are best set up on this board."""
+    tuning_why: str = ""
+    engine: str = ""
+    """Name of the folder of what the provider built in the trial; empty when it builds nothing."""
 
 
 class ModelFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
