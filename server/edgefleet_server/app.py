@@ -13,6 +13,8 @@ from edgefleet_trust.repository import Repository
 from .api.web import make_app
 from .config import ServerConfig
 from .errors import ServerError
+from .identity.passphrase import ca_passphrase
+from .identity.service import Identities
 from .ingest.counters import Counters
 from .ingest.router import KINDS, RETAINED_KINDS, Router
 from .link.broker import Broker
@@ -74,6 +76,18 @@ class Server:
             self.repository, self.database, self.controller, self.counters, self.clock, lambda: self.broker.session
         )
         self.web = make_app(self.controller, self.views, self.database, self.clock)
+        self.identities: Identities | None = None
+        if config.enrolment.port:
+            self.identities = Identities(
+                config,
+                self.topics.fleet,
+                lambda: self.repository.metadata()["1.root.json"],
+                ca_passphrase(),
+                database=self.database,
+                clock=self.clock,
+                counters=self.counters,
+                assign=self.controller.assign,
+            )
 
     def __enter__(self) -> "Server":
         # A refused release or a broken repository should show at the start and not in a thread.
@@ -82,11 +96,15 @@ class Server:
         self.router.start()
         self.publisher.start()
         self.controller.start()
+        if self.identities is not None:
+            self.identities.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self.identities is not None:
+            self.identities.stop()
         self.controller.stop()
         self.publisher.stop()
         self.router.stop()

@@ -62,6 +62,27 @@ class KeepConfig:
 
 
 @dataclass(frozen=True)
+class IdentityConfig:
+    """Where the fleet's certificate authority lies."""
+
+    folder: Path
+    """Made by `edgefleet server identity init`."""
+
+
+@dataclass(frozen=True)
+class EnrolmentConfig:
+    """Where devices come in. `port` of 0: nowhere."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    url: str = ""
+    """As devices reach it; default: the two above."""
+    broker_host: str = ""
+    """As devices reach the broker; default: as the server does."""
+    broker_port: int = 0
+
+
+@dataclass(frozen=True)
 class ServerConfig:
     """Everything that `edgefleet server run` reads from its file."""
 
@@ -75,6 +96,8 @@ class ServerConfig:
     http: HttpConfig = HttpConfig()
     rollouts: RolloutConfig = RolloutConfig()
     keep: KeepConfig = KeepConfig()
+    identity: IdentityConfig | None = None
+    enrolment: EnrolmentConfig = EnrolmentConfig()
     policies: Mapping[str, Policy] = field(default_factory=dict)
     """By region: what a rollout there uses when it names no policy of its own."""
 
@@ -99,7 +122,7 @@ def load(path: Path) -> ServerConfig:
 
 def parse(table: Mapping[str, Any], base: Path) -> ServerConfig:
     """Return the configuration that `table` says; raise BadConfig for an unknown key or a value of the wrong kind."""
-    _known("", table, {"repository", "keys", "data", "broker", "http", "rollouts", "keep", "regions"})
+    _known("", table, {"repository", "keys", "data", "broker", "http", "rollouts", "keep", "regions", "identity", "enrolment"})
     folders: dict[str, Path] = {}
     for key in ("repository", "keys", "data"):
         value = table.get(key)
@@ -120,6 +143,8 @@ def parse(table: Mapping[str, Any], base: Path) -> ServerConfig:
         http=http,
         rollouts=_section(table, "rollouts", RolloutConfig),
         keep=keep,
+        identity=_identity(table, base),
+        enrolment=_section(table, "enrolment", EnrolmentConfig),
         policies=_policies(table.get("regions", {})),
     )
 
@@ -137,6 +162,16 @@ def refuse_open_address(host: str) -> None:
             f"http.host is {host}, which other machines can reach, and this version knows no users yet: whoever "
             "reached it could roll out any signed release. Use 127.0.0.1, and an SSH tunnel from elsewhere"
         )
+
+
+def _identity(table: Mapping[str, Any], base: Path) -> IdentityConfig | None:
+    if "identity" not in table:
+        return None
+    _known("identity.", table["identity"], {"folder"})
+    folder = table["identity"].get("folder")
+    if not isinstance(folder, str) or not folder:
+        raise BadConfig("identity.folder is missing: name the folder that edgefleet server identity init makes")
+    return IdentityConfig(base / folder)
 
 
 def _policies(regions: object) -> dict[str, Policy]:
