@@ -81,7 +81,7 @@ class Server:
             self.identities = Identities(
                 config,
                 self.topics.fleet,
-                lambda: self.repository.metadata()["1.root.json"],
+                (config.repository / "metadata/1.root.json").read_bytes,
                 ca_passphrase(),
                 database=self.database,
                 clock=self.clock,

@@ -122,7 +122,11 @@ def load(path: Path) -> ServerConfig:
 
 def parse(table: Mapping[str, Any], base: Path) -> ServerConfig:
     """Return the configuration that `table` says; raise BadConfig for an unknown key or a value of the wrong kind."""
-    _known("", table, {"repository", "keys", "data", "broker", "http", "rollouts", "keep", "regions", "identity", "enrolment"})
+    _known(
+        "",
+        table,
+        {"repository", "keys", "data", "broker", "http", "rollouts", "keep", "regions", "identity", "enrolment"},
+    )
     folders: dict[str, Path] = {}
     for key in ("repository", "keys", "data"):
         value = table.get(key)

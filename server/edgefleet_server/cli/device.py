@@ -1,11 +1,11 @@
-"""`edgefleet device list|show|assign|forget`."""
+"""`edgefleet device list|show|assign|forget`, and the queue of those that wait to be let in."""
 
 import argparse
 import sys
 from typing import Any
 from urllib.parse import quote
 
-from . import parser
+from . import approval, parser
 from .client import Client
 from .output import ago, as_json, clean, megabytes, milliseconds, table, warn_unsent
 
@@ -35,6 +35,7 @@ def main(argv: list[str]) -> int:
     one.add_argument("--force", action="store_true", help="also one that was heard of in the last minutes")
     parser.remote(one)
     one.set_defaults(verb=_forget)
+    approval.add(verbs)
     return parser.run(top, argv)
 
 

@@ -73,7 +73,9 @@ class Authority:
         certificate = read_ca(folder)
         key = open_key(folder / "ca.key.json", passphrase)
         if key.public_key() != certificate.public_key():
-            raise Refused(f"{folder}/ca.key.json is not the key of {folder}/ca.pem: put the two together that were made together")
+            raise Refused(
+                f"{folder}/ca.key.json is not the key of {folder}/ca.pem: put the two together that were made together"
+            )
         return cls(folder, certificate, key)
 
     @property
@@ -87,7 +89,9 @@ class Authority:
         usage = [ExtendedKeyUsageOID.CLIENT_AUTH]
         certificate = self._sign(csr.key, name, now + DEVICE_LIFE, usage, ())
         pem = certificate.public_bytes(Encoding.PEM).decode()
-        return Issued(name, region, f"{certificate.serial_number:x}", csr.key_sha256, certificate.not_valid_after_utc, pem)
+        return Issued(
+            name, region, f"{certificate.serial_number:x}", csr.key_sha256, certificate.not_valid_after_utc, pem
+        )
 
     def revoke(self, serial: str, now: datetime) -> None:
         """Put the certificate with `serial` on the list and write it; once it is there, nothing changes."""
@@ -219,7 +223,9 @@ def read_crl(folder: Path) -> x509.CertificateRevocationList:
     except FileNotFoundError as error:
         raise NotFound(f"there is no {path}: edgefleet server identity init makes it") from error
     except ValueError as error:
-        raise Refused(f"{path} is no revocation list: {error}. Write it anew: edgefleet server identity renew") from error
+        raise Refused(
+            f"{path} is no revocation list: {error}. Write it anew: edgefleet server identity renew"
+        ) from error
 
 
 def fingerprint(certificate: x509.Certificate) -> bytes:

@@ -85,7 +85,9 @@ def _names(attributes: list[tuple[x509.ObjectIdentifier, str]]) -> tuple[str, st
     others = [oid for oid, _ in attributes if oid not in (NameOID.COMMON_NAME, NameOID.SERIAL_NUMBER)]
     if others:
         known = ", ".join(oid.dotted_string for oid in others)
-        raise forbidden(f"the request's subject holds foreign names ({known}): it may hold CN, the device's id, and serialNumber")
+        raise forbidden(
+            f"the request's subject holds foreign names ({known}): it may hold CN, the device's id, and serialNumber"
+        )
     if len(names) != 1 or len(serials) > 1:
         raise forbidden(
             f"the request's subject holds {len(names)} CN and {len(serials)} serialNumber: write one CN, the device's "
@@ -103,9 +105,8 @@ def _check_extensions(extensions: list[x509.Extension[x509.ExtensionType]], devi
         if isinstance(value, x509.SubjectAlternativeName):
             if foreign := [name for name in value if not (isinstance(name, x509.DNSName) and name.value == device)]:
                 raise forbidden(f"the request asks for the foreign name {_shown(foreign[0])} beside {device}")
-        elif isinstance(value, x509.BasicConstraints):
-            if value.ca:
-                raise forbidden("the request asks to be an authority: devices sign no certificates")
+        elif isinstance(value, x509.BasicConstraints) and value.ca:
+            raise forbidden("the request asks to be an authority: devices sign no certificates")
 
 
 def _shown(name: x509.GeneralName) -> str:

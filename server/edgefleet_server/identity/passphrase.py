@@ -1,6 +1,8 @@
 """Where the authority's passphrase comes from: a file that the environment names, or a systemd credential."""
 
+import getpass
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -29,3 +31,16 @@ def ca_passphrase(environment: Mapping[str, str] = os.environ) -> Passphrase:
         f"the authority's key is locked: set {VARIABLE} to the path of a file with its passphrase, or give the service "
         f"the systemd credential {CREDENTIAL}"
     )
+
+
+def new_passphrase(environment: Mapping[str, str] = os.environ) -> Passphrase:
+    """Return the passphrase for a new authority: as the server will read it, else one that is asked for twice."""
+    if environment.get(VARIABLE) or environment.get("CREDENTIALS_DIRECTORY") or not sys.stdin.isatty():
+        return ca_passphrase(environment)
+    secret = getpass.getpass("A passphrase for the authority's key: ")
+    if secret != getpass.getpass("The same once more: "):
+        raise BadConfig("the two passphrases differ: start again")
+    try:
+        return Passphrase(secret.encode())
+    except TrustError as error:
+        raise BadConfig(str(error)) from error

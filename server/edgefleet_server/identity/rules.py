@@ -103,7 +103,9 @@ def enrol(asked: Asked, label: str | None, seen: Knocking, now: float) -> Step:
     return Issue(seen.live)
 
 
-def renew(asked: Asked, mine: IdentityRow | None, next_one: IdentityRow | None, of_key: IdentityRow | None, now: float) -> Step:
+def renew(
+    asked: Asked, mine: IdentityRow | None, next_one: IdentityRow | None, of_key: IdentityRow | None, now: float
+) -> Step:
     """Return what becomes of a request by mutual TLS.
 
     mine: the row of the certificate that it came with. next_one: the live certificate that renews that one already.
@@ -112,7 +114,9 @@ def renew(asked: Asked, mine: IdentityRow | None, next_one: IdentityRow | None, 
     if mine is None:
         return Refuse("the certificate is not one that this server gave to a device")
     if mine.revoked_s is not None:
-        return Refuse(f"the certificate of {mine.device} was revoked at {moment(mine.revoked_s)}: enrol with a new token")
+        return Refuse(
+            f"the certificate of {mine.device} was revoked at {moment(mine.revoked_s)}: enrol with a new token"
+        )
     if now > mine.not_after_s + LATE_RENEWAL_S:
         return Refuse(
             f"the certificate of {mine.device} ended at {moment(mine.not_after_s)}, more than a year ago: enrol with a "
