@@ -4,7 +4,10 @@ MQTT 3.1.1 with a persistent session, so that commands and assignments wait for 
 thread only moves bytes: what came is queued here, in order, until the agent's next turn takes it.
 """
 
+import contextlib
 import random
+import socket
+import ssl
 import sys
 import threading
 import time
@@ -70,12 +73,12 @@ class MqttLink:
         self._client = paho.Client(
             CallbackAPIVersion.VERSION2, client_id=client_id, clean_session=False, protocol=paho.MQTTv311
         )
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         if ca is not None:
-            self._client.tls_set(
-                ca_certs=str(ca),
-                certfile=str(certificate) if certificate else None,
-                keyfile=str(key) if key else None,
-            )
+            self._context.load_verify_locations(ca)
+            if certificate is not None:
+                self._context.load_cert_chain(certificate, key)
+            self._client.tls_set_context(self._context)
         self._client.suppress_exceptions = True
         self._client.connect_timeout = 10.0
         self._client.max_queued_messages_set(MAX_QUEUED_MESSAGES)
@@ -157,6 +160,14 @@ class MqttLink:
         """End a `wait`, from a signal handler or another thread: the lock is one that its holder may take again."""
         with self._lock:
             self._news()
+
+    def use_certificate(self, certificate: Path, key: Path) -> None:
+        """Take another pair, and connect anew with it; raise OSError when it cannot be used."""
+        self._context.load_cert_chain(certificate, key)
+        connection = self._client.socket()
+        if isinstance(connection, socket.socket):
+            with contextlib.suppress(OSError):  # paho's thread sees the end, and connects again by itself
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
     def stop(self) -> None:
         """Send what is queued, for a few seconds at most, and disconnect."""
