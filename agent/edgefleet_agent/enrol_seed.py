@@ -44,7 +44,7 @@ def read_token(text: str) -> Token:
     try:
         if len(parts) != 3 or parts[0] != PREFIX:
             raise ValueError
-        mark, secret = (base64.b64decode(f"{part}==", b"-_", validate=True) for part in parts[1:])
+        mark, secret = (base64.b64decode(part + "=" * (-len(part) % 4), b"-_", validate=True) for part in parts[1:])
         if len(mark) != 32 or len(secret) != 16:
             raise ValueError
     except (ValueError, binascii.Error):

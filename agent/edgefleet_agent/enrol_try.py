@@ -25,7 +25,7 @@ class Try:
     """One child under way."""
 
     def __init__(self, verb: str, state: Path, *more: str) -> None:
-        self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115: it lives as long as the child
+        self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         self._until = time.monotonic() + WALL_LIMIT_S
         command = [sys.executable, "-m", "edgefleet_agent.enrol_child", verb, str(state.absolute()), *more]
         # cwd: `-m` puts the working directory first on the import path; nobody but root writes to /.
