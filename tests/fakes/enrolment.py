@@ -20,7 +20,8 @@ from edgefleet_server.store import audit, enrol_tokens
 from edgefleet_server.store.database import Database
 from edgefleet_trust.passphrase import Passphrase
 
-SECRET = b"four words of a test"
+SECRET = Passphrase(b"four words of a test")
+"""One object: it remembers what scrypt made of it."""
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc).timestamp()
 DAY = 86400.0
 ROOT = b'{"signed": {"_type": "root", "version": 1}}'
@@ -52,9 +53,9 @@ class Enrolments:
         now = datetime.now(timezone.utc)
         place = self.folder / "identity"
         if place.exists():
-            self.authority = Authority.load(place, Passphrase(SECRET))
+            self.authority = Authority.load(place, SECRET)
         else:
-            self.authority = establish(place, "demo", ["127.0.0.1", "localhost"], Passphrase(SECRET), now)
+            self.authority = establish(place, "demo", ["127.0.0.1", "localhost"], SECRET, now)
         self.database = Database(self.folder / "server.sqlite3")
         self._stack.callback(self.database.close)
         self.desk = Desk(self.authority, self.database, self.clock, self.counters, self._assign)
