@@ -9,6 +9,7 @@ import pwd
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from edgefleet_agent.hardware import samples
 from .broker_process import BrokerProcess
 from .fleet import FETCH_PATIENCE_S, Fleet, Member
 from .parts import run
+from .repository import FakeRepository, make_repository
 
 SECRET = "four words of a test"
 
@@ -53,8 +55,18 @@ class TlsBroker(BrokerProcess):
 class EnrolledFleet(Fleet):
     """Fleet, with identities. Devices enrol with a token each, and get their region by it."""
 
-    def __init__(self, members: Sequence[Member], environments: Mapping[str, Mapping[str, str]] | None = None) -> None:
+    def __init__(
+        self,
+        members: Sequence[Member],
+        environments: Mapping[str, Mapping[str, str]] | None = None,
+        *,
+        made: datetime | None = None,
+    ) -> None:
+        """made: when the ceremony took place; default: now. environments: of each device, for all that runs on it."""
         super().__init__(members, environments=environments)
+        self._made = made
+        self.first_metadata: dict[str, bytes] = {}
+        """What the ceremony signed, before the server signed anything."""
         self.identity = self.folder / "identity"
         self.broker: TlsBroker = TlsBroker(self.folder / "broker", self.identity)
         self.enrol_port = BrokerProcess(self.folder / "unused").port
@@ -73,9 +85,9 @@ class EnrolledFleet(Fleet):
         state = self.agent_toml(name).parent / "state"
         if not (state / "identity").exists():
             token = self.token(self.members[name].region)
-            done = self.enrol(name, token, "--device", name)
+            done = self.enrol(name, token, "--device", name, "--at-boot")
             assert done.returncode == 0, done.stderr
-        super().start_agent(name)
+        super().start_agent(name)  # which enrols first, by the device's own clock
 
     def token(self, region: str, *options: str) -> str:
         """Return a new token, as the command prints it."""
@@ -103,6 +115,12 @@ class EnrolledFleet(Fleet):
     def _put(self, path: str, body: Mapping[str, Any]) -> None:
         if not path.endswith("/assignment"):  # enrolling has assigned it
             super()._put(path, body)
+
+    def _make_repository(self) -> FakeRepository:
+        repo = make_repository(self.folder, regions=tuple(self._policies), now=self._made)
+        self.first_metadata = dict(repo.repository.metadata())
+        repo.fixed_now = None
+        return repo
 
     def _write_configurations(self) -> None:
         super()._write_configurations()

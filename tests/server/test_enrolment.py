@@ -139,9 +139,7 @@ def test_a_name_that_somebody_has_is_not_given_to_another_key(door: Enrolments, 
         come(door, tmp_path / "two", door.token())
     first = live(door, "porch-1")[0]
     again = come(door, tmp_path / "three", door.token(device="porch-1"))
-    assert [row.public_key for row in live(door, "porch-1")] == [
-        identity_crypto.key_mark(again.key_path.read_bytes())
-    ]
+    assert [row.public_key for row in live(door, "porch-1")] == [identity_crypto.key_mark(again.key_path.read_bytes())]
     assert [f"{row.serial_number:x}" for row in read_crl(door.authority.folder)] == [first.serial]
 
 
@@ -214,7 +212,7 @@ def test_a_device_that_was_rejected_stays_out_and_frees_its_place(door: Enrolmen
 def test_one_board_takes_one_place_of_a_batch(door: Enrolments, tmp_path: Path) -> None:
     token = door.token(cap=5, allowed=(Allowed("10000000abcdef12"),))
     come(door, tmp_path / "one", token)
-    with pytest.raises(TurnedAway, match="came with token .* before, under another key"):
+    with pytest.raises(TurnedAway, match=r"came with token .* before, under another key"):
         come(door, tmp_path / "two", token, device="porch-2")
 
 

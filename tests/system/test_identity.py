@@ -59,9 +59,7 @@ def test_a_sealed_card_enrols_by_itself_once_somebody_approves(fleet: EnrolledFl
     token = tmp_path / "token"
     token.write_text(fleet.token(WEST, "--batch", "--cap", "2", "--approve", "--expires", "30d"))
     token.chmod(0o600)
-    sealed = run(
-        ["edgefleet", "agent", "seal", "--config", str(fleet.agent_toml("one")), "--token-file", str(token)]
-    )
+    sealed = run(["edgefleet", "agent", "seal", "--config", str(fleet.agent_toml("one")), "--token-file", str(token)])
     assert sealed.returncode == 0, sealed.stderr
     assert not (state / "identity").exists() and not (state / "facts.json").exists()
     Fleet_start = super(EnrolledFleet, fleet).start_agent
