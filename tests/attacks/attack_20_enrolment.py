@@ -11,9 +11,11 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
+from sqlalchemy import update
 
-from edgefleet_server.store import enrol_tokens
+from edgefleet_server.store import audit, enrol_tokens, enrolments, identities
 from edgefleet_server.store.beside import beside
+from edgefleet_server.store.schema import enrol_tokens as table
 from tests.fakes.enrolled_fleet import EnrolledFleet
 from tests.fakes.fleet import SOUTH, WEST, Member
 
@@ -27,8 +29,6 @@ def run(folder: Path) -> str:
     with EnrolledFleet([Member("one")]) as fleet:
         seen = [f"{what}: {attack(fleet)}" for what, attack in ATTACKS.items()]
         with beside(fleet.folder / "server") as connection:
-            from edgefleet_server.store import audit, identities
-
             devices = sorted({row.device for row in identities.every(connection)})
             deeds = [row.outcome for row in audit.latest(connection, 200)]
         must(devices == ["one"], f"certificates were given to {devices}")
@@ -42,9 +42,10 @@ def reused(fleet: EnrolledFleet) -> str:
     token = fleet.token(WEST)
     with beside(fleet.folder / "server") as connection:  # as if another device had come with it
         row = enrol_tokens.every(connection)[0]
-        from edgefleet_server.store.enrolments import Enrolment, put
-
-        put(connection, Enrolment(row.id, "0" * 64, "other", None, WEST, "issued", row.created_s, row.created_s))
+        enrolments.put(
+            connection,
+            enrolments.Enrolment(row.id, "0" * 64, "other", None, WEST, "issued", row.created_s, row.created_s),
+        )
     return knock(fleet, token, csr("thief"), 403, "used up")
 
 
@@ -52,10 +53,6 @@ def late(fleet: EnrolledFleet) -> str:
     token = fleet.token(WEST)
     with beside(fleet.folder / "server") as connection:
         row = enrol_tokens.every(connection)[0]
-        from sqlalchemy import update
-
-        from edgefleet_server.store.schema import enrol_tokens as table
-
         connection.execute(update(table).where(table.c.id == row.id).values(expires_s=row.created_s - 1))
     return knock(fleet, token, csr("thief"), 403, "ended at")
 

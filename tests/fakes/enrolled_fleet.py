@@ -89,6 +89,10 @@ class EnrolledFleet(Fleet):
             assert done.returncode == 0, done.stderr
         super().start_agent(name)  # which enrols first, by the device's own clock
 
+    def start_sealed(self, name: str) -> None:
+        """Start a device's agent from a sealed card: it enrols itself."""
+        super().start_agent(name)
+
     def token(self, region: str, *options: str) -> str:
         """Return a new token, as the command prints it."""
         done = self.command("server", "enrol-token", "new", "--region", region, *options)
@@ -139,10 +143,6 @@ class EnrolledFleet(Fleet):
                 f"[limits]\nreserve_bytes = {self._reserve_bytes}",
             ]
             self.agent_toml(member.id).write_text("\n".join(lines) + "\n")
-
-    def audit(self) -> list[dict[str, Any]]:
-        """Return the latest deeds that the server has written down, the newest first."""
-        return list(self.get("/v1/audit"))
 
 
 def identity_file(fleet: EnrolledFleet, name: str) -> dict[str, Any]:
