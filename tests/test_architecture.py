@@ -48,6 +48,8 @@ PURE = (
     "server/edgefleet_server/publish/wanted.py",
     "server/edgefleet_server/ingest/freshness.py",
     "server/edgefleet_server/ingest/lineage.py",
+    "server/edgefleet_server/identity/refusal.py",
+    "server/edgefleet_server/identity/words.py",
     "server/edgefleet_server/demo/expectations.py",
 )
 """Modules that look at nothing but their arguments. Those that do not exist yet are held to it as soon as they do.
@@ -77,7 +79,12 @@ ONLY_IN = {
     "psutil": ("agent/edgefleet_agent/hardware/sensors.py",),
     "tuf": ("agent/edgefleet_agent/look*.py", "trust/edgefleet_trust/*.py"),
     "securesystemslib": ("agent/edgefleet_agent/*.py", "trust/edgefleet_trust/*.py"),
-    "cryptography": ("agent/edgefleet_agent/*.py", "trust/edgefleet_trust/*.py", "server/edgefleet_server/ingest/signed.py"),
+    "cryptography": (
+        "agent/edgefleet_agent/*.py",
+        "trust/edgefleet_trust/*.py",
+        "server/edgefleet_server/identity/*.py",
+        "server/edgefleet_server/ingest/signed.py",
+    ),
     "msgspec": ("protocol/*.py", "agent/*.py", "compress/*.py", "trust/*.py", "server/*.py"),
     "sqlalchemy": ("server/edgefleet_server/store/*.py",),
     "alembic": ("server/edgefleet_server/store/*.py",),

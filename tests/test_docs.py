@@ -97,6 +97,7 @@ def test_every_setting_is_documented() -> None:
         server_config.RolloutConfig,
         server_config.KeepConfig,
         server_config.IdentityConfig,
+        server_config.EnrolmentConfig,
         server_config.ServerConfig,
     ):
         names |= {field.name for field in dataclasses.fields(section)} - {
@@ -106,6 +107,7 @@ def test_every_setting_is_documented() -> None:
             "rollouts",
             "keep",
             "identity",
+            "enrolment",
         }
     missing = [name for name in sorted(names) if not re.search(rf"`(?:[a-z]+\.)?{name}[`,]", page)]
     assert not missing

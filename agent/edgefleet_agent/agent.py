@@ -339,6 +339,11 @@ class Agent:
 
     # --- time
 
+    def known_time_s(self) -> float:
+        """Return the wall's time, or, where its clock is known to be behind, the latest time that was signed."""
+        floor = self.store.facts.trust.floor
+        return max(self.clock.now(), floor.timestamp() if floor else 0.0)
+
     def _moment(self, now: float) -> Now:
         wall, floor = self.clock.now(), self.store.facts.trust.floor
         earliest = max(BUILT_S, floor.timestamp() if floor else 0.0)

@@ -1,4 +1,4 @@
-"""`edgefleet agent run|status|explain`."""
+"""`edgefleet agent run|status|explain|enrol|seal`."""
 
 import argparse
 import json
@@ -8,6 +8,7 @@ from pathlib import Path
 from edgefleet_protocol.hardware import Hardware
 
 from . import config as configuration
+from . import enrol_commands
 from .errors import AgentError, AlreadyRuns, BadConfig
 from .log import LEVELS
 
@@ -24,7 +25,7 @@ def main(argv: list[str]) -> int:
     """Run the command in `argv`; return its exit code."""
     arguments = _parser().parse_args(argv)
     try:
-        config = configuration.load(arguments.config)
+        config = configuration.load(arguments.config, complete=arguments.do in (_status, _explain))
         code: int = arguments.do(config, arguments)
         return code
     except BadConfig as error:
@@ -74,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
                 "--json", action="store_true", help="one JSON object on standard output instead of words for people"
             )
         one.set_defaults(do=do)
+    enrol_commands.add(verbs)
     return parser
 
 
@@ -91,11 +93,14 @@ def _add_log_options(run: argparse.ArgumentParser) -> None:
 
 
 def _run(config: configuration.Config, arguments: argparse.Namespace) -> int:
+    from .enrol_boot import enrolled
     from .log import printing
     from .loop import run
 
     with printing(arguments.log_level):
-        return run(config)
+        if not enrolled(config):
+            return DONE
+        return run(configuration.load(arguments.config))
 
 
 def _status(config: configuration.Config, arguments: argparse.Namespace) -> int:

@@ -15,6 +15,8 @@ from .api.web import make_app
 from .commanding import Commander
 from .config import ServerConfig
 from .errors import ServerError
+from .identity.passphrase import ca_passphrase
+from .identity.service import Identities
 from .ingest.counters import Counters
 from .ingest.router import KINDS, RETAINED_KINDS, Router
 from .ingest.signed import DeviceAuthority
@@ -100,6 +102,18 @@ class Server:
             door=Door(self.database, self.clock, self.counters, open=config.http.open),
             names=(*config.http.names, config.http.host),
         )
+        self.identities: Identities | None = None
+        if config.enrolment.port:
+            self.identities = Identities(
+                config,
+                self.topics.fleet,
+                (config.repository / "metadata/1.root.json").read_bytes,
+                ca_passphrase(),
+                database=self.database,
+                clock=self.clock,
+                counters=self.counters,
+                assign=self.controller.assign,
+            )
 
     def __enter__(self) -> "Server":
         # A refused release or a broken repository should show at the start and not in a thread.
@@ -108,11 +122,15 @@ class Server:
         self.router.start()
         self.publisher.start()
         self.controller.start()
+        if self.identities is not None:
+            self.identities.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self.identities is not None:
+            self.identities.stop()
         self.controller.stop()
         self.publisher.stop()
         self.router.stop()

@@ -81,6 +81,19 @@ class IdentityConfig:
 
 
 @dataclass(frozen=True)
+class EnrolmentConfig:
+    """Where devices come in. `port` of 0: nowhere."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    url: str = ""
+    """As devices reach it; default: the two above."""
+    broker_host: str = ""
+    """As devices reach the broker; default: as the server does."""
+    broker_port: int = 0
+
+
+@dataclass(frozen=True)
 class ServerConfig:
     """Everything that `edgefleet server run` reads from its file."""
 
@@ -95,6 +108,7 @@ class ServerConfig:
     rollouts: RolloutConfig = RolloutConfig()
     keep: KeepConfig = KeepConfig()
     identity: IdentityConfig | None = None
+    enrolment: EnrolmentConfig = EnrolmentConfig()
     policies: Mapping[str, Policy] = field(default_factory=dict)
     """By region: what a rollout there uses when it names no policy of its own."""
 
@@ -119,7 +133,11 @@ def load(path: Path) -> ServerConfig:
 
 def parse(table: Mapping[str, Any], base: Path) -> ServerConfig:
     """Return the configuration that `table` says; raise BadConfig for an unknown key or a value of the wrong kind."""
-    _known("", table, {"repository", "keys", "data", "broker", "http", "rollouts", "keep", "regions", "identity"})
+    _known(
+        "",
+        table,
+        {"repository", "keys", "data", "broker", "http", "rollouts", "keep", "regions", "identity", "enrolment"},
+    )
     folders: dict[str, Path] = {}
     for key in ("repository", "keys", "data"):
         value = table.get(key)
@@ -140,6 +158,7 @@ def parse(table: Mapping[str, Any], base: Path) -> ServerConfig:
         rollouts=_section(table, "rollouts", RolloutConfig),
         keep=keep,
         identity=_identity(table, base),
+        enrolment=_section(table, "enrolment", EnrolmentConfig),
         policies=_policies(table.get("regions", {})),
     )
 

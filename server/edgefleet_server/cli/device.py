@@ -1,11 +1,11 @@
-"""`edgefleet device list|show|assign|forget`."""
+"""`edgefleet device list|show|assign|forget`, and the queue of those that wait to be let in."""
 
 import argparse
 import sys
 from typing import Any
 from urllib.parse import quote
 
-from . import order, parser
+from . import approval, order, parser
 from .client import Client
 from .output import ago, as_json, clean, megabytes, milliseconds, table, warn_unsent
 
@@ -36,6 +36,7 @@ def main(argv: list[str]) -> int:
     parser.remote(one)
     one.set_defaults(verb=_forget)
     order.add(verbs)
+    approval.add(verbs)
     return parser.run(top, argv)
 
 

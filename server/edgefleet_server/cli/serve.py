@@ -1,11 +1,11 @@
-"""`edgefleet server run`."""
+"""`edgefleet server run`, and the nouns below `edgefleet server`."""
 
 import argparse
 import logging
 from pathlib import Path
 
 from ..config import load
-from . import parser, token
+from . import enrol_token, identity, parser, token
 
 
 def main(argv: list[str]) -> int:
@@ -17,6 +17,8 @@ def main(argv: list[str]) -> int:
     run.add_argument("--verbose", action="store_true", help="say more of what it does")
     run.set_defaults(verb=_run)
     token.add(verbs)
+    identity.add(verbs)
+    enrol_token.add(verbs)
     return parser.run(top, argv)
 
 

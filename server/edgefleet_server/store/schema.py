@@ -185,3 +185,53 @@ retained = Table(
     Column("digest", String(64), nullable=False),
     Column("bytes", Integer, nullable=False),
 )
+
+identities = Table(
+    "identities",
+    metadata,
+    Column("serial", String(40), primary_key=True),
+    Column("device", String(64), nullable=False),
+    Column("public_key", String(64), nullable=False),
+    Column("region", String(64), nullable=False),
+    Column("issued_s", Float, nullable=False),
+    Column("not_after_s", Float, nullable=False),
+    Column("certificate", Text, nullable=False),
+    Column("replaces", String(40)),
+    Column("confirmed_s", Float),
+    Column("revoked_s", Float),
+    Column("token", String(16)),
+    Index("identities_by_device", "device"),
+    Index("identities_by_key", "public_key"),
+    Index("identities_by_predecessor", "replaces"),
+)
+
+enrol_tokens = Table(
+    "enrol_tokens",
+    metadata,
+    Column("id", String(16), primary_key=True),
+    Column("sha256", String(64), nullable=False, unique=True),
+    Column("region", String(64), nullable=False),
+    Column("tags", Text, nullable=False),
+    Column("created_s", Float, nullable=False),
+    Column("expires_s", Float, nullable=False),
+    Column("cap", Integer, nullable=False),
+    Column("device", String(64)),
+    Column("allowed", Text, nullable=False),
+    Column("approve", Boolean, nullable=False),
+    Column("revoked_s", Float),
+)
+
+enrolments = Table(
+    "enrolments",
+    metadata,
+    Column("token", String(16), nullable=False),
+    Column("public_key", String(64), nullable=False),
+    Column("device", String(64), nullable=False),
+    Column("hardware_serial", String(64)),
+    Column("region", String(64), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("first_s", Float, nullable=False),
+    Column("last_s", Float, nullable=False),
+    PrimaryKeyConstraint("token", "public_key"),
+    Index("enrolments_by_device", "device"),
+)
