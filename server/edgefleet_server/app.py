@@ -16,7 +16,7 @@ from .errors import ServerError
 from .ingest.counters import Counters
 from .ingest.router import KINDS, RETAINED_KINDS, Router
 from .link.broker import Broker
-from .publish.publisher import Publisher, marker_topic
+from .publish.publisher import Publisher
 from .rollouts.controller import Controller
 from .seams import Clock, WallClock
 from .signer import OnlineSigner
@@ -44,7 +44,7 @@ class Server:
             config.broker.port,
             f"edgefleet-hub-{self.topics.fleet}",
             filters,
-            first=marker_topic(self.topics),
+            first=self.topics.note,
             keep=[self.topics.all_devices(kind) for kind in RETAINED_KINDS],
             on_dropped=lambda topic: self.counters.add("messages_dropped", reason=f"{topic}: too much waits already"),
         )

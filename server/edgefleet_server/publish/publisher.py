@@ -40,11 +40,6 @@ NEEDS_WAITING = 10_000
 """A need that does not fit is dropped: its device asks again, and memory has an end."""
 
 
-def marker_topic(topics: Topics) -> str:
-    """The hub's note to itself, of what it has put there. No device reads or writes it, so it is not in the table."""
-    return f"{topics.prefix}/server/retained"
-
-
 class LostBroker(Exception):
     """The connection went while publishing; what arrived is not known."""
 
@@ -135,7 +130,7 @@ class Publisher:
         """
         with self._database.read() as connection:
             put = retained.every(connection)
-        note = self._broker.retained(marker_topic(self._topics), MARKER_WAIT_S) if put else None
+        note = self._broker.retained(self._topics.note, MARKER_WAIT_S) if put else None
         if put and note == marker(settled(put)):
             return put
         if put:
@@ -208,7 +203,7 @@ class Publisher:
             self._present |= {topic: digest for topic, (digest, _) in sent.items()}
             for topic in gone:
                 del self._present[topic]
-            self._send(marker_topic(self._topics), marker(settled(self._present)), session)
+            self._send(self._topics.note, marker(settled(self._present)), session)
             self._flush(session)
             with self._database.write() as connection:
                 retained.drop(connection, gone)
@@ -285,7 +280,7 @@ class Publisher:
         with self._database.write() as connection:
             retained.put(connection, sent)
         self._present |= {topic: digest for topic, (digest, _) in sent.items()}
-        self._send(marker_topic(self._topics), marker(settled(self._present)), session)
+        self._send(self._topics.note, marker(settled(self._present)), session)
         self._flush(session)
 
     def _send(self, topic: str, payload: bytes, session: int) -> None:
