@@ -231,13 +231,17 @@ class TlsClient:
         username: str | None = None,
         will: tuple[str, bytes] | None = None,
         keepalive_s: int = 60,
+        mqtt5: bool = True,
     ) -> None:
+        """mqtt5: its acknowledgements say whether a publication was allowed; the product itself speaks 3.1.1."""
         self.messages: list[tuple[str, bytes, bool]] = []
         self.why = "no answer"
         self._port, self._keepalive_s = port, keepalive_s
         self._answers: dict[int, str] = {}
-        # MQTT 5, because its acknowledgements say whether a publication was allowed.
-        self.paho = paho.Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=paho.MQTTv5, reconnect_on_failure=False)
+        protocol = paho.MQTTv5 if mqtt5 else paho.MQTTv311
+        self.paho = paho.Client(
+            CallbackAPIVersion.VERSION2, client_id=client_id, protocol=protocol, reconnect_on_failure=False
+        )
         if pair is None:
             self.paho.tls_set(str(ca))
         else:

@@ -4,8 +4,10 @@ MAX_PACKET_BYTES = 300_000
 """A payload of 60 KiB with its topic fits; a longer packet is nobody's honest work."""
 MAX_QUEUED_BYTES = 4_000_000
 """A client that subscribes to every chunk and does not read would else cost the whole retained store."""
-MAX_QUEUED_MESSAGES = 0
-"""No limit by count: it drops silently, and what a device lacks would then look as if it did not exist."""
+MAX_QUEUED_MESSAGES = 1_000_000
+"""In effect none: a limit by count drops silently, and what a device lacks would then look as if it did not exist. It is not 0,
+Mosquitto's word for none, because 2.0.11 then also ends the connection of whoever publishes what it may not (it compares the
+packets that wait, often 0, with it)."""
 MAX_INFLIGHT_MESSAGES = 100
 MAX_KEEPALIVE_S = 600
 """A client that is gone without a word is noticed after one and a half times this."""
