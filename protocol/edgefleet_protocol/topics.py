@@ -8,7 +8,18 @@ from .errors import BadName
 from .names import check_label, is_sha256
 
 Kind = Literal[
-    "trust", "target", "chunk", "assignment", "state", "presence", "event", "command", "reply", "need", "telemetry", "note"
+    "trust",
+    "target",
+    "chunk",
+    "assignment",
+    "state",
+    "presence",
+    "event",
+    "command",
+    "reply",
+    "need",
+    "telemetry",
+    "note",
 ]
 
 METADATA_NAME = re.compile(r"^(?:head|timestamp\.json|[1-9][0-9]{0,9}\.[a-z0-9-]{1,80}\.json)\Z")
@@ -96,6 +107,14 @@ class Topics:
         if "{id}" not in row.pattern:
             raise BadName(f"{kind} is no topic of devices")
         return f"{self.prefix}/{row.pattern.replace('{id}', '+')}"
+
+    def watched(self, *, whole: bool) -> tuple[str, ...]:
+        """The filters by which the server sees what became of its own retained topics.
+
+        whole: also documents, which devices check by their hash and ask for anew; worth their bytes only where anybody may write.
+        """
+        kinds = ("trust", "assignment", "target") if whole else ("trust", "assignment")
+        return tuple(self._filter(row, "+") for row in TABLE if row.kind in kinds)
 
     def parse(self, topic: str) -> Parsed:
         """Return what `topic` is; raise BadName for one that no row of the table makes."""

@@ -2,7 +2,7 @@
 
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,13 +22,32 @@ RETAINED_BUDGET_BYTES = 200_000_000
 """A retained store is the broker's memory, and saving it stops the broker: 1.2 s for 100 MB was measured."""
 
 
+BROKER_PATHS = ("ca", "certificate", "key", "probe_certificate", "probe_key", "crl", "pid_file")
+
+
 @dataclass(frozen=True)
 class BrokerConfig:
-    """Where the broker is."""
+    """Where the broker is, and how it is told whom to let in. Devices obey what it carries only where it is signed, but an
+    open one lets anybody read, overwrite and flood."""
 
     host: str = "127.0.0.1"
     port: int = MQTT_PORT
     retained_budget_bytes: int = RETAINED_BUDGET_BYTES
+    open: bool = False
+    """A broker on this machine that asks for no certificate: for a demo or a desk."""
+    ca: Path | None = None
+    """The fleet's authority. With it the connection is TLS, with `certificate` and `key` as the server's own."""
+    certificate: Path | None = None
+    key: Path | None = None
+    probe_certificate: Path | None = None
+    """A certificate that is no device's, `hub-probe`: at the start it is tried whether its like can write what it must not."""
+    probe_key: Path | None = None
+    crl: Path | None = None
+    """Where the broker reads the revocation list; none: the one beside `ca`."""
+    reload: tuple[str, ...] = ()
+    """The command that makes the broker read it anew."""
+    pid_file: Path | None = None
+    """Instead of a command: the file with the broker's process id, on this machine."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +135,7 @@ def parse(table: Mapping[str, Any], base: Path) -> ServerConfig:
         repository=folders["repository"],
         keys=folders["keys"],
         data=folders["data"],
-        broker=_section(table, "broker", BrokerConfig),
+        broker=_broker(table, base),
         http=http,
         rollouts=_section(table, "rollouts", RolloutConfig),
         keep=keep,
@@ -137,6 +156,20 @@ def refuse_open_address(host: str) -> None:
             f"http.host is {host}, which other machines can reach, and this version knows no users yet: whoever "
             "reached it could roll out any signed release. Use 127.0.0.1, and an SSH tunnel from elsewhere"
         )
+
+
+def _broker(table: Mapping[str, Any], base: Path) -> BrokerConfig:
+    rows = table.get("broker", {})
+    if not isinstance(rows, Mapping):
+        raise BadConfig("broker must be a table, as in [broker]")
+    paths: dict[str, Path] = {}
+    for name in BROKER_PATHS:
+        if name in rows:
+            if not isinstance(rows[name], str) or not rows[name]:
+                raise BadConfig(f"broker.{name} is {rows[name]!r}: write a path in quotes")
+            paths[name] = base / rows[name]
+    rest = {name: value for name, value in rows.items() if name not in BROKER_PATHS}
+    return replace(_section({"broker": rest}, "broker", BrokerConfig), **paths)  # type: ignore[arg-type]
 
 
 def _policies(regions: object) -> dict[str, Policy]:

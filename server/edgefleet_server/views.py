@@ -48,6 +48,7 @@ class Views:
     ) -> None:
         self._repository, self._database, self._controller = repository, database, controller
         self._counters, self._clock, self._session = counters, clock, session
+        self.broker_health: Callable[[], dict[str, object]] = dict
         self._lock = threading.Lock()
         self._overview: tuple[float, dict[str, Any]] | None = None
 
@@ -58,6 +59,7 @@ class Views:
             "fleet": self._repository.fleet,
             "now_s": self._clock.now(),
             "broker_connected": self.connected,
+            "broker": self.broker_health(),
             "counters": self._counters.snapshot(),
             "last_reasons": self._counters.reasons(),
         }

@@ -352,7 +352,7 @@ class Fleet:
             'repository = "repository"',
             'keys = "keys"',
             'data = "server"',
-            f"[broker]\nport = {self.broker.port}",
+            f"[broker]\nport = {self.broker.port}\nopen = true",
             f"[http]\nport = {port}",
             "[rollouts]\ntick_s = 0.2",
         ]

@@ -136,7 +136,9 @@ class TestAuthority:
 class TlsBroker:
     """Mosquitto with identities, in a process of its own."""
 
-    def __init__(self, folder: Path, fleet: str = "demo", *, persistence: bool = False, port: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, fleet: str = "demo", *, persistence: bool = False, port: int | None = None
+    ) -> None:
         self.folder, self.port = folder, port or free_port()
         self.topics = Topics(fleet)
         self.authority = TestAuthority(folder / "pki")
@@ -312,11 +314,15 @@ class TlsClient:
             time.sleep(0.002)
         return self._answers.pop(mid)
 
-    def _on_connect(self, client: object, userdata: object, flags: object, reason: paho.ReasonCode, properties: object) -> None:
+    def _on_connect(
+        self, client: object, userdata: object, flags: object, reason: paho.ReasonCode, properties: object
+    ) -> None:
         self.connected = not reason.is_failure
         self.why = "" if self.connected else str(reason)
 
-    def _on_disconnect(self, client: object, userdata: object, flags: object, reason: object, properties: object) -> None:
+    def _on_disconnect(
+        self, client: object, userdata: object, flags: object, reason: object, properties: object
+    ) -> None:
         self.connected = False
         self.why = f"disconnected: {reason}"
 
@@ -357,8 +363,6 @@ def _usage(*, sign: bool) -> x509.KeyUsage:
 
 def _write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
     path.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     path.chmod(0o600)

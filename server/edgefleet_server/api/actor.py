@@ -6,7 +6,7 @@ from typing import Literal
 from ..errors import NotAllowed
 
 Action = Literal[
-    "device.read", "device.assign", "device.forget", "rollout.read", "rollout.plan", "rollout.start", "rollout.pause", "rollout.resume",
+    "device.read", "device.assign", "device.forget", "device.revoke", "rollout.read", "rollout.plan", "rollout.start", "rollout.pause", "rollout.resume",
     "rollout.go-back", "release.read", "event.read", "audit.read", "health.read",
 ]  # fmt: skip
 

@@ -5,7 +5,10 @@ from typing import Annotated, Any
 import msgspec
 from fastapi import APIRouter, Depends, Query
 
-from ..errors import Refused
+from edgefleet_protocol.names import check_label
+
+from ..broker.revocation import Revocation
+from ..errors import NotFound, Refused
 from ..rollouts.controller import Controller
 from ..rollouts.orders import Order
 from ..seams import Clock
@@ -19,7 +22,9 @@ Who = Annotated[Actor, Depends(current_actor)]
 Limit = Annotated[int, Query(ge=1, le=1000)]
 
 
-def make_routes(controller: Controller, views: Views, database: Database, clock: Clock) -> APIRouter:
+def make_routes(
+    controller: Controller, views: Views, database: Database, clock: Clock, revocation: Revocation
+) -> APIRouter:
     """Return the routes over this controller and these views."""
     routes = APIRouter()
 
@@ -36,6 +41,14 @@ def make_routes(controller: Controller, views: Views, database: Database, clock:
     def may_all(actor: Actor, action: Action, order: Order) -> None:
         for region in order.regions or (None,):
             may(actor, action, region)
+
+    def region_of(device: str) -> str | None:
+        """The device's region; None for one that has a certificate and was never heard of."""
+        try:
+            found: str | None = views.device(device)["region"]
+        except NotFound:
+            return None
+        return found
 
     @routes.get("/healthz")
     def health(actor: Who) -> dict[str, Any]:
@@ -79,6 +92,19 @@ def make_routes(controller: Controller, views: Views, database: Database, clock:
         may(actor, "device.forget", views.device(device)["region"])
         controller.forget(device, actor.name, force=force)
         return {"device": device, "broker_connected": views.connected}
+
+    @routes.post("/v1/devices/{device}/revoke")
+    def revoke(actor: Who, device: str) -> dict[str, Any]:
+        may(actor, "device.revoke", region_of(device))
+        steps = revocation.cut_off(check_label("device", device))
+        done = "; ".join(f"{step.name}: {step.words}" for step in steps)
+        with database.write() as connection:
+            audit.add(connection, audit.AuditRow(clock.now(), actor.name, "device.revoke", None, device, done))
+        return {
+            "device": device,
+            "done": all(step.done for step in steps),
+            "steps": [{"name": step.name, "done": step.done, "words": step.words} for step in steps],
+        }
 
     @routes.get("/v1/rollouts")
     def rollouts(actor: Who, region: str | None = None, past: bool = False) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from fastapi import FastAPI
 
 from .. import __version__
+from ..broker.revocation import Revocation
 from ..dashboard.page import mount
 from ..rollouts.controller import Controller
 from ..seams import Clock
@@ -12,11 +13,11 @@ from . import guard, problems
 from .routes import make_routes
 
 
-def make_app(controller: Controller, views: Views, database: Database, clock: Clock) -> FastAPI:
+def make_app(controller: Controller, views: Views, database: Database, clock: Clock, revocation: Revocation) -> FastAPI:
     """Return the application. The interactive documentation is off: its page loads scripts from elsewhere."""
     app = FastAPI(title="EdgeFleet", version=__version__, docs_url=None, redoc_url=None)
     guard.install(app)
     problems.install(app)
-    app.include_router(make_routes(controller, views, database, clock))
+    app.include_router(make_routes(controller, views, database, clock, revocation))
     mount(app)
     return app

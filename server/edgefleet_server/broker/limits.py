@@ -17,3 +17,13 @@ AUTOSAVE_S = 1800
 """Each save stops the broker for a while, 1.2 s with 100 MB; the server seeds a broker that lost its store."""
 MEMORY_BESIDE_RETAINED_BYTES = 800_000_000
 """For sessions and queues: 200 clients that do not read, beside 0.96 bytes of memory for each byte that is retained."""
+
+
+def lines() -> tuple[str, ...]:
+    """Return what every broker of ours is told about one client's size, in Mosquitto's words."""
+    return (
+        f"max_packet_size {MAX_PACKET_BYTES}",
+        f"max_queued_bytes {MAX_QUEUED_BYTES}",
+        f"max_queued_messages {MAX_QUEUED_MESSAGES}",
+        f"max_inflight_messages {MAX_INFLIGHT_MESSAGES}",
+    )

@@ -67,10 +67,7 @@ def configuration(settings: Settings) -> str:
         f"plugin_opt_config_file {settings.folder / DYNAMIC_SECURITY}",
         "",
         "# What one client may cost the others.",
-        f"max_packet_size {limits.MAX_PACKET_BYTES}",
-        f"max_queued_bytes {limits.MAX_QUEUED_BYTES}",
-        f"max_queued_messages {limits.MAX_QUEUED_MESSAGES}",
-        f"max_inflight_messages {limits.MAX_INFLIGHT_MESSAGES}",
+        *limits.lines(),
         f"max_keepalive {limits.MAX_KEEPALIVE_S}",
         f"persistent_client_expiration {limits.SESSION_KEPT}",
         f"memory_limit {memory}",
@@ -102,6 +99,6 @@ def access(topics: Topics) -> str:
 
 def dynamic_security() -> str:
     """Return what the plugin starts with: nobody, and no right by default, so that each question goes to the access list."""
-    nothing = {name: False for name in ("publishClientSend", "publishClientReceive", "subscribe", "unsubscribe")}
+    nothing = dict.fromkeys(("publishClientSend", "publishClientReceive", "subscribe", "unsubscribe"), False)
     document = {"defaultACLAccess": nothing, "clients": [], "groups": [], "roles": []}
     return json.dumps(document, indent=1) + "\n"

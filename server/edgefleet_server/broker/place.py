@@ -1,6 +1,8 @@
 """Putting a broker's files where it reads them."""
 
 import os
+import pwd
+import shutil
 from pathlib import Path
 
 from edgefleet_protocol.topics import Topics
@@ -35,6 +37,35 @@ def write_configuration(settings: Settings, topics: Topics) -> tuple[Path, ...]:
     return tuple(settings.folder / name for name in (CONFIGURATION, ACCESS, DYNAMIC_SECURITY))
 
 
+SHARED = {"ca.pem": 0o644, "crl.pem": 0o644, "server.pem": 0o644, "server.key": 0o640}
+"""What the broker reads of an identity folder, and who may read it. The authority's own key never goes there."""
+
+
+def copy_identity(identity: Path, folder: Path) -> tuple[Path, ...]:
+    """Copy what the broker reads from the identity folder into `folder`; return the copies. Raises BadConfig when one is missing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, mode in SHARED.items():
+        try:
+            data = (identity / name).read_bytes()
+        except OSError as error:
+            raise BadConfig(
+                f"{identity / name} cannot be read: {error.strerror}. Make the fleet's authority with edgefleet server identity "
+                "init, or name its folder with --identity"
+            ) from error
+        replace_file(folder / name, data, mode)
+    return tuple(folder / name for name in SHARED)
+
+
+def hand_over(folder: Path, user: str) -> str | None:
+    """Give `folder` and what is in it to the broker's user; return what a person has to do instead, or None when it is done."""
+    try:
+        for path in (folder, *folder.iterdir()):
+            shutil.chown(path, user, user)
+    except (LookupError, PermissionError):
+        return f"chown -R {user}: {folder}"
+    return None
+
+
 def replace_file(path: Path, data: bytes, mode: int) -> None:
     """Put `data` at `path` at once: whoever reads there sees the old or the new, also after a power cut."""
     new = path.with_name(f".{path.name}.new")
@@ -44,4 +75,9 @@ def replace_file(path: Path, data: bytes, mode: int) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(new, path)
+    new.replace(path)
+
+
+def owner() -> str:
+    """Return the name of the user that this process is."""
+    return pwd.getpwuid(os.getuid()).pw_name

@@ -1,4 +1,4 @@
-"""`edgefleet device list|show|assign|forget`."""
+"""`edgefleet device list|show|assign|forget|revoke`."""
 
 import argparse
 import sys
@@ -35,6 +35,12 @@ def main(argv: list[str]) -> int:
     one.add_argument("--force", action="store_true", help="also one that was heard of in the last minutes")
     parser.remote(one)
     one.set_defaults(verb=_forget)
+    one = verbs.add_parser(
+        "revoke", help="cut a device off for good: its certificates are revoked and its connection is ended"
+    )
+    one.add_argument("device")
+    parser.remote(one)
+    one.set_defaults(verb=_revoke)
     return parser.run(top, argv)
 
 
@@ -147,4 +153,20 @@ def _forget(arguments: argparse.Namespace) -> int:
         print(f"{answer['device']} is forgotten")
     if not answer["broker_connected"]:
         print("What the broker retains of it is cleared as soon as the broker is back.", file=sys.stderr)
+    return 0
+
+
+def _revoke(arguments: argparse.Namespace) -> int:
+    answer = Client(arguments.server).post(f"/v1/devices/{quote(arguments.device, safe='')}/revoke", {})
+    if arguments.json:
+        print(as_json(answer))
+    else:
+        marks = {True: "done", False: "FAILED", None: "not done"}
+        print(table(("step", "", ""), [(row["name"], marks[row["done"]], row["words"]) for row in answer["steps"]]))
+    if not answer["done"]:
+        print(
+            f"{arguments.device} is not cut off yet: mend what failed and give the command again; what is done stays done.",
+            file=sys.stderr,
+        )
+        return 1
     return 0
