@@ -58,7 +58,7 @@ class Server:
             on_seen=lambda topic, payload: self.publisher.seen(topic, payload),
         )
         self.list_keeper = ListKeeper(config.broker, self.clock, self.counters)
-        self.revocation = Revocation(config.broker, self.broker, self.clock)
+        self.revocation = Revocation(config.broker, self.broker)
         self.publisher = Publisher(
             self.broker,
             self.topics,

@@ -58,7 +58,6 @@ class TestAuthority:
         self.ca = folder / "ca.pem"
         self.crl = folder / "crl.pem"
         self._revoked: list[int] = []
-        self._listed_s = 0.0
         certificate = (
             x509.CertificateBuilder()
             .subject_name(self._name)
@@ -115,9 +114,8 @@ class TestAuthority:
         self.list_revoked()
 
     def list_revoked(self, next_update: datetime | None = None) -> None:
-        """Sign the list anew. OpenSSL takes the newer of two lists by their second, so each is at least a second younger."""
-        self._listed_s = max(_now().timestamp() - 3600, self._listed_s + 1)
-        now = datetime.fromtimestamp(int(self._listed_s), timezone.utc)
+        """Sign the list anew; it ends at `next_update`, by default in a year."""
+        now = datetime(2020, 1, 1, tzinfo=timezone.utc)
         builder = (
             x509.CertificateRevocationListBuilder()
             .issuer_name(self._name)

@@ -23,7 +23,10 @@ class ListKeeper:
     def __init__(self, config: BrokerConfig, clock: Clock, counters: Counters) -> None:
         self._config, self._clock, self._counters = config, clock, counters
         self._signed = signed_list(config)
-        self._reloaded_s = clock.now()  # a broker reads the list when it starts
+        self._reloaded_s = clock.now()
+        self._read: bytes | None = None
+        """What the broker was last told to read. Not known at the start, so it is told then, which costs a moment."""
+        self._looking = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="revocation list", daemon=True)
         self.problem: str | None = None
@@ -42,17 +45,25 @@ class ListKeeper:
             self._thread.join(timeout=10)
 
     def look(self) -> None:
-        """Put a changed list in place and have it read, once; note what is wrong."""
-        assert self._signed is not None
+        """Put a changed list in place and have it read, once; note what is wrong. To be called when a new one was signed, too."""
+        if self._signed is None:
+            return
+        with self._looking:
+            self._look(self._signed)
+
+    def _look(self, signed: Path) -> None:
         now = self._clock.now()
         before = self.problem
         try:
-            self.days_left = (until_s(self._signed) - now) / DAY_S
-            if place(self._config) or now - self._reloaded_s >= DAY_S:
+            self.days_left = (until_s(signed) - now) / DAY_S
+            where = self._config.crl or signed
+            put_in_place(signed, where)
+            data = where.read_bytes()
+            if data != self._read or now - self._reloaded_s >= DAY_S:
                 reload_broker(self._config)
-                self._reloaded_s = now
+                self._read, self._reloaded_s = data, now
             self.problem = alarm(self.days_left)
-        except ServerError as error:
+        except (ServerError, OSError) as error:
             self.problem = str(error)
         if self.problem is not None and self.problem != before:
             LOG.error("%s", self.problem)
@@ -80,10 +91,3 @@ def alarm(days_left: float) -> str | None:
 def signed_list(config: BrokerConfig) -> Path | None:
     """Return where the authority signs the list: beside the authority's certificate; None for an open broker."""
     return None if config.ca is None else config.ca.parent / "crl.pem"
-
-
-def place(config: BrokerConfig) -> bool:
-    """Put the signed list where the broker reads it; return whether that changed something there. Raises NoList."""
-    signed = signed_list(config)
-    assert signed is not None
-    return config.crl is not None and put_in_place(signed, config.crl)

@@ -1,33 +1,35 @@
 """`edgefleet device revoke`: who is revoked, by whom it is signed, and where it is carried out."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 from ..config import BrokerConfig
 from ..errors import NotFound, Refused
 from ..link.broker import Broker
-from ..seams import Clock
 from .crl import put_in_place
 from .keeper import signed_list
 from .kick import kick
 from .reload import reload_broker
-from .revoke import Revokes, Step, cut_off, in_words
+from .revoke import Step, cut_off
+
+
+class Certificates(Protocol):
+    """The authority, and its memory of what it gave to whom."""
+
+    def revoke_device(self, device: str) -> Sequence[str]:
+        """Put every certificate of `device` onto the signed list and return their serial numbers; none when it never got one.
+
+        Doing it again changes nothing and returns the same.
+        """
 
 
 class Revocation:
-    """Cuts devices off, one at a time."""
+    """Cuts devices off, one at a time. `certificates` is None where the server keeps no identities."""
 
-    def __init__(
-        self,
-        config: BrokerConfig,
-        link: Broker,
-        clock: Clock,
-        authority: Revokes | None = None,
-        serials: Callable[[str], Sequence[int]] = lambda device: (),
-    ) -> None:
-        """serials: of every certificate that a device ever got and that has not run out, also those revoked already."""
-        self._config, self._link, self._clock = config, link, clock
-        self._authority, self._serials = authority, serials
+    def __init__(self, config: BrokerConfig, link: Broker, certificates: Certificates | None = None) -> None:
+        self._config, self._link = config, link
+        self.certificates = certificates
         self._one = threading.Lock()
 
     def cut_off(self, device: str) -> tuple[Step, ...]:
@@ -36,19 +38,18 @@ class Revocation:
         Raises Refused where there are no identities, NotFound for a device that never got one.
         """
         signed = signed_list(self._config)
-        if self._authority is None or signed is None:
+        certificates = self.certificates
+        if certificates is None or signed is None:
             raise Refused(
                 "this server keeps no identities, so there is nothing to revoke: see edgefleet server identity init and "
                 "edgefleet server broker config"
             )
-        authority, serials = self._authority, tuple(self._serials(device))
-        if not serials:
-            raise NotFound(f"no certificate was issued for {device}. See: edgefleet device list")
 
         def revoke() -> str:
-            for serial in serials:
-                authority.revoke(serial, self._clock.now())
-            return in_words(serials)
+            serials = certificates.revoke_device(device)
+            if not serials:
+                raise NotFound(f"no certificate was ever issued for {device}. See: edgefleet device list")
+            return f"revoked {len(serials)} certificate(s): {', '.join(serials)}"
 
         def place() -> str:
             where = self._config.crl or signed

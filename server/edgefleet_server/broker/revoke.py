@@ -5,21 +5,13 @@ present connection first lets the thief in again. Each step is told, and all of 
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
-from ..errors import ServerError
+from ..errors import NotFound, ServerError
 
 SETTLE_S = 1.0
 """A reload is asked for and not waited for; who came in between goes with the second kick."""
-
-
-class Revokes(Protocol):
-    """The authority."""
-
-    def revoke(self, serial: int, now: float) -> None:
-        """Sign a list that names `serial` too; doing it again changes nothing."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +32,10 @@ def cut_off(
     kick: Callable[[str], str],
     pause: Callable[[float], None] = time.sleep,
 ) -> tuple[Step, ...]:
-    """Do the four steps in their order and return what became of each; a step after one that failed is left out."""
+    """Do the four steps in their order and return what became of each; a step after one that failed is left out.
+
+    Raises NotFound when there is nothing to revoke.
+    """
 
     def twice() -> str:
         kick(device)
@@ -54,11 +49,8 @@ def cut_off(
             continue
         try:
             steps.append(Step(name, True, act()))
+        except NotFound:
+            raise
         except (ServerError, OSError) as error:
             steps.append(Step(name, False, str(error)))
     return tuple(steps)
-
-
-def in_words(serials: Sequence[int]) -> str:
-    """Return which certificates were put on the list."""
-    return f"revoked {len(serials)} certificate(s): " + ", ".join(f"{serial:x}" for serial in serials)
