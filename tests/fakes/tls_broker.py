@@ -12,7 +12,6 @@ import ipaddress
 import os
 import pwd
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Sequence
@@ -30,7 +29,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from edgefleet_protocol.topics import Topics
 from edgefleet_server.broker.mosquitto import Settings
 from edgefleet_server.broker.place import find_plugin, write_configuration
-from edgefleet_server.link.embedded import free_port, mosquitto_path
+from edgefleet_server.link.embedded import free_port, listens, mosquitto_path
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -183,7 +182,7 @@ class TlsBroker:
             )  # fmt: skip
         (self.folder / "broker.pid").write_text(str(self._process.pid))
         deadline = time.monotonic() + 20
-        while not _listens(self.port):
+        while not listens(self.port):
             if self._process.poll() is not None or time.monotonic() > deadline:
                 words = self.log.read_text(errors="replace")[-800:]
                 raise RuntimeError(f"mosquitto did not start on its configuration: {words}")
@@ -336,12 +335,6 @@ def wait_until(what: str, happens: object, timeout_s: float = 20.0) -> None:
 def names_in(messages: Sequence[tuple[str, bytes, bool]]) -> set[str]:
     """The topics of what came."""
     return {topic for topic, _, _ in list(messages)}
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _name(common: str) -> x509.Name:
