@@ -1,6 +1,7 @@
 """Every topic, in one table: who writes it, who reads it, and whether the broker keeps it."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -162,12 +163,25 @@ class Topics:
                 found.append(Right("write", self._filter(row, "+")))
         return tuple(found)
 
-    def acl(self, hub: str = HUB) -> str:
-        """Return both as Mosquitto's access list; `hub` is the name in the server's certificate."""
+    def rights_of_bridge(self) -> tuple[Right, ...]:
+        """Return what a region's broker may do at the fleet's: read what its devices read, write what they say."""
+        found: list[Right] = []
+        for row in TABLE:
+            if row.writer == "device":
+                found.append(Right("write", self._filter(row, "+")))
+            elif row.reader != "server":
+                found.append(Right("read", self._filter(row, "+")))
+        return tuple(found)
+
+    def acl(self, hub: str = HUB, bridges: Sequence[str] = ()) -> str:
+        """Return all that as Mosquitto's access list; `hub` and `bridges` are names in certificates."""
         lines = ["# Made from edgefleet_protocol.topics; %u is the name in the client's certificate."]
         lines += [f"pattern {right.access} {right.filter}" for right in self.rights_of_device("%u")]
         lines.append(f"user {hub}")
         lines += [f"topic {right.access} {right.filter}" for right in self.rights_of_server()]
+        for bridge in bridges:
+            lines.append(f"user {bridge}")
+            lines += [f"topic {right.access} {right.filter}" for right in self.rights_of_bridge()]
         return "\n".join(lines) + "\n"
 
     def _filter(self, row: Row, device: str) -> str:

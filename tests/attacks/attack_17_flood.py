@@ -19,7 +19,9 @@ from tests.fakes.memory_cage import MemoryCage
 from tests.fakes.repository import make_repository
 from tests.fakes.tls_broker import TlsBroker, wait_until
 
-EXPECTED = "the broker ends the sender alone; under a hostile broker the agent dies alone by its memory limit, and recovers"
+EXPECTED = (
+    "the broker ends the sender alone; under a hostile broker the agent dies alone by its memory limit, and recovers"
+)
 FLOOD_BYTES = 200_000_000
 LIMIT_BYTES = 120_000_000
 """More than an agent with its looker needs, less than the flood."""

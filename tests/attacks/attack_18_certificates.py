@@ -11,7 +11,20 @@ from tests.attacks.report import must
 from tests.fakes.tls_broker import Pair, TestAuthority, TlsBroker, names_in, wait_until
 
 EXPECTED = "no certificate that is not the fleet's own, valid and unrevoked opens a connection, and no name reaches another's topics"
-HOSTILE_NAMES = ("+", "#", "dev-+", "dev-#", "victim/state", "../victim", "$SYS", "%u", "hub/", "", " hub", "victim\nuser hub")
+HOSTILE_NAMES = (
+    "+",
+    "#",
+    "dev-+",
+    "dev-#",
+    "victim/state",
+    "../victim",
+    "$SYS",
+    "%u",
+    "hub/",
+    "",
+    " hub",
+    "victim\nuser hub",
+)
 
 
 def run(folder: Path) -> str:
@@ -96,8 +109,13 @@ def _hostile_names(broker: TlsBroker) -> int:
             client.subscribe("#", 1)
             client.subscribe(f"{broker.topics.prefix}/device/+/state", 1)
             hub.publish(broker.topics.of_device("victim", "command"), b"for the victim")
-            must(client.publish(broker.topics.of_device("victim", "reply")) != "Success", f"{name!r} may reply as another")
-            theirs = {topic for topic in names_in(client.messages) if "/victim/" in topic and not name.startswith("victim")}
+            must(
+                client.publish(broker.topics.of_device("victim", "reply")) != "Success",
+                f"{name!r} may reply as another",
+            )
+            theirs = {
+                topic for topic in names_in(client.messages) if "/victim/" in topic and not name.startswith("victim")
+            }
             must(not theirs, f"{name!r} read {sorted(theirs)}")
             client.close()
         wait_until("the victim still hears", lambda: victim.messages)

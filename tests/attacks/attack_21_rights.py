@@ -42,7 +42,11 @@ def _writes(broker: TlsBroker) -> int:
     other = Topics("other-fleet")
     refused = 0
     tries = _topics(broker.topics, "dev-a")
-    tries |= dict.fromkeys(_topics(broker.topics, "dev-b"), False) | {"dev-a": False, "edgefleet/v1": False, "$SYS/x": False}
+    tries |= dict.fromkeys(_topics(broker.topics, "dev-b"), False) | {
+        "dev-a": False,
+        "edgefleet/v1": False,
+        "$SYS/x": False,
+    }
     tries |= dict.fromkeys(_topics(other, "dev-a"), False)
     tries |= {f"{broker.topics.prefix}/device/dev-a": False, f"{broker.topics.of_device('dev-a', 'state')}/x": False}
     tries |= {topic: may for topic, may in _topics(broker.topics, "dev-a").items() if may}
@@ -57,8 +61,18 @@ def _writes(broker: TlsBroker) -> int:
 
 def _reads(broker: TlsBroker, hub: TlsClient) -> int:
     other = Topics("other-fleet")
-    filters = ("#", "edgefleet/#", "edgefleet/v1/+/device/+/command", f"{other.prefix}/#", "$SYS/#", "$CONTROL/#", "$share/g/#")
-    filters += tuple(f"{broker.topics.prefix}/{more}" for more in ("#", "device/+/state", "device/dev-b/#", "telemetry/+"))
+    filters = (
+        "#",
+        "edgefleet/#",
+        "edgefleet/v1/+/device/+/command",
+        f"{other.prefix}/#",
+        "$SYS/#",
+        "$CONTROL/#",
+        "$share/g/#",
+    )
+    filters += tuple(
+        f"{broker.topics.prefix}/{more}" for more in ("#", "device/+/state", "device/dev-b/#", "telemetry/+")
+    )
     filters += tuple(_topics(broker.topics, "dev-b"))
     with broker.client(broker.certificate("dev-b")) as victim, broker.client(broker.certificate("dev-a")) as device:
         victim.publish(broker.topics.of_device("dev-b", "state"), b"secret", retain=True)
@@ -79,7 +93,11 @@ def _reads(broker: TlsBroker, hub: TlsClient) -> int:
 
 def _wills(broker: TlsBroker, hub: TlsClient) -> None:
     pair = broker.certificate("dev-w")
-    for topic in (broker.topics.of_device("dev-b", "presence"), broker.topics.trust("head"), broker.topics.of_device("dev-w", "presence")):
+    for topic in (
+        broker.topics.of_device("dev-b", "presence"),
+        broker.topics.trust("head"),
+        broker.topics.of_device("dev-w", "presence"),
+    ):
         device = broker.client(pair, will=(topic, b"a will"))
         must(device.open(), f"a device with a will on {topic} was not let in: {device.why}")
         device.cut()

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -134,17 +134,17 @@ class TlsBroker:
     """Mosquitto with identities, in a process of its own."""
 
     def __init__(
-        self, folder: Path, fleet: str = "demo", *, persistence: bool = False, port: int | None = None
+        self, folder: Path, fleet: str = "demo", *, persistence: bool = False, authority: TestAuthority | None = None
     ) -> None:
-        self.folder, self.port = folder, port or free_port()
+        self.folder, self.port = folder, free_port()
         self.topics = Topics(fleet)
-        self.authority = TestAuthority(folder / "pki")
+        self.authority = authority or TestAuthority(folder / "pki")
         self.ca = self.authority.ca
         self.server = self.authority.issue("localhost", server=True, file="server")
         self.hub = self.authority.issue("hub")
         self.settings = Settings(
             folder=folder / "broker",
-            pki=folder / "pki",
+            pki=self.authority.folder,
             store=folder / "store",
             plugin=find_plugin(),
             port=self.port,
@@ -169,10 +169,12 @@ class TlsBroker:
         assert self._process is not None, "the broker was not started"
         return self._process.pid
 
-    def start(self) -> None:
-        """Write the configuration, start on it, and return once the port answers."""
+    def start(self, configuration: str | None = None) -> None:
+        """Write the configuration, or another one in its place; start on it, and return once the port answers."""
         self.settings.store.mkdir(parents=True, exist_ok=True)
-        write_configuration(self.settings, self.topics)
+        made = write_configuration(self.settings, self.topics)
+        if configuration is not None:
+            made[0].write_text(configuration)
         program = mosquitto_path()
         assert program is not None, "these tests need Mosquitto: apt install mosquitto"
         with self.log.open("ab") as log:
@@ -203,6 +205,12 @@ class TlsBroker:
     def reload(self) -> None:
         """Have it read its certificates, revocation list and access list anew."""
         os.kill(self.pid, signal.SIGHUP)
+
+    def allow_bridge(self, name: str) -> None:
+        """Let another broker with this certificate's name pass on what is said here."""
+        self.settings = replace(self.settings, bridges=(*self.settings.bridges, name))
+        write_configuration(self.settings, self.topics)
+        self.reload()
 
     def certificate(self, name: str, **more: object) -> Pair:
         """A device's certificate."""

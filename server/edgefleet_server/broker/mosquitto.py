@@ -36,6 +36,8 @@ class Settings:
     """Whom Mosquitto becomes when root starts it; None: `mosquitto`."""
     persistence: bool = True
     retained_budget_bytes: int = 200_000_000
+    bridges: tuple[str, ...] = ()
+    """Names of regions' brokers that may pass on what is said here."""
 
 
 def configuration(settings: Settings) -> str:
@@ -84,9 +86,9 @@ def configuration(settings: Settings) -> str:
     return "\n".join(lines) + "\n"
 
 
-def access(topics: Topics) -> str:
+def access(topics: Topics, bridges: tuple[str, ...] = ()) -> str:
     """Return the access list: the protocol's, and the server's right to end a connection."""
-    return topics.acl() + "\n".join(
+    return topics.acl(bridges=bridges) + "\n".join(
         (
             "# The server may end the connection of a client whose certificate it revoked.",
             f"user {HUB}",

@@ -3,6 +3,9 @@
 import argparse
 from pathlib import Path
 
+from edgefleet_protocol.errors import BadName
+from edgefleet_protocol.names import check_label
+
 from ..config import ServerConfig, load
 from ..errors import BadConfig
 from . import parser
@@ -43,6 +46,14 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     one.add_argument(
         "--plugin", type=Path, metavar="FILE", help="its dynamic-security plugin, where it is nowhere usual"
     )
+    one.add_argument(
+        "--bridge",
+        type=_bridge,
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a region's broker, hub-bridge-…; may be repeated",
+    )
     one.add_argument("--json", action="store_true", help="print what was written as JSON")
     one.set_defaults(verb=_config)
 
@@ -66,6 +77,7 @@ def _config(arguments: argparse.Namespace) -> int:
         port=arguments.port,
         listen=arguments.listen,
         user=arguments.user,
+        bridges=tuple(arguments.bridge),
         retained_budget_bytes=config.broker.retained_budget_bytes,
     )
     copies = copy_identity(arguments.identity or _identity(config), out)
@@ -93,6 +105,17 @@ def _identity(config: ServerConfig) -> Path:
             "where the fleet's authority lies is not said: write broker.ca into server.toml, or give --identity"
         )
     return config.broker.ca.parent
+
+
+def _bridge(text: str) -> str:
+    try:
+        check_label("bridge", text)
+    except BadName as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    # The server's and its helpers' names begin so and no device's does: a device must not get a bridge's rights by its name.
+    if not text.startswith("hub-bridge-"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no bridge's name: call it hub-bridge-{text}")
+    return text
 
 
 def _port(text: str) -> int:
