@@ -27,9 +27,10 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from paho.mqtt.enums import CallbackAPIVersion
 
 from edgefleet_protocol.topics import Topics
+from edgefleet_server.broker.attempt import speaks_tls
 from edgefleet_server.broker.mosquitto import Settings
 from edgefleet_server.broker.place import find_plugin, write_configuration
-from edgefleet_server.link.embedded import free_port, listens, mosquitto_path
+from edgefleet_server.link.embedded import free_port, mosquitto_path
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -184,7 +185,7 @@ class TlsBroker:
             )  # fmt: skip
         (self.folder / "broker.pid").write_text(str(self._process.pid))
         deadline = time.monotonic() + 20
-        while not listens(self.port):
+        while not speaks_tls(self.port, self.ca):
             if self._process.poll() is not None or time.monotonic() > deadline:
                 words = self.log.read_text(errors="replace")[-800:]
                 raise RuntimeError(f"mosquitto did not start on its configuration: {words}")

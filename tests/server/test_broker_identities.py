@@ -14,6 +14,7 @@ from edgefleet_server.broker.bridge import Upstream, bridge
 from edgefleet_server.broker.keeper import ListKeeper
 from edgefleet_server.broker.reload import CannotReload, reload_broker
 from edgefleet_server.broker.revoke import Step, cut_off
+from edgefleet_server.commands import device as device_command
 from edgefleet_server.commands import server as server_command
 from edgefleet_server.config import BrokerConfig, ServerConfig
 from edgefleet_server.errors import BadConfig, NotFound, OpenBroker
@@ -23,7 +24,7 @@ from edgefleet_server.link.stranger import Tried
 from tests.fakes.clock import FakeClock
 from tests.fakes.repository import PASSPHRASE, FakeRepository
 from tests.fakes.scripted_device import eventually
-from tests.fakes.tls_broker import Pair, TlsBroker
+from tests.fakes.tls_broker import Pair, TlsBroker, TlsClient
 
 MakeSecure = Callable[..., Server]
 
@@ -99,6 +100,24 @@ def test_a_revoked_device_is_cut_off_stays_out_and_may_enrol_again(tls: TlsBroke
         with tls.client(tls.certificate("dev-a", file="dev-a-2")) as renewed:
             assert "uthor" not in renewed.publish(tls.topics.of_device("dev-a", "state"))
         assert any(row["action"] == "device.revoke" for row in server.views.audit())
+
+
+@pytest.mark.parametrize(
+    ("done", "code", "words"), (((True, True), 0, "done"), ((False, None), 1, "give the command again"))
+)
+def test_the_command_prints_each_step_and_fails_when_one_did(
+    done: tuple[bool | None, ...],
+    code: int,
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    steps = [{"name": f"step {number}", "done": state, "words": "w"} for number, state in enumerate(done)]
+    answer = {"device": "dev-a", "done": all(done), "steps": steps}
+    monkeypatch.setattr("edgefleet_server.cli.device.Client.post", lambda *_: answer)
+    assert device_command(["revoke", "dev-a"]) == code
+    said = capsys.readouterr()
+    assert "step 1" in said.out and words in said.out + said.err
 
 
 def test_what_failed_is_told_and_nothing_after_it_is_done(tls: TlsBroker, make_secure: MakeSecure) -> None:
@@ -327,8 +346,12 @@ def test_a_second_broker_passes_on_what_the_first_one_says(tmp_path: Path, tls: 
         south.start(own + text)
         with tls.client(tls.hub) as hub, south.client(tls.certificate("dev-s")) as device:
             hub.subscribe(f"{tls.topics.prefix}/device/+/state", 1)
-            hub.publish(tls.topics.trust("head"), b"7", retain=True)
-            device.subscribe(tls.topics.trust("head"))
-            device.publish(tls.topics.of_device("dev-s", "state"), b"here", retain=True)
-            eventually("down", lambda: device.received(tls.topics.trust("head")))
-            eventually("up", lambda: hub.received(tls.topics.of_device("dev-s", "state")))
+            head, state = tls.topics.trust("head"), tls.topics.of_device("dev-s", "state")
+            device.subscribe(head)
+
+            def passed_on(sender: TlsClient, receiver: TlsClient, topic: str) -> bool:
+                sender.publish(topic, b"passed on", retain=True)
+                return b"passed on" in receiver.received(topic)
+
+            eventually("down", lambda: passed_on(hub, device, head))
+            eventually("up", lambda: passed_on(device, hub, state))
