@@ -43,6 +43,7 @@ PURE = (
     "server/edgefleet_server/rollouts/orders.py",
     "server/edgefleet_server/rollouts/plan.py",
     "server/edgefleet_server/rollouts/predict.py",
+    "server/edgefleet_server/broker/limits.py",
     "server/edgefleet_server/publish/needs.py",
     "server/edgefleet_server/publish/picks.py",
     "server/edgefleet_server/publish/wanted.py",
@@ -82,6 +83,7 @@ ONLY_IN = {
     "cryptography": (
         "agent/edgefleet_agent/*.py",
         "trust/edgefleet_trust/*.py",
+        "server/edgefleet_server/broker/crl.py",
         "server/edgefleet_server/identity/*.py",
         "server/edgefleet_server/ingest/signed.py",
     ),

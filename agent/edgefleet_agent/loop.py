@@ -74,6 +74,7 @@ def run(config: Config) -> int:
             HardwareProbe(config.state, config.hardware.root, config.hardware.machine),
             ChildLooker(config.run),
             config,
+            signer=identity,
         )
         renewal = Renewal(config.state, link, agent.clock.monotonic()) if identity is not None else None
         turn_until_stopped(agent, link, config.run, renewal)

@@ -18,17 +18,37 @@ T = TypeVar("T")
 
 HTTP_PORT = 8300
 MQTT_PORT = 1883
+MQTT_TLS_PORT = 8883
 RETAINED_BUDGET_BYTES = 200_000_000
 """A retained store is the broker's memory, and saving it stops the broker: 1.2 s for 100 MB was measured."""
 
 
+BROKER_PATHS = ("ca", "certificate", "key", "probe_certificate", "probe_key", "crl", "pid_file")
+
+
 @dataclass(frozen=True)
 class BrokerConfig:
-    """Where the broker is."""
+    """Where the broker is, and how it is told whom to let in. Devices obey what it carries only where it is signed, but an
+    open one lets anybody read, overwrite and flood."""
 
     host: str = "127.0.0.1"
     port: int = MQTT_PORT
     retained_budget_bytes: int = RETAINED_BUDGET_BYTES
+    open: bool = False
+    """A broker on this machine that asks for no certificate: for a demo or a desk."""
+    ca: Path | None = None
+    """The fleet's authority. With it the connection is TLS, with `certificate` and `key` as the server's own."""
+    certificate: Path | None = None
+    key: Path | None = None
+    probe_certificate: Path | None = None
+    """A certificate that is no device's, `hub-probe`: at the start it is tried whether its like can write what it must not."""
+    probe_key: Path | None = None
+    crl: Path | None = None
+    """Where the broker reads the revocation list; none: the one beside `ca`."""
+    reload: tuple[str, ...] = ()
+    """The command that makes the broker read it anew."""
+    pid_file: Path | None = None
+    """Instead of a command: the file with the broker's process id, on this machine."""
 
 
 @dataclass(frozen=True)
@@ -149,15 +169,16 @@ def parse(table: Mapping[str, Any], base: Path) -> ServerConfig:
     for name in KeepConfig.__dataclass_fields__:
         if not getattr(keep, name) > 0:
             raise BadConfig(f"keep.{name} is {getattr(keep, name)}: write a number above 0")
+    identity = _identity(table, base)
     return ServerConfig(
         repository=folders["repository"],
         keys=folders["keys"],
         data=folders["data"],
-        broker=_section(table, "broker", BrokerConfig),
+        broker=_broker(table, base, identity),
         http=http,
         rollouts=_section(table, "rollouts", RolloutConfig),
         keep=keep,
-        identity=_identity(table, base),
+        identity=identity,
         enrolment=_section(table, "enrolment", EnrolmentConfig),
         policies=_policies(table.get("regions", {})),
     )
@@ -212,6 +233,28 @@ def _identity(table: Mapping[str, Any], base: Path) -> IdentityConfig | None:
     if not isinstance(folder, str) or not folder:
         raise BadConfig("identity.folder is missing: name the folder that edgefleet server identity init makes")
     return IdentityConfig(base / folder)
+
+
+def _broker(table: Mapping[str, Any], base: Path, identity: IdentityConfig | None) -> BrokerConfig:
+    """Return it; with an identity and nothing else said, the hub goes to the broker with the certificate made there."""
+    rows = table.get("broker", {})
+    if not isinstance(rows, Mapping):
+        raise BadConfig("broker must be a table, as in [broker]")
+    paths: dict[str, Path] = {}
+    for name in BROKER_PATHS:
+        if name in rows:
+            if not isinstance(rows[name], str) or not rows[name]:
+                raise BadConfig(f"broker.{name} is {rows[name]!r}: write a path in quotes")
+            paths[name] = base / rows[name]
+    rest = {name: value for name, value in rows.items() if name not in BROKER_PATHS}
+    found = replace(_section({"broker": rest}, "broker", BrokerConfig), **paths)  # type: ignore[arg-type]
+    if identity is None or found.open or {"ca", "certificate", "key"} & set(paths):
+        return found
+    folder = identity.folder
+    found = replace(found, ca=folder / "ca.pem", certificate=folder / "hub.pem", key=folder / "hub.key")
+    if not {"probe_certificate", "probe_key"} & set(paths):
+        found = replace(found, probe_certificate=folder / "hub-probe.pem", probe_key=folder / "hub-probe.key")
+    return found if "port" in rest else replace(found, port=MQTT_TLS_PORT)
 
 
 def _policies(regions: object) -> dict[str, Policy]:

@@ -55,6 +55,7 @@ class Views:
     ) -> None:
         self._repository, self._database, self._controller = repository, database, controller
         self._counters, self._clock, self._session = counters, clock, session
+        self.broker_health: Callable[[], dict[str, object]] = dict
         self._lock = threading.Lock()
         self._overviews: dict[Regions, tuple[float, dict[str, Any]]] = {}
         self._frozen_after_s = frozen_after_s
@@ -68,6 +69,7 @@ class Views:
             "fleet": self._repository.fleet,
             "now_s": self._clock.now(),
             "broker_connected": self.connected,
+            "broker": self.broker_health(),
         }
         if regions is None:
             shown |= {"counters": self._counters.snapshot(), "last_reasons": self._counters.reasons()}

@@ -355,7 +355,7 @@ class Fleet:
             'repository = "repository"',
             'keys = "keys"',
             'data = "server"',
-            f"[broker]\nport = {self.broker.port}",
+            f"[broker]\nport = {self.broker.port}\nopen = true",
             f"[http]\nport = {port}\nopen = true",
             "[rollouts]\ntick_s = 0.2",
         ]

@@ -50,7 +50,7 @@ def make_server(tmp_path: Path, repo: FakeRepository) -> MakeServer:
                 repository=repo.folder,
                 keys=repo.keys_folder,
                 data=tmp_path / "data",
-                broker=BrokerConfig(port=port),
+                broker=BrokerConfig(port=port, open=True),
                 rollouts=RolloutConfig(tick_s=0.1, offline_after_s=3.0),
                 **{"http": HttpConfig(open=True), **config},  # type: ignore[arg-type]
             ),

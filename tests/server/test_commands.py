@@ -36,7 +36,7 @@ class Running:
         config = folder / "server.toml"
         config.write_text(
             f"repository = {json.dumps(str(repo.folder))}\nkeys = {json.dumps(str(repo.keys_folder))}\ndata = 'data'\n"
-            f"[broker]\nport = {broker.port}\n[http]\nport = {self.port}\nopen = true\n[rollouts]\ntick_s = 0.1\n"
+            f"[broker]\nport = {broker.port}\nopen = true\n[http]\nport = {self.port}\nopen = true\n[rollouts]\ntick_s = 0.1\n"
         )
         code = f"import sys; from edgefleet_server.commands import server; sys.exit(server(['run', '--config', {str(config)!r}]))"
         environment = {**os.environ, "EDGEFLEET_ONLINE_PASSPHRASE_FILE": str(repo.passphrase_file)}

@@ -40,6 +40,7 @@ NEEDS: dict[tuple[str, str], str] = {
     ("POST", "/v1/devices/{device}/clear-alarm"): "device.clear-alarm",
     ("PUT", "/v1/devices/{device}/assignment"): "device.assign",
     ("DELETE", "/v1/devices/{device}"): "device.forget",
+    ("POST", "/v1/devices/{device}/revoke"): "device.revoke",
     ("GET", "/v1/rollouts"): "rollout.read",
     ("GET", "/v1/rollouts/{region}"): "rollout.read",
     ("POST", "/v1/rollouts/plan"): "rollout.plan",

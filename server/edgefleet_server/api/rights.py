@@ -4,7 +4,7 @@ from typing import Literal, get_args
 
 Action = Literal[
     "health.read", "device.read", "event.read", "rollout.read", "release.read", "audit.read",
-    "rollout.plan", "device.assign", "device.forget", "device.command", "device.clear-alarm",
+    "rollout.plan", "device.assign", "device.forget", "device.revoke", "device.command", "device.clear-alarm",
     "rollout.start", "rollout.pause", "rollout.resume", "rollout.go-back",
 ]  # fmt: skip
 Role = Literal["viewer", "operator", "releaser", "admin"]
@@ -30,6 +30,7 @@ WORDS: dict[str, str] = {
     "rollout.plan": "see what a rollout would do",
     "device.assign": "say where a device belongs; needs the right in the region it leaves and in the one it joins",
     "device.forget": "remove a device and all that it said",
+    "device.revoke": "revoke a device's certificates and end its connection; needs the right in its region",
     "device.command": "send a device a command: diagnose, restart, retry, ping",
     "device.clear-alarm": "take a device out of quarantine",
     "rollout.start": "start a rollout",

@@ -5,6 +5,9 @@ from typing import Annotated, Any
 import msgspec
 from fastapi import APIRouter, Depends, Path, Query
 
+from edgefleet_protocol.names import check_label
+
+from ..broker.revocation import Revocation
 from ..commanding import Commander
 from ..errors import NotAllowed, NotFound
 from ..rollouts.controller import Controller
@@ -22,7 +25,12 @@ Number = Annotated[int, Path(ge=1, le=2**53)]
 
 
 def make_routes(
-    controller: Controller, views: Views, database: Database, clock: Clock, commander: Commander
+    controller: Controller,
+    views: Views,
+    database: Database,
+    clock: Clock,
+    commander: Commander,
+    revocation: Revocation,
 ) -> APIRouter:
     """Return the routes over this controller and these views."""
     routes = APIRouter()
@@ -133,6 +141,24 @@ def make_routes(
         on(actor, "device.clear-alarm", device)
         controller.clear_alarm(device, actor.name, body.why)
         return views.device(device, actor.regions)
+
+    @routes.post("/v1/devices/{device}/revoke")
+    def revoke(actor: Who, device: str) -> dict[str, Any]:
+        with database.read() as connection:
+            known = devices.find(connection, device)
+        # One that has a certificate and was never heard of is in no region yet: whoever has rights everywhere may.
+        region = on(actor, "device.revoke", device) if known is not None else None
+        if known is None:
+            may(actor, "device.revoke", None)
+        steps = revocation.cut_off(check_label("device", device), actor.name)
+        done = "; ".join(f"{step.name}: {step.words}" for step in steps)
+        with database.write() as connection:
+            audit.add(connection, audit.AuditRow(clock.now(), actor.name, "device.cut-off", region, device, done))
+        return {
+            "device": device,
+            "done": all(step.done for step in steps),
+            "steps": [{"name": step.name, "done": step.done, "words": step.words} for step in steps],
+        }
 
     @routes.get("/v1/rollouts")
     def rollouts(actor: Who, region: str | None = None, past: bool = False) -> list[dict[str, Any]]:

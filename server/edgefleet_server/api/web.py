@@ -5,6 +5,7 @@ from collections.abc import Collection
 from fastapi import FastAPI
 
 from .. import __version__
+from ..broker.revocation import Revocation
 from ..commanding import Commander
 from ..dashboard.page import mount
 from ..rollouts.controller import Controller
@@ -23,6 +24,7 @@ def make_app(
     clock: Clock,
     *,
     commander: Commander,
+    revocation: Revocation,
     door: Door,
     names: Collection[str] = (),
 ) -> FastAPI:
@@ -34,6 +36,6 @@ def make_app(
     app.state.door = door
     guard.install(app, names)
     problems.install(app)
-    app.include_router(make_routes(controller, views, database, clock, commander))
+    app.include_router(make_routes(controller, views, database, clock, commander, revocation))
     mount(app)
     return app

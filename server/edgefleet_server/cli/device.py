@@ -1,4 +1,4 @@
-"""`edgefleet device list|show|assign|forget`, and the queue of those that wait to be let in."""
+"""`edgefleet device list|show|assign|forget|revoke`, and the queue of those that wait to be let in."""
 
 import argparse
 import sys
@@ -37,6 +37,12 @@ def main(argv: list[str]) -> int:
     one.set_defaults(verb=_forget)
     order.add(verbs)
     approval.add(verbs)
+    one = verbs.add_parser(
+        "revoke", help="cut a device off for good: its certificates are revoked and its connection is ended"
+    )
+    one.add_argument("device")
+    parser.remote(one)
+    one.set_defaults(verb=_revoke)
     return parser.run(top, argv)
 
 
@@ -156,4 +162,20 @@ def _forget(arguments: argparse.Namespace) -> int:
         print(f"{answer['device']} is forgotten")
     if not answer["broker_connected"]:
         print("What the broker retains of it is cleared as soon as the broker is back.", file=sys.stderr)
+    return 0
+
+
+def _revoke(arguments: argparse.Namespace) -> int:
+    answer = Client(arguments.server).post(f"/v1/devices/{quote(arguments.device, safe='')}/revoke", {})
+    if arguments.json:
+        print(as_json(answer))
+    else:
+        marks = {True: "done", False: "FAILED", None: "not done"}
+        print(table(("step", "", ""), [(row["name"], marks[row["done"]], row["words"]) for row in answer["steps"]]))
+    if not answer["done"]:
+        print(
+            f"{arguments.device} is not cut off yet: mend what failed and give the command again; what is done stays done.",
+            file=sys.stderr,
+        )
+        return 1
     return 0

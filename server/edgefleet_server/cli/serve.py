@@ -5,7 +5,7 @@ import logging
 from pathlib import Path
 
 from ..config import load
-from . import enrol_token, identity, parser, token
+from . import broker, enrol_token, identity, parser, token
 
 
 def main(argv: list[str]) -> int:
@@ -19,6 +19,7 @@ def main(argv: list[str]) -> int:
     token.add(verbs)
     identity.add(verbs)
     enrol_token.add(verbs)
+    broker.add(verbs)
     return parser.run(top, argv)
 
 

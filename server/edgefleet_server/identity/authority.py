@@ -22,7 +22,7 @@ from edgefleet_trust.files import PRIVATE, PUBLIC, Disk, locked, make_folder
 from edgefleet_trust.passphrase import Passphrase
 
 from ..errors import NotFound, Refused
-from .csr import HUB, Asked, PublicKey, check_device_id
+from .csr import HUB, PROBE, Asked, PublicKey, check_device_id
 from .keybox import open_key, seal_key
 
 BEGINNING = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -115,11 +115,12 @@ class Authority:
             self._write_crl(self._revoked(now), now)
 
     def renew_own(self, hosts: Sequence[str], now: datetime) -> None:
-        """Write new keys and certificates for `server` (with the names `hosts`) and `hub`."""
+        """Write new keys and certificates for `server` (with the names `hosts`), `hub` and `hub-probe`."""
         with locked(self.folder):
             both = [ExtendedKeyUsageOID.SERVER_AUTH]
             self._pair("server", hosts[0], both, hosts, now)
-            self._pair(HUB, HUB, [ExtendedKeyUsageOID.CLIENT_AUTH], (), now)
+            for name in (HUB, PROBE):
+                self._pair(name, name, [ExtendedKeyUsageOID.CLIENT_AUTH], (), now)
 
     def _pair(
         self, file: str, name: str, usage: Sequence[x509.ObjectIdentifier], hosts: Sequence[str], now: datetime

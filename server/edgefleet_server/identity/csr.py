@@ -22,6 +22,8 @@ MAX_CSR_BYTES = 8192
 MAX_SERIAL = 64
 HUB = "hub"
 """The server's own name at the broker: no device may be called so, or begin so."""
+PROBE = "hub-probe"
+"""A name with a device's rights, by which the server tries at its start what the like of a device can write."""
 
 PublicKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
 

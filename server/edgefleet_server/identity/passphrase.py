@@ -33,6 +33,12 @@ def ca_passphrase(environment: Mapping[str, str] = os.environ) -> Passphrase:
     )
 
 
+def has_ca_passphrase(environment: Mapping[str, str] = os.environ) -> bool:
+    """Return whether this process was given the passphrase; one that was not cannot revoke or let anybody in."""
+    folder = environment.get("CREDENTIALS_DIRECTORY")
+    return bool(environment.get(VARIABLE)) or (folder is not None and (Path(folder) / CREDENTIAL).is_file())
+
+
 def new_passphrase(environment: Mapping[str, str] = os.environ) -> Passphrase:
     """Return the passphrase for a new authority: as the server will read it, else one that is asked for twice."""
     if environment.get(VARIABLE) or environment.get("CREDENTIALS_DIRECTORY") or not sys.stdin.isatty():

@@ -11,11 +11,13 @@ from ..config import ServerConfig
 from ..errors import BadConfig, ServerError
 from ..ingest.counters import Counters
 from ..seams import Clock
+from ..store import identities
 from ..store.database import Database
 from .authority import CRL_LIFE, WARN_BEFORE, Authority, read_crl, standings
 from .desk import Assign, Desk
 from .door import Door, Settings
 from .listener import Listener
+from .revoking import revoke_device
 
 LOG = logging.getLogger(__name__)
 LOOK_EVERY_S = 3600.0
@@ -23,7 +25,7 @@ CRL_EVERY = timedelta(days=1)
 
 
 class Identities:
-    """Enrolment, renewal and the revocation list, while the server runs."""
+    """Enrolment, renewal, revocation and its list, while the server runs."""
 
     def __init__(
         self,
@@ -40,10 +42,16 @@ class Identities:
     ) -> None:
         """root: gives the pinned root of trust. on_crl: called after a new list lies in the folder: the broker must read it."""
         if config.identity is None:
-            raise BadConfig("[enrolment] needs [identity] folder: make it with edgefleet server identity init")
+            raise BadConfig("there is no [identity] folder: make it with edgefleet server identity init")
         where = config.enrolment
         self.authority = Authority.load(config.identity.folder, passphrase)
-        self._clock, self._counters, self._on_crl = clock, counters, on_crl
+        self._database, self._clock, self._counters, self._on_crl = database, clock, counters, on_crl
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="identities", daemon=True)
+        self.listener: Listener | None = None
+        """None while `enrolment.port` is 0: nobody comes in."""
+        if not where.port:
+            return
         self.desk = Desk(self.authority, database, clock, counters, assign)
         settings = Settings(
             fleet=fleet,
@@ -54,12 +62,11 @@ class Identities:
         )
         door = Door(self.desk, self.authority.certificate, settings)
         self.listener = Listener(where.host, where.port, config.identity.folder, door)
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name="identities", daemon=True)
 
     def start(self) -> None:
-        """Open the door."""
-        self.listener.start()
+        """Open the door, where there is one."""
+        if self.listener is not None:
+            self.listener.start()
         self._thread.start()
 
     def stop(self) -> None:
@@ -67,7 +74,16 @@ class Identities:
         self._end.set()
         if self._thread.is_alive():
             self._thread.join()
-        self.listener.stop()
+        if self.listener is not None:
+            self.listener.stop()
+
+    def revoke_device(self, device: str, actor: str) -> tuple[str, ...]:
+        """Put every certificate of `device` on the signed list; return their serials, none for one that never had any."""
+        with self._database.write() as connection:
+            serials = tuple(row.serial for row in identities.of_device(connection, device))
+            if serials:
+                revoke_device(connection, self.authority, device, actor, self._clock.now())
+        return serials
 
     def look(self) -> None:
         """Sign the revocation list anew when it is a day old; say what ends soon."""
