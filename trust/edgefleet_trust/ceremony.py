@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from securesystemslib.signer import CryptoSigner
+from securesystemslib.signer import Signer
 from tuf.api.metadata import TargetFile
 
 from edgefleet_protocol import codec
@@ -87,7 +87,7 @@ def check_alone(alone: bool) -> None:
 
 
 def _first_state(
-    held: dict[str, CryptoSigner], served: dict[str, CryptoSigner], regions: Sequence[str], now: datetime
+    held: dict[str, Signer], served: dict[str, Signer], regions: Sequence[str], now: datetime
 ) -> tuple[dict[str, bytes], dict[str, bytes]]:
     """Return the first metadata by published name, and the one first target by SHA-256."""
     public = PublicKeys(
@@ -114,10 +114,10 @@ def _first_state(
     return {
         "1.root.json": sign(root, [held["root"]]),
         **{f"1.{role}.json": data for role, data in roles.items()},
-        **online_pair(roles, (1, 1), OnlineKeys(served), now),
+        **online_pair(roles, (1, 1), OnlineKeys(served), now, root.signed),
     }, {digest(target): key_list}
 
 
-def _public(signer: CryptoSigner) -> PublicKey:
+def _public(signer: Signer) -> PublicKey:
     key = signer.public_key
     return PublicKey(keyid=key.keyid, keytype=key.keytype, scheme=key.scheme, public=key.keyval["public"])

@@ -27,15 +27,23 @@ class Hand:
         return len(self.signed) >= self.threshold
 
 
+def same_document(one: bytes, other: bytes) -> bool:
+    """Return whether two pieces of metadata say the same, whoever has signed either."""
+    try:
+        return bool(Metadata.from_bytes(one).signed_bytes == Metadata.from_bytes(other).signed_bytes)
+    except (RepositoryError, ValueError):
+        return False
+
+
 def walk(anchor: bytes, roots: Sequence[bytes]) -> Root:
     """Return the newest root that `anchor`, root 1, leads to; raise BadProposal for one that its forerunner did not sign."""
-    if roots[0] != anchor:
+    if not same_document(roots[0], anchor):
         raise BadProposal(
             "the proposal is for another repository: its first root is not the one beside these keys. "
             "Sign it with the keys of that repository"
         )
     try:
-        trusted = Metadata[Root].from_bytes(anchor)
+        trusted = Metadata[Root].from_bytes(roots[0])
         trusted.verify_delegate("root", trusted)
         for data in roots[1:]:
             following = Metadata[Root].from_bytes(data)

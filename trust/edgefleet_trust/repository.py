@@ -178,10 +178,8 @@ class Repository:
             return None
 
     def version_stamp(self) -> str:
-        """Return a text that differs whenever anything to publish differs. Costs one small read and one listing."""
-        place = self.folder / METADATA
-        roots = sum(1 for _ in place.glob("*.root.json"))
-        return f"{roots}-{sha256_hex((place / 'timestamp.json').read_bytes())[:32]}"
+        """Return a text that differs whenever anything to publish differs. Costs one small read."""
+        return sha256_hex((self.folder / METADATA / "timestamp.json").read_bytes())[:32]
 
     def _rollout_target(self, current: Current, region: str) -> TargetFile | None:
         role = current.roles.get(rollouts_role(region))
@@ -193,7 +191,7 @@ class Repository:
         body = Targets(
             version=current.roles[role].version + 1, expires=whole_seconds(now) + life(role), targets=dict(targets)
         )
-        return sign(Metadata(body), [keys.signer(role)])
+        return sign(Metadata(body), [keys.signer(role, current.delegated(role).keyids)])
 
     def _check(self, current: Current, rollout: Rollout) -> None:
         if rollouts_role(rollout.region) not in current.roles:
