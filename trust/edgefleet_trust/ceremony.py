@@ -1,7 +1,7 @@
 """`edgefleet trust init`: the first keys, and a repository in which nothing is released yet."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from edgefleet_protocol.trust import COMMAND_KEYS_PATH, KEYS_ROLE, RELEASES_ROLE
 
 from .commit import online_pair, place
 from .current import CHUNKS, METADATA, TARGETS, digest
+from .desk import ANCHOR
 from .device_view import device_view
 from .errors import BreaksRule
 from .files import Disk, check_empty, make_folder
@@ -21,10 +22,6 @@ from .keyfile import KeyWriter
 from .online import OnlineKeys
 from .passphrase import Passphrase
 from .roles import COMMANDS_KEY, PublicKeys, new_role, new_root, new_targets, sign
-
-ANCHOR = "root-1.json"
-"""The holder's own copy of root 1, beside the offline keys: what a proposal is judged from."""
-
 
 def init(
     repository: Path,
@@ -87,7 +84,7 @@ def check_alone(alone: bool) -> None:
 
 
 def _first_state(
-    held: dict[str, Signer], served: dict[str, Signer], regions: Sequence[str], now: datetime
+    held: Mapping[str, Signer], served: Mapping[str, Signer], regions: Sequence[str], now: datetime
 ) -> tuple[dict[str, bytes], dict[str, bytes]]:
     """Return the first metadata by published name, and the one first target by SHA-256."""
     public = PublicKeys(

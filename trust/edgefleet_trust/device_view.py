@@ -69,7 +69,9 @@ def _look(
             client.refresh()
             return {path: client.get_targetinfo(path) for path in paths}
         except (RepositoryError, DownloadError) as error:
-            who = "a device would refuse this" if before is None else "a device that saw the last state would refuse this"
+            who = (
+                "a device would refuse this" if before is None else "a device that saw the last state would refuse this"
+            )
             raise BreaksRule(f"{who} ({type(error).__name__}): {error}") from error
 
 

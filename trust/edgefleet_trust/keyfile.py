@@ -179,8 +179,9 @@ def _parse(path: Path, data: bytes) -> "_KeyFile | KeyReference":
     try:
         if len(data) > _LIMIT:
             raise ValueError(f"more than {_LIMIT} bytes")
-        is_reference = isinstance(plain := msgspec.json.decode(data), dict) and "uri" in plain
-        return msgspec.json.decode(data, type=KeyReference if is_reference else _KeyFile)
+        if isinstance(plain := msgspec.json.decode(data), dict) and "uri" in plain:
+            return msgspec.json.decode(data, type=KeyReference)
+        return msgspec.json.decode(data, type=_KeyFile)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise KeyProblem(f"{path} is not a key file of this version: {error}") from error
 

@@ -27,6 +27,8 @@ from edgefleet_protocol.trust import MANIFEST_LIMIT, ROOT_LIMIT, TARGETS_LIMIT, 
 from .contents import assemble, check_models
 from .errors import BadProposal, NotThere, TrustError
 from .files import Disk
+from .numbers import last_numbers
+from .roles import NUMBERS_FIELD
 
 MANIFEST, RELEASES = "manifest.json", "releases.json"
 BASE_TARGETS, BASE_RELEASES = "base/targets.json", "base/releases.json"
@@ -96,15 +98,21 @@ def check_step(proposal: Proposal, release: Release, now: datetime) -> None:
         )
     if new.version != old.version + 1:
         raise BadProposal(f"the list of releases goes from version {old.version} to {new.version}, not one on")
-    if new.delegations is not None or new.unrecognized_fields != old.unrecognized_fields:
+    numbers = last_numbers(old)
+    if (last := numbers.get(release.model, 0)) >= release.version:
+        raise BadProposal(
+            f"{release.name} is listed already, or was: {release.model} is at {last} and a number is given once. Propose "
+            "the folder again for the next number"
+        )
+    if new.delegations is not None or new.unrecognized_fields != {
+        NUMBERS_FIELD: {**numbers, release.model: release.version}
+    }:
         raise BadProposal("the proposed list of releases says more than which releases there are")
     path = release_path(release.name)
     want = {
         **{path: file.to_dict() for path, file in old.targets.items()},
         path: release_target(release, proposal.manifest).to_dict(),
     }
-    if path in old.targets:
-        raise BadProposal(f"{release.name} is listed already; propose the folder again for the next number")
     got = {path: file.to_dict() for path, file in new.targets.items()}
     if got != want:
         odd = sorted(name for name in {*got, *want} if got.get(name) != want.get(name))

@@ -12,16 +12,16 @@ from edgefleet_protocol import codec
 from edgefleet_protocol.chunks import cut_file, unpack
 from edgefleet_protocol.errors import BadChunk, ProtocolError
 from edgefleet_protocol.manifest import Chunk, FileEntry, Release
-from edgefleet_protocol.names import parse_release_name
 from edgefleet_protocol.release_check import check_release
 from edgefleet_protocol.trust import RELEASES_ROLE
 
 from .contents import check_file, check_models
 from .current import Current
 from .errors import BadPackage, NotThere, TrustError
+from .numbers import last_numbers
 from .proposal import Proposal, release_target
 from .repository import Repository
-from .roles import life, to_bytes, whole_seconds
+from .roles import NUMBERS_FIELD, life, to_bytes, whole_seconds
 
 Say = Callable[[str], None]
 
@@ -36,7 +36,7 @@ def propose(
     say = say or (lambda text: None)
     draft, contents = read_package(package)
     current = repository.current()
-    number = 1 + max((v for m, v in map(parse_release_name, current.releases()) if m == draft.model), default=0)
+    number = 1 + last_numbers(current.roles[RELEASES_ROLE]).get(draft.model, 0)
     files, chunks = _cut(draft, contents, repository, say)
     release = msgspec.structs.replace(
         draft,
@@ -132,6 +132,7 @@ def _next_list(current: Current, release: Release, manifest: bytes, now: datetim
         version=old.version + 1,
         expires=whole_seconds(now) + life(RELEASES_ROLE),
         targets={**old.targets, target.path: target},
+        unrecognized_fields={NUMBERS_FIELD: {**last_numbers(old), release.model: release.version}},
     )
     return to_bytes(Metadata(body))
 

@@ -5,14 +5,13 @@ from datetime import datetime
 from pathlib import Path
 
 from edgefleet_protocol.manifest import Release
-from edgefleet_protocol.trust import RELEASES_ROLE
 
-from .ceremony import ANCHOR
 from .chain import Hand, hand
 from .change import describe
-from .errors import BreaksRule, NotThere
+from .desk import need_anchor, own_keys
+from .errors import BreaksRule
 from .files import Disk
-from .keyfile import read_key, said_keyid
+from .keyfile import read_key
 from .passphrase import Passphrase
 from .proposal import Proposal, check_contents, check_step, read_proposal, write_proposal
 from .roles import add_signature
@@ -31,12 +30,7 @@ class Reviewed:
 def review(file: Path, keys: Path, now: datetime) -> Reviewed:
     """Return what the proposal in `file` would change; raise BadProposal for one that nobody should sign."""
     proposal = read_proposal(file)
-    try:
-        anchor = (keys / "offline" / ANCHOR).read_bytes()
-    except OSError as error:
-        raise NotThere(
-            f"{keys / 'offline' / ANCHOR} cannot be read ({error.strerror}): name the KEYS folder"
-        ) from error
+    anchor = need_anchor(keys)
     release = check_contents(proposal)
     check_step(proposal, release, now)
     who = hand(proposal, anchor)
@@ -45,19 +39,19 @@ def review(file: Path, keys: Path, now: datetime) -> Reviewed:
 
 def signed_already(reviewed: Reviewed, keys: Path) -> str | None:
     """Return the id of this holder's key when its signature is under the proposal, so that nobody is asked again."""
-    keyid = said_keyid(keys / "offline" / f"{RELEASES_ROLE}.json")
-    return keyid if keyid in reviewed.hand.signed else None
+    return next((keyid for keyid in own_keys(keys) if keyid in reviewed.hand.signed), None)
 
 
 def sign_proposal(reviewed: Reviewed, file: Path, keys: Path, secret: Passphrase, disk: Disk | None = None) -> str:
     """Add this holder's signature to `file`; return the key's id. Raises KeyProblem, or BreaksRule for a foreign key."""
-    signer = read_key(keys / "offline" / f"{RELEASES_ROLE}.json", secret)
-    keyid = signer.public_key.keyid
-    if keyid not in reviewed.hand.keyids:
+    mine = own_keys(keys)
+    path = next((mine[keyid][0] for keyid in mine if keyid in reviewed.hand.keyids), None)
+    if path is None:
         raise BreaksRule(
-            f"the key {keyid[:8]} may not sign releases; these may: "
+            f"none of the keys in {keys} ({', '.join(one[:8] for one in mine) or 'none'}) may sign releases; these may: "
             f"{', '.join(one[:8] for one in reviewed.hand.keyids)}"
         )
+    signer = read_key(path, secret)
     signed = add_signature(reviewed.proposal.next(), signer)
     write_proposal(file, reviewed.proposal.with_releases(signed), disk or Disk())
-    return keyid
+    return signer.public_key.keyid

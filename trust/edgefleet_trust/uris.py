@@ -51,10 +51,13 @@ def import_uri(uri: str) -> tuple[str, Key]:
     """Return the URI to keep and the public half of the key that `uri` names; raise KeyProblem where that fails."""
     scheme, _, rest = uri.partition(":")
     if scheme in UNENCRYPTED:
-        raise KeyProblem(f"{uri}: a key file without a passphrase is not used; `edgefleet trust key new` makes one with")
+        raise KeyProblem(
+            f"{uri}: a key file without a passphrase is not used; `edgefleet trust key new` makes one with"
+        )
     if scheme not in IMPORTS:
         raise KeyProblem(f"{uri}: the scheme must be one of {', '.join(sorted(IMPORTS))}")
-    return _guarded(uri, lambda: IMPORTS[scheme](rest))
+    kept, public = _guarded(uri, lambda: IMPORTS[scheme](rest))
+    return str(kept), public
 
 
 def open_uri(uri: str, public: Key) -> Signer:
@@ -92,4 +95,6 @@ def _guarded(uri: str, work: Callable[[], Any]) -> Any:
     except KeyProblem:
         raise
     except Exception as error:  # each service has errors of its own, and a missing library is one of them
-        raise KeyProblem(f"the key {uri} cannot be used: {type(error).__name__}: {error}. See docs/guides/keys.md") from error
+        raise KeyProblem(
+            f"the key {uri} cannot be used: {type(error).__name__}: {error}. See docs/guides/keys.md"
+        ) from error
