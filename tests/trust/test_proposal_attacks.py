@@ -316,7 +316,7 @@ def test_a_release_that_a_device_would_refuse_is_not_published(desk: Desk) -> No
     (desk.file.parent / "other").mkdir()
     other = make_repository(desk.file.parent / "other")
     before = snapshot(desk.repo.folder)
-    with pytest.raises(NotThere, match="the online key for snapshot is .* and the repository names"):
+    with pytest.raises(NotThere, match=r"the online key for snapshot is .* and the repository names"):
         publish(read_proposal(desk.file), desk.repo.repository, other.online, desk.repo.now)
     assert snapshot(desk.repo.folder) == before
 

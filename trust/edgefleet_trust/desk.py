@@ -53,7 +53,9 @@ def keep_anchor(keys: Path, root: bytes, disk: Disk) -> None:
     before = read_anchor(keys)
     if before is not None:
         if not same_document(before, root):
-            raise BadProposal(f"{offline_folder(keys) / ANCHOR} is the root of another repository: use another KEYS folder")
+            raise BadProposal(
+                f"{offline_folder(keys) / ANCHOR} is the root of another repository: use another KEYS folder"
+            )
         return
     disk.put(offline_folder(keys) / ANCHOR, root)
 

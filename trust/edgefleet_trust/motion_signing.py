@@ -41,7 +41,10 @@ def review_motion(file: Path, keys: Path, now: datetime) -> ReviewedMotion:
     judged = judge(motion, anchor, now)
     mine = own_keys(keys)
     wanted = {
-        key.keyid: key for need in judged.needs for key in need.keys if key.keyid in mine and key.keyid not in need.signed
+        key.keyid: key
+        for need in judged.needs
+        for key in need.keys
+        if key.keyid in mine and key.keyid not in need.signed
     }
     signed = {key.keyid: key for need in judged.needs for key in need.keys if key.keyid in mine} | {}
     for keyid in wanted:

@@ -48,14 +48,19 @@ def title(judged: Judged) -> str:
 
 def missing_words(judged: Judged) -> str:
     """Return who has not signed yet, for each set of holders that is short of signatures."""
-    rows = []
+    groups: dict[tuple[str, int, tuple[str, ...], tuple[str, ...]], list[str]] = {}
     for need in judged.needs:
         if not need.enough:
-            have = ", ".join(_names(need.keys, need.signed)) or "nobody"
-            left = ", ".join(_names(need.keys, {key.keyid for key in need.keys} - set(need.signed)))
-            rows.append(f"{need.role} ({need.why}) is signed by {len(need.signed)} of the {need.threshold} it needs "
-                        f"({have}); {left} can")  # fmt: skip
-    return plain("; ".join(rows))
+            have = tuple(_names(need.keys, need.signed))
+            left = tuple(_names(need.keys, {key.keyid for key in need.keys} - set(need.signed)))
+            groups.setdefault((need.why, need.threshold, have, left), []).append(need.role)
+    return plain(
+        "; ".join(
+            f"{', '.join(roles)} ({why}): {len(have)} of {threshold} needed signatures are there"
+            f"{' (' + ', '.join(have) + ')' if have else ''}, {', '.join(left)} can sign"
+            for (why, threshold, have, left), roles in groups.items()
+        )
+    )
 
 
 def signature_words(judged: Judged) -> str:
@@ -63,7 +68,7 @@ def signature_words(judged: Judged) -> str:
     signed = {keyid for need in judged.needs for keyid in need.signed}
     keys = {key.keyid: key for need in judged.needs for key in need.keys}
     who = ", ".join(sorted({holder(keys[keyid]) for keyid in signed})) or "nobody yet"
-    return f"Signed by {who}; " + ("that is enough" if judged.enough else missing_words(judged))
+    return f"Signed by {who}; " + ("that is enough" if judged.enough else "it needs more. " + missing_words(judged))
 
 
 def _headline(judged: Judged) -> Iterable[str]:
@@ -76,20 +81,22 @@ def _headline(judged: Judged) -> Iterable[str]:
 
 
 def _hands(judged: Judged) -> Iterable[str]:
+    said: set[str] = set()
     for role, before, after in _changed_hands(judged):
         keys, threshold = after
         old_keys, old_threshold = before if before is not None else ((), 0)
-        old = {key.keyid for key in old_keys}
         both = f"{role} and targets" if role == "root" else role
         was = f" (until now {old_threshold} of {len(old_keys)})" if before is not None else ""
-        yield f"{both}: {threshold} of {len(keys)} must sign{was}"
-        for key in keys:
-            yield f"  {'    ' if key.keyid in old or before is None else 'NEW '}{holder(key)}: {fingerprint(key)}"
+        yield f"{both}: {threshold} of {len(keys)} must sign{was}: {', '.join(holder(key) for key in keys)}"
+        if threshold == 1 and len(keys) > 1:
+            yield f"  each of these people alone can sign {both}"
         for key in old_keys:
             if key.keyid not in {one.keyid for one in keys}:
                 yield f"  GONE {holder(key)} ({key.keyid[:8]})"
-        if threshold == 1 and len(keys) > 1:
-            yield f"  each of these people alone can sign {both}"
+        for key in keys:
+            if key.keyid not in said | {one.keyid for one in old_keys}:
+                said.add(key.keyid)
+                yield f"  NEW  {holder(key)}: {fingerprint(key)}"
 
 
 def _changed_hands(

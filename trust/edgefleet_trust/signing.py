@@ -9,12 +9,12 @@ from edgefleet_protocol.manifest import Release
 from .chain import Hand, hand
 from .change import describe
 from .desk import need_anchor, own_keys
-from .errors import BreaksRule
+from .errors import BadProposal, BreaksRule
 from .files import Disk
 from .keyfile import read_key
 from .passphrase import Passphrase
 from .proposal import Proposal, check_contents, check_step, read_proposal, write_proposal
-from .roles import add_signature
+from .roles import add_signature, to_bytes
 
 
 @dataclass(frozen=True)
@@ -55,3 +55,13 @@ def sign_proposal(reviewed: Reviewed, file: Path, keys: Path, secret: Passphrase
     signed = add_signature(reviewed.proposal.next(), signer)
     write_proposal(file, reviewed.proposal.with_releases(signed), disk or Disk())
     return signer.public_key.keyid
+
+
+def merge_proposals(one: Proposal, other: Proposal) -> Proposal:
+    """Return `one` with the signatures of `other` too; raise BadProposal when they do not propose the same."""
+    mine, theirs = one.next(), other.next()
+    if mine.signed_bytes != theirs.signed_bytes or one.manifest != other.manifest:
+        raise BadProposal("the two files are not copies of one proposal")
+    for keyid, signature in theirs.signatures.items():
+        mine.signatures.setdefault(keyid, signature)
+    return one.with_releases(to_bytes(mine))
