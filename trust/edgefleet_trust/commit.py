@@ -38,6 +38,8 @@ class Change:
     """Payloads by the SHA-256 of the plain bytes."""
     found: Mapping[str, str | None] = field(default_factory=dict)
     """Target paths that a device must find afterwards, with their SHA-256."""
+    beside: Mapping[str, bytes] = field(default_factory=dict)
+    """Files that no device reads, by their path in the repository."""
     root: bytes | None = None
     """The next root, where it changes."""
     restart: bool = False
@@ -130,6 +132,9 @@ def commit(
         fresh[f"{root.version}.root.json"] = change.root
     pair = online_pair(roles, versions, keys, now, root)
     device_view(current.files | fresh | pair, change.found, before=current.files if old_clients else None)
+    for path in change.beside:
+        (folder / path).parent.mkdir(exist_ok=True)
+    disk.put_all({folder / path: data for path, data in change.beside.items()})
     place(folder, change.targets, change.chunks, fresh | pair, disk)
     prune(folder, {f"{role}.json": Metadata[Targets].from_bytes(data).signed.version for role, data in roles.items()}
           | {"snapshot.json": versions[0]}, disk)  # fmt: skip

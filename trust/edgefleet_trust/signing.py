@@ -1,11 +1,15 @@
 """`edgefleet trust sign`: the one command of a key holder. Believes nothing but the holder's own root."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
+import msgspec
+from securesystemslib.signer import Signer
+
 from edgefleet_protocol.manifest import Release
 
+from .attest import Attestations, attest, check_signatures, parse_attestations
 from .chain import Hand, hand
 from .change import describe
 from .desk import need_anchor, own_keys
@@ -34,6 +38,7 @@ def review(file: Path, keys: Path, now: datetime) -> Reviewed:
     release = check_contents(proposal)
     check_step(proposal, release, now)
     who = hand(proposal, anchor)
+    check_signatures(parse_attestations(proposal.attestations), who.keys, release, proposal.provenance)
     return Reviewed(proposal, release, who, tuple(describe(proposal, release, who)))
 
 
@@ -52,8 +57,8 @@ def sign_proposal(reviewed: Reviewed, file: Path, keys: Path, secret: Passphrase
             f"{', '.join(one[:8] for one in reviewed.hand.keyids)}"
         )
     signer = read_key(path, secret)
-    signed = add_signature(reviewed.proposal.next(), signer)
-    write_proposal(file, reviewed.proposal.with_releases(signed), disk or Disk())
+    proposal = reviewed.proposal.with_releases(add_signature(reviewed.proposal.next(), signer))
+    write_proposal(file, _attested(proposal, reviewed.release, signer), disk or Disk())
     return signer.public_key.keyid
 
 
@@ -64,4 +69,17 @@ def merge_proposals(one: Proposal, other: Proposal) -> Proposal:
         raise BadProposal("the two files are not copies of one proposal")
     for keyid, signature in theirs.signatures.items():
         mine.signatures.setdefault(keyid, signature)
-    return one.with_releases(to_bytes(mine))
+    kept, more = parse_attestations(one.attestations), parse_attestations(other.attestations)
+    have = {row.keyid for row in kept.signatures}
+    rows = (*kept.signatures, *(row for row in more.signatures if row.keyid not in have))
+    merged = msgspec.json.encode(Attestations(signatures=rows)) if rows else b""
+    return replace(one.with_releases(to_bytes(mine)), attestations=merged)
+
+
+def _attested(proposal: Proposal, release: Release, signer: Signer) -> Proposal:
+    """Add this holder's signature for other people's tools, where the key is one that they take."""
+    made = attest(signer, release, proposal.provenance)
+    if made is None:
+        return proposal
+    before = [row for row in parse_attestations(proposal.attestations).signatures if row.keyid != made.keyid]
+    return replace(proposal, attestations=msgspec.json.encode(Attestations(signatures=(*before, made))))
