@@ -85,6 +85,7 @@ def _parser() -> ArgumentParser:
 
     verify = verbs.add_parser("verify", help="see the repository as a new device would, from root 1")
     verify.add_argument("--repository", type=Path, required=True, metavar="REPO")
+    verify.add_argument("--as-device", action="store_true", help="with a device's own client and limits; it always is")
     verify.set_defaults(verb=_verify)
 
     for verb in (first, sign, release, status, verify, *add_key_verbs(verbs), *add_rotate_verbs(verbs)):

@@ -5,6 +5,7 @@ import os
 import urllib.error
 import urllib.request
 from collections.abc import Iterable
+from typing import Any
 from urllib.parse import urlsplit
 
 from .errors import TrustError
@@ -24,13 +25,13 @@ def devices_that_run(server: str, names: Iterable[str]) -> list[str]:
     """Return the ids of the devices on which a release of `names` is active; raise ServerUnreachable."""
     wanted = set(names)
     return sorted(
-        str(device["device"] if "device" in device else device.get("id"))
+        str(device.get("device") or device.get("id"))
         for device in _devices(server)
         if any(isinstance(row, dict) and row.get("release") in wanted for row in device.get("models", []))
     )
 
 
-def _devices(server: str) -> list[dict[str, object]]:
+def _devices(server: str) -> list[dict[str, Any]]:
     url = server.rstrip("/") + "/v1/devices"
     if urlsplit(url).scheme not in ("http", "https"):
         raise ServerUnreachable(f"{server} is no server's address: write it as http://127.0.0.1:8300")
