@@ -91,8 +91,9 @@ class OnlineKeys:
             if old.exists() and said_keyid(old) != said_keyid(path):
                 (self._place / RETIRED).mkdir(mode=0o700, exist_ok=True)
                 disk.put(self._place / RETIRED / f"{path.stem}-{said_keyid(old)[:8]}.json", old.read_bytes(), 0o600)
-            disk.rename(path, old)
-            disk.sync(self._place)
+            # Copied and then removed: a rename across folders is two changes, and half of it would lose the key.
+            disk.put(old, path.read_bytes(), 0o600)
+            disk.remove(path)
             disk.sync(self._place / NEXT)
 
     def _listing(self) -> tuple[tuple[str, int], ...]:
