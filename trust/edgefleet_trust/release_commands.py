@@ -9,6 +9,7 @@ from .cli import DONE, EXIT_CODES, run, say, utc_now
 from .errors import BreaksRule
 from .export import export
 from .files import Disk
+from .golden import check_golden
 from .motion import write_motion
 from .proposal import manifest_digest, write_proposal
 from .propose import progress, propose
@@ -33,6 +34,7 @@ def _parser() -> ArgumentParser:
     propose.add_argument("--repository", type=Path, required=True, metavar="REPO")
     propose.add_argument("--out", type=Path, required=True, metavar="FILE", help="the proposal to write; must be new")
     propose.add_argument("--notes", default="", help="what is new, for the people who sign it")
+    propose.add_argument("--no-golden", action="store_true", help="do not ask the models their golden inputs here")
     propose.set_defaults(verb=_propose)
 
     listed = verbs.add_parser("list", help="the listed releases")
@@ -65,6 +67,7 @@ def _propose(arguments: Namespace) -> int:
     proposal = propose(arguments.package, repository, utc_now(), notes=arguments.notes, say=progress)
     if sys.stderr.isatty():
         print(file=sys.stderr)  # below the line that told how far it was
+    asked = not arguments.no_golden and check_golden(arguments.package)
     write_proposal(arguments.out, proposal, Disk())
     release = proposal.release()
     wire = sum(len(payload) for payload in proposal.chunks.values())
@@ -76,12 +79,15 @@ def _propose(arguments: Namespace) -> int:
         "variants": [variant.name for variant in release.variants],
         "wire_bytes": wire,
         "new_wire_bytes": new,
+        "golden_checked": asked,
     }
     lines = [
         f"Proposed {release.name} with {len(release.variants)} variants: {wire / 1e6:.2f} MB as it travels, "
         f"{new / 1e6:.2f} MB of it new.",
         f"Next: edgefleet trust sign {arguments.out} --keys KEYS",
     ]
+    if not asked:
+        lines.insert(1, "Golden inputs were NOT asked here (no onnxruntime); each device asks them before it serves.")
     say(arguments, answer, lines)
     return DONE
 
