@@ -18,6 +18,7 @@ from .words import fingerprint
 def add_key_verbs(verbs: Any) -> list[ArgumentParser]:
     """Add `key new` and `key show` to the verbs of `edgefleet trust`; return the parsers."""
     key: ArgumentParser = verbs.add_parser("key", help="make a holder's key, or show whose it is")
+    key.epilog = "key new NAME --keys KEYS [--uri URI]; key show FILE..."
     inner = key.add_subparsers(required=True, metavar="VERB")
     new: ArgumentParser = inner.add_parser("new", help="make a key on this machine; only its public half leaves")
     new.add_argument("name", help="the holder: a-z, 0-9 and -")
