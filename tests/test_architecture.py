@@ -73,7 +73,8 @@ PURE_CALLS = {"now", "utcnow", "today"}
 ONLY_IN = {
     "paho": ("agent/edgefleet_agent/link/*.py", "server/edgefleet_server/link/*.py"),
     "iotcore": ("server/edgefleet_server/*.py",),
-    "onnxruntime": ("agent/edgefleet_agent/serve/runtime_onnx.py", "compress/edgefleet_compress/*.py"),
+    "onnxruntime": ("agent/edgefleet_agent/serve/runtime_onnx.py", "compress/edgefleet_compress/*.py",
+                    "trust/edgefleet_trust/golden_child.py"),
     "onnx": ("compress/edgefleet_compress/*.py",),
     "torch": ("compress/edgefleet_compress/*.py",),
     "torch_pruning": ("compress/edgefleet_compress/*.py",),
