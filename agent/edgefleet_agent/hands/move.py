@@ -59,6 +59,7 @@ class Moving(Tools):
         wall_limit_s = 2 * step.variant.requires.load_s + TRIAL_EXTRA_S
         self.stop_trial(live)
         live.trial = (slot, self.launcher.try_out(spec, wall_limit_s))
+        live.trial_bytes = step.variant.requires.memory_bytes
 
     def _note_trial(self, model: str, live: Live, step: steps.NoteTrial, now: Now) -> None:
         assert live.trial is not None
@@ -111,6 +112,11 @@ class Moving(Tools):
 
     def _note_active(self, model: str, new: Process, now: Now) -> None:
         facts, spec = self.facts(model), new.spec
+        was = facts.active
+        # Another variant of the release that runs may be proven already; another release is on probation, each time.
+        within = was is not None and was.release_sha256 == spec.release_sha256
+        others = tuple(name for name in facts.proven_slots if not name.startswith(slot_name(spec.release_sha256, "")))
+        proven_slots = facts.proven_slots if within else others
         active = Slot(
             slot=new.slot,
             release=spec.release,
@@ -118,14 +124,17 @@ class Moving(Tools):
             variant=spec.variant,
             variant_sha256=spec.variant_sha256,
             since_s=now.wall_s,
+            proven=new.slot in proven_slots,
         )
-        was = facts.active
         previous = was if was is not None and was.proven else facts.previous
+        if facts.governed is not None and within:
+            previous = facts.previous  # the governor moves within a release: the version before it is kept
         text = f"{spec.release} ({spec.variant}) answered the golden inputs and serves" + (
             f" instead of {was.release}" if was else ""
         )
         told = self.journal.event("activated", text, model, release=spec.release, variant=spec.variant)
-        self.journal.commit(model, replace(facts, active=active, previous=previous, crashes=0), told)
+        facts = replace(facts, active=active, previous=previous, proven_slots=proven_slots, crashes=0, probation_s=0.0)
+        self.journal.commit(model, facts, told)
 
     def _fail(self, model: str, live: Live, step: steps.Fail, now: Now) -> None:
         failure = step.failure

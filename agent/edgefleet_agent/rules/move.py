@@ -2,7 +2,7 @@
 
 from edgefleet_protocol.manifest import Release, Variant
 
-from ..conditions import DISK_AGAIN_S, LOOK_AGAIN_S, NO_SPACE, not_now, too_little_disk, too_little_memory
+from ..conditions import DISK_AGAIN_S, LOOK_AGAIN_S, NO_SPACE, too_little_disk, too_little_memory
 from ..slots import slot_name
 from ..steps import Activate, Assemble, Fail, Fetch, Load, NoteTrial, Step, Try, Wait
 from .seen import Desired, Observed, chosen, failure_of, wished_name
@@ -27,14 +27,6 @@ def disk_refused(seen: Observed, want: Desired, now: float) -> Step | None:
     if seen.hold is None or now >= seen.hold.until:
         return None
     return Wait(seen.hold.why, until=min(seen.hold.until, now + DISK_AGAIN_S))
-
-
-def held_back(seen: Observed, want: Desired, now: float) -> Step | None:
-    """Battery and heat. They hold back what is new, never what serves."""
-    if seen.candidate is not None:
-        return None  # a switch that has begun is brought to its end
-    reason = not_now(seen.around, want.policy)
-    return Wait(reason, until=now + LOOK_AGAIN_S) if reason else None
 
 
 def fetch(seen: Observed, want: Desired, now: float) -> Step | None:

@@ -18,12 +18,14 @@ from edgefleet_protocol.names import is_sha256
 from edgefleet_protocol.trust import PublicKey
 
 from ..seams import Looked, Memory
+from ..slots import slot_name
 from . import durable
 from .disk import Disk
 
 MAX_EVENTS = 64
 """Events that wait for the broker; beyond it the oldest go, and the state still tells what they told."""
 MAX_FAILURES = 64
+MAX_PROVEN = 16
 
 
 class Slot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -65,6 +67,19 @@ class TrialFact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     limits_held: dict[str, str] = {}
 
 
+class Governed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the governor does with a release, and the choice that it departs from."""
+
+    release_sha256: str
+    chosen: str
+    below: tuple[str, ...] = ()
+    """The variants stepped down to, one after the other; the last is worked towards or runs. Empty: back at the chosen."""
+    base: Slot | None = None
+    """What it departed from: proven, and kept to go back to."""
+    why: str = ""
+    since_s: float = 0.0
+
+
 class ModelFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What is known of one model on this device."""
 
@@ -75,8 +90,17 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     previous: Slot | None = None
     failures: tuple[Failure, ...] = ()
     crashes: int = 0
-    """Deaths of the active worker since it took over, until it is proven: kept, so that a crash loop that takes the
+    """Deaths of the active worker, until it is proven, or lives for a while: kept, so that a crash loop that takes the
     whole device down is counted too."""
+    probation_s: float = 0.0
+    """Time that the active one has behaved, in earlier runs of its worker and of the agent."""
+    proven_slots: tuple[str, ...] = ()
+    """The latest that were proven here."""
+    governed: Governed | None = None
+    strikes: int = 0
+    """Releases that hurt real requests here, since one was proven."""
+    struck_s: float = 0.0
+    """When the last one did."""
 
     def trial(self, slot: str) -> TrialFact | None:
         """Return what is known of trials of a slot."""
@@ -88,8 +112,24 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return msgspec.structs.replace(self, trials=(*others, fact)[-8:])
 
     def with_failure(self, failure: Failure) -> "ModelFacts":
-        """Return the facts with one more failure."""
-        return msgspec.structs.replace(self, failures=(*self.failures, failure)[-MAX_FAILURES:])
+        """Return the facts with one more failure; one that real requests met is a strike, too."""
+        known = msgspec.structs.replace(self, failures=(*self.failures, failure)[-MAX_FAILURES:])
+        if failure.stage not in ("switch", "probation") or self.was_proven(failure.release_sha256):
+            return known
+        return msgspec.structs.replace(known, strikes=self.strikes + 1, struck_s=failure.at_s)
+
+    def with_proven(self, slot: str) -> "ModelFacts":
+        """Return the facts with one more slot that is proven here."""
+        rest = tuple(name for name in self.proven_slots if name != slot)
+        return msgspec.structs.replace(self, proven_slots=(*rest, slot)[-MAX_PROVEN:], strikes=0, struck_s=0.0)
+
+    def was_proven(self, release_sha256: str) -> bool:
+        """Return whether a variant of a release is proven here."""
+        begins = slot_name(release_sha256, "")
+        slots = (row for row in (self.active, self.previous) if row is not None and row.proven)
+        return any(name.startswith(begins) for name in self.proven_slots) or any(
+            row.release_sha256 == release_sha256 for row in slots
+        )
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
