@@ -257,6 +257,7 @@ class Agent:
             zone=zone_of(policy.timezone) if policy.windows else None,
             held=self.hands.hold_of(model, moment.wall_s, moment.clock_trusted),
             hold_ends_s=hold.until_s if hold is not None else None,
+            released_s=self.hands.released.get(model, 0.0),
             leases=self.leases.of(model),
             may_try=trying is None and turn in (None, model),
             strain=self._strain,
@@ -287,7 +288,7 @@ class Agent:
             self._tell_problem(want)
             if isinstance(step, steps.Wait) and step.tell is not None and live.first_time(step.tell):
                 self.journal.tell(step.tell, step.why, model, want.release.name if want.release else None)
-            self.told[model] = report.Told(want, step, live, seen.held, tuple(row.words for row in seen.leases))
+            self.told[model] = report.Told(want, step, live, *report.said_of(seen, want))
             if isinstance(step, steps.Wait):
                 return step.until if step.until is not None else now + IDLE_TURN_S
             if isinstance(step, steps.Fetch):

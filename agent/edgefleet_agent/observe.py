@@ -163,6 +163,7 @@ class Around:
     zone: tzinfo | None = None
     held: str | None = None
     hold_ends_s: float | None = None
+    released_s: float = 0.0
     leases: tuple[Lease, ...] = ()
     may_try: bool = True
     strain: Strain = field(default_factory=Strain)
@@ -233,6 +234,7 @@ def _observe(
         zone=shared.zone,
         held=shared.held,
         hold_ends_s=shared.hold_ends_s,
+        released_s=shared.released_s,
         leases=shared.leases,
         switch_waits_since=live.waits_for("switch"),
         may_try=shared.may_try,

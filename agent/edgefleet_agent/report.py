@@ -12,7 +12,7 @@ from edgefleet_protocol.messages import DeviceState, ModelPhase, ModelState, Run
 from . import __version__, steps
 from .live import Live
 from .rules.permits import quarantine
-from .rules.seen import Desired, final_failure, governed_variant
+from .rules.seen import Desired, Observed, final_failure, governed_variant
 from .state_size import fitted
 from .store.facts import Facts, ModelFacts, Slot, Trust
 
@@ -29,7 +29,14 @@ class Told:
     step: steps.Step
     live: Live
     held: str | None = None
+    quarantined: str | None = None
     leases: tuple[str, ...] = ()
+
+
+def said_of(seen: Observed, want: Desired) -> tuple[str | None, str | None, tuple[str, ...]]:
+    """Return hold, quarantine and leases in words."""
+    quarantined = quarantine(seen.facts, want.policy, seen.now_s, seen.released_s)[0]
+    return seen.held, quarantined, tuple(row.words for row in seen.leases)
 
 
 def phase_of(facts: ModelFacts, told: Told) -> ModelPhase:
@@ -81,8 +88,8 @@ def running(slot: Slot | None, facts: ModelFacts | None = None) -> Running | Non
     )
 
 
-def model_state(facts: ModelFacts, told: Told, at_s: float = 0.0) -> ModelState:
-    """Return one model's part of the state. at_s: now, by the device's clock."""
+def model_state(facts: ModelFacts, told: Told) -> ModelState:
+    """Return one model's part of the state."""
     want, choice = told.want, facts.choice
     chosen = choice if choice is not None and choice.release_sha256 == want.sha256 else None
     serving = told.live.server is not None and told.live.server.accepting_since is not None
@@ -103,7 +110,7 @@ def model_state(facts: ModelFacts, told: Told, at_s: float = 0.0) -> ModelState:
         pinned=_cut(want.pinned),
         held=_cut(told.held),
         governed=_cut(governed_words(facts, want)),
-        quarantined=quarantine(facts.strikes, facts.struck_s, want.policy, at_s)[0],
+        quarantined=told.quarantined,
         leases=tuple(row[:200] for row in told.leases[:16]),
     )
 
@@ -146,7 +153,7 @@ def device_state(
         trust=trust.verified,
         trust_problem=trust_problem[:2000] if trust_problem else None,
         rollout_serial=rollout_serial,
-        models=tuple(model_state(facts.model(name), told, at_s) for name, told in sorted(models.items())),
+        models=tuple(model_state(facts.model(name), told) for name, told in sorted(models.items())),
         bytes_received=facts.bytes_received,
         limits_held=dict(limits_held),
     )

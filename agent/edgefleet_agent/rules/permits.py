@@ -7,6 +7,7 @@ from edgefleet_protocol.rollout import Policy
 from ..conditions import LOOK_AGAIN_S, Surroundings, not_now
 from ..slots import slot_name
 from ..steps import ForgetWish, Step, Wait
+from ..store.facts import ModelFacts
 from .seen import Desired, Observed, chosen, is_relief, wished_name
 from .windows import local_words, opening
 
@@ -26,19 +27,23 @@ def quarantined(seen: Observed, want: Desired, now: float) -> Step | None:
     known = (seen.facts.active, seen.facts.previous)
     if any(slot is not None and slot.release_sha256 == want.sha256 for slot in known):
         return None
-    words, ends_s = quarantine(seen.facts.strikes, seen.facts.struck_s, want.policy, seen.now_s)
+    words, ends_s = quarantine(seen.facts, want.policy, seen.now_s, seen.released_s)
     return Wait(f"{words}; {wished_name(want)} waits", until=now + LOOK_AGAIN_S, ends_s=ends_s) if words else None
 
 
-def quarantine(strikes: int, struck_s: float, policy: Policy, now_s: float) -> tuple[str | None, float | None]:
+def quarantine(
+    facts: ModelFacts, policy: Policy, now_s: float, released_s: float = 0.0
+) -> tuple[str | None, float | None]:
     """Return in words that a model is in quarantine, and when that ends; (None, None) when it is not.
 
     A clock that went back does not shorten it. When it is over one more release is taken, and one more strike renews it.
     """
-    ends_s = struck_s + policy.quarantine_s
-    if strikes < policy.quarantine_after or now_s >= ends_s:
+    ends_s = facts.struck_s + policy.quarantine_s
+    if facts.strikes < policy.quarantine_after or now_s >= ends_s or released_s >= facts.struck_s:
         return None, None
-    words = f"in quarantine for {policy.quarantine_s:g} s: {strikes} releases in a row failed here for real requests"
+    words = (
+        f"in quarantine for {policy.quarantine_s:g} s: {facts.strikes} releases in a row failed here for real requests"
+    )
     return words, ends_s
 
 

@@ -128,6 +128,8 @@ class Observed:
     held: str | None = None
     """In words, that the owner lets nothing new begin."""
     hold_ends_s: float | None = None
+    released_s: float = 0.0
+    """When the owner last ended a quarantine, in seconds since 1970."""
     leases: tuple[Lease, ...] = ()
     switch_waits_since: float | None = None
     """Monotonic seconds since when a switch is ready and waits for leases."""

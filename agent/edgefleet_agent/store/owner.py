@@ -39,12 +39,14 @@ class Hands(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     pins: dict[ModelName, Pin] = {}
     holds: dict[ModelName, OwnerHold] = {}
+    released: dict[ModelName, float] = {}
+    """When the owner last ended pin, hold and quarantine of a model: strikes before it count no more."""
     trouble: str = ""
 
     def hold_of(self, model: str, now_s: float, clock_trusted: bool) -> str | None:
         """Return in words that, until when and by whom `model` is held; None when it is not."""
         if self.trouble:
-            return f"held: {self.trouble}; write it anew with `edgefleet agent release`"
+            return f"held: {self.trouble}; write it anew with `edgefleet agent release MODEL`"
         hold = self.holds.get(model)
         if hold is None:
             return None
