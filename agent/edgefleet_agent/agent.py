@@ -30,6 +30,7 @@ from .log import LOG
 from .looking import Looking
 from .observe import Around, Documents, Now, desired, models, observe
 from .perform import Performer
+from .recovery import recovered
 from .rules.governor import watch
 from .rules.permits import is_named
 from .rules.seen import Desired, Strain
@@ -162,6 +163,8 @@ class Agent:
         self.knowledge.looked_at = now
         self.telling.start(now)
         facts = self.store.facts.facts
+        if self.store.facts.lost:
+            facts = recovered(self.store, facts)
         try:
             self.store.facts.put(replace(facts, boots=facts.boots + 1))
         except OSError:
@@ -322,14 +325,15 @@ class Agent:
                 device=self.probe.device_window(),
                 storage_free_bytes=free_bytes,
                 memory_available_bytes=self.probe.memory_available_bytes(),
-                reserve_bytes=max(self.config.limits.reserve_bytes, self._policy().disk_reserve_bytes or 0),
+                reserve_bytes=self.config.limits.reserve_bytes,
                 memory_pressure_percent=self.probe.memory_pressure_percent(),
                 interface=(interface := self.probe.interface()),
                 metered=interface is not None and is_named(interface, self.config.network.metered),
             )
             self._sensed = (now, around)
             self._strain = watch(self._strain, around, self._policy().governor, now)
-        return dataclasses.replace(self._sensed[1], storage_free_bytes=free_bytes)
+        reserve_bytes = max(self.config.limits.reserve_bytes, self._policy().disk_reserve_bytes or 0)
+        return dataclasses.replace(self._sensed[1], storage_free_bytes=free_bytes, reserve_bytes=reserve_bytes)
 
     def _fetch(self, now: float) -> float:
         """Ask for the chunks of every model whose step is to fetch; return when the window wants to be asked again."""

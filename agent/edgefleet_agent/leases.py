@@ -2,8 +2,8 @@
 
 The agreement with applications (the Python client's `lease.py` keeps it; any language can):
 
-- The application makes a file of its own in `RUN/leases/<model>/`, a name that ends in `.lease`, takes an exclusive
-  `flock` on it, writes one JSON object, and keeps it open for as long as it must not be interrupted:
+- The application makes a file of its own in `RUN/leases/<model>/`, takes an exclusive `flock` on it, writes one JSON object,
+  gives it a name that ends in `.lease`, and keeps it open for as long as it must not be interrupted:
   `{"pid": 71, "started": 12345, "namespace": "pid:[4026531836]", "boot": "<boot id>", "program": "camera", "until": 5120.5}`
   with `started` the process' start time (field 22 of `/proc/<pid>/stat`), `namespace` what `/proc/self/ns/pid` links to,
   and `until` in seconds of CLOCK_MONOTONIC.
@@ -76,8 +76,6 @@ class LeaseFolder:
         try:
             if _is_locked(handle):
                 data = os.read(handle, MAX_BYTES)
-                if not data:
-                    return None  # locked, and about to be written
                 lease = self._counted(msgspec.json.decode(data, type=Written))
                 if lease is not None:
                     return lease

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 
+import msgspec
+
 from edgefleet_protocol.audience import models_of, wish_for
 from edgefleet_protocol.codec import decode
 from edgefleet_protocol.errors import ProtocolError
@@ -17,6 +19,7 @@ from edgefleet_protocol.trust import release_path
 from . import __version__
 from .conditions import Surroundings
 from .live import Live
+from .recovery import candidate, variants_here
 from .rules.governor import spare
 from .rules.seen import Desired, Lease, Observed, Strain, failed_variants, to_serve
 from .slots import slot_name
@@ -84,7 +87,30 @@ def desired(
     """Return what is wished of `model` on this device: by its owner, else by its region."""
     want = _of_region(model, device, facts, hardware, store, documents)
     pin = hands.pins.get(model) if hands is not None else None
-    return want if pin is None else _pinned(want, pin, documents)
+    want = want if pin is None else _pinned(want, pin, documents)
+    back = candidate(facts.model(model), want.sha256)
+    return want if back is None else _recovered(want, back, store, documents)
+
+
+def _recovered(want: Desired, sha256: str, store: Store, documents: Documents) -> Desired:
+    """Return the wish to serve again, from the disk, what was there when the facts were lost. What is wished comes after."""
+    release = documents.release(sha256)
+    if not isinstance(release, Release):
+        return want
+    here = variants_here(release, sha256, store)
+    if not here:
+        return want
+    ref = ReleaseRef(path=release_path(release.name), sha256=sha256)
+    assignment = Assignment(model=want.model, release=ref)
+    words = f"the facts were lost: {release.name} is on the disk and serves again first"
+    return replace(
+        want,
+        assignment=assignment,
+        release=msgspec.structs.replace(release, variants=here),
+        problem=None,
+        why=words,
+        recovered=True,
+    )
 
 
 def _pinned(want: Desired, pin: Pin, documents: Documents) -> Desired:
@@ -102,9 +128,9 @@ def _pinned(want: Desired, pin: Pin, documents: Documents) -> Desired:
     )
     release = documents.release(pin.release_sha256)
     if isinstance(release, Release) and release.model == want.model:
-        return Desired(want.model, want.policy, assignment, words, release, None, words)
+        return Desired(want.model, want.policy, assignment, words, release, pinned=words)
     why = release if isinstance(release, str) else f"{words}, and its manifest is not on this device any more"
-    return Desired(want.model, want.policy, assignment, words, None, why, words)
+    return Desired(want.model, want.policy, assignment, words, None, why, pinned=words)
 
 
 def _of_region(

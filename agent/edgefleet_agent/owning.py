@@ -43,12 +43,12 @@ class BadTime(AgentError):
 def add_verbs(add: Callable[[str, Callable[[Config, argparse.Namespace], int], str], argparse.ArgumentParser]) -> None:
     """Add the three verbs. add(verb, do, words) makes a parser that has `--config` and `--json`."""
     pin = add("pin", _pin, "keep one release of a model, whatever the fleet rolls out; works offline")
-    pin.add_argument("model", metavar="MODEL")
+    pin.add_argument("model", metavar="MODEL", help="as the fleet calls it, as in fashion")
     which = pin.add_mutually_exclusive_group(required=True)
     which.add_argument("release", nargs="?", metavar="RELEASE", help="as in fashion/3: one that is on this device")
     which.add_argument("--current", action="store_true", help="the release that serves now")
     hold = add("hold", _hold, "let nothing new begin for a model; what serves goes on serving; works offline")
-    hold.add_argument("model", metavar="MODEL")
+    hold.add_argument("model", metavar="MODEL", help="as the fleet calls it, as in fashion")
     how_long = hold.add_mutually_exclusive_group()
     how_long.add_argument(
         "--until", metavar="TIME", help="2027-01-15T22:00 (this device's local time unless it says another)"
@@ -57,7 +57,7 @@ def add_verbs(add: Callable[[str, Callable[[Config, argparse.Namespace], int], s
         "--for", dest="how_long", metavar="DURATION", help="30m, 8h or 7d; without either: until `release`"
     )
     release = add("release", _release, "end pin, hold and quarantine of a model: rollouts decide again; works offline")
-    release.add_argument("model", metavar="MODEL")
+    release.add_argument("model", metavar="MODEL", help="as the fleet calls it, as in fashion")
 
 
 def _pin(config: Config, arguments: argparse.Namespace) -> int:

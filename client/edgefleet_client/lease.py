@@ -41,8 +41,9 @@ def lease(model: str, seconds: float, run: Path | str | None = None) -> Iterator
         raise NoLease(f"a lease of {seconds:g} s: it must be more than 0 and at most {LONGEST_S:g}")
     folder = Path(run or os.environ.get("EDGEFLEET_RUN") or "/run/edgefleet") / "leases" / model
     path = folder / f"{time.monotonic_ns():020}-{os.getpid()}-{secrets.token_hex(4)}.lease"
+    new = path.with_suffix(".new")  # it gets its name once it is locked: one that is not locked is removed
     try:
-        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        handle = os.open(new, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     except OSError as error:
         raise NoLease(f"{folder} takes no lease of {model}: {error.strerror}. Is the agent running there?") from error
     try:
@@ -50,10 +51,12 @@ def lease(model: str, seconds: float, run: Path | str | None = None) -> Iterator
         os.fchmod(handle, 0o644)
         fcntl.flock(handle, fcntl.LOCK_EX)
         os.write(handle, json.dumps(_written(seconds)).encode())
+        new.rename(path)
         yield
     finally:
-        with contextlib.suppress(OSError):
-            path.unlink()
+        for name in (path, new):
+            with contextlib.suppress(OSError):
+                name.unlink()
         os.close(handle)
 
 

@@ -14,7 +14,7 @@ from .windows import local_words, opening
 
 def held_by_owner(seen: Observed, want: Desired, now: float) -> Step | None:
     """The owner's word is above every rollout's."""
-    if seen.held is None:
+    if seen.held is None or want.recovered:
         return None
     if seen.wish_age_s is not None:
         return ForgetWish(seen.held)

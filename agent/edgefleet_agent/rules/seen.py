@@ -84,6 +84,8 @@ class Desired:
     release: Release | None = None
     problem: str | None = None
     """Why the wished release must not or cannot be obeyed."""
+    recovered: bool = False
+    """Whether it is not the region's wish but what was found on the disk after the facts were lost."""
     pinned: str | None = None
     """In words, that the owner pinned this release, and over which wish of the region it wins."""
 

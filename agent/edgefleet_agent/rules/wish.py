@@ -110,5 +110,5 @@ def choice_key(seen: Observed, want: Desired) -> str:
         download_budget_bytes=policy.download_budget_bytes,
         min_accuracy=policy.min_accuracy,
     )
-    parts = (want.sha256, narrow, seen.hardware, seen.agent_version, sorted(seen.failed))
+    parts = (want.sha256, narrow, seen.hardware, seen.agent_version, sorted(seen.failed), want.recovered)
     return sha256_hex(msgspec.json.encode(parts, order="deterministic"))[:32]

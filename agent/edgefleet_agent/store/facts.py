@@ -97,6 +97,8 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     proven_slots: tuple[str, ...] = ()
     """The latest that were proven here."""
     governed: Governed | None = None
+    recovered: tuple[str, ...] = ()
+    """Releases that were found whole on the disk when the facts were lost; used until something is active."""
     strikes: int = 0
     """Releases that hurt real requests here, since one was proven."""
     struck_s: float = 0.0
@@ -183,6 +185,8 @@ class FactStore:
 
     def __init__(self, disk: Disk, state: Path) -> None:
         self._disk, self._state = disk, state
+        self.lost = False
+        """Whether facts.json was damaged, so that what is on the disk must say what can serve."""
         self.problems: list[str] = []
         durable.remove_temporaries(disk, state)
         durable.remove_temporaries(disk, state / "documents")
@@ -198,6 +202,7 @@ class FactStore:
         try:
             return msgspec.json.decode(self._disk.read(path), type=kind)
         except (msgspec.MsgspecError, OSError, UnicodeDecodeError) as error:
+            self.lost = self.lost or name == "facts.json"
             self.problems.append(f"{name} could not be read ({error}); it was set aside as {name}.bad")
             self._disk.rename(path, path.with_name(name + ".bad"))
             return empty
