@@ -115,7 +115,8 @@ def test_it_never_flaps_whatever_the_thermometer_says_and_never_leaves_the_ladde
         climb_after_s=dice.choice([0.0, 60.0]),
         dwell_s=dwell,
     )
-    strain, below, moves, degrees, moved_at = Strain(), (), [], 70.0, 0.0
+    below: tuple[str, ...] = ()
+    strain, moves, degrees, moved_at = Strain(), [], 70.0, 0.0
     for step in range(2000):
         now = 5.0 * step
         degrees = dice.choice([degrees + dice.uniform(-6, 6), dice.uniform(40, 100)])
