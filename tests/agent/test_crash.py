@@ -43,6 +43,9 @@ KILLED_THEN_CUT = Fate("killed, and cut after it had gone on", 1.0)
 
 VOICE = package(1, model="voice")
 """The second model: installed beside the first, and served on through all that happens to it."""
+SECOND = package(
+    2, {"best": 0.95, "small": 0.9, "tiny": 0.85}, wrong=("best",), memory={"best": 9000, "small": 8000, "tiny": 4000}
+)
 GOVERNED = Policy(
     telemetry_interval_s=10.0,
     governor=Governor(max_temperature_c=80.0, after_s=5.0, climb_after_s=5.0, dwell_s=10.0),
@@ -84,21 +87,18 @@ class Job:
     def step_down(self) -> None:
         """Heat: the governor moves to a variant that was not fetched yet."""
         self.device.probe.window = DeviceWindow(temperature_c=90.0)
-        second = package(2, {"best": 0.95, "small": 0.9, "tiny": 0.85}, wrong=("best",))
-        self._wish(second, runs("tiny"), "fashion/1", "fashion/2", policy=GOVERNED)
+        self._wish(SECOND, runs("tiny"), "fashion/1", "fashion/2", policy=GOVERNED)
 
     def climb_back(self) -> None:
         self.device.probe.window = DeviceWindow(temperature_c=40.0)
-        second = package(2, {"best": 0.95, "small": 0.9, "tiny": 0.85}, wrong=("best",))
-        self._wish(second, runs("small"), "fashion/2", policy=GOVERNED)
+        self._wish(SECOND, runs("small"), "fashion/2", policy=GOVERNED)
 
     def install(self) -> None:
         first = package(1)
         self._wish(first, proven(first), "fashion/1")
 
     def update(self) -> None:
-        second = package(2, {"best": 0.95, "small": 0.9, "tiny": 0.85}, wrong=("best",))
-        self._wish(second, proven(second), "fashion/1", "fashion/2")
+        self._wish(SECOND, proven(SECOND), "fashion/1", "fashion/2")
 
     def offline(self) -> None:
         """Long without the broker: windows go to disk. Then the agent is ended and started again."""
