@@ -78,6 +78,7 @@ def test_every_setting_is_documented() -> None:
     sections = (
         agent_config.Broker,
         agent_config.HardwareRoots,
+        agent_config.Network,
         agent_config.Serve,
         agent_config.Fetch,
         agent_config.Limits,
@@ -89,6 +90,7 @@ def test_every_setting_is_documented() -> None:
         "serve",
         "fetch",
         "limits",
+        "network",
     }
     names |= set(Policy.__struct_fields__)
     for section in (

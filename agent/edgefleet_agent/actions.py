@@ -12,7 +12,7 @@ from .journal import Journal
 from .live import Live
 from .observe import Documents
 from .slots import slot_name
-from .store import Store
+from .store import Store, owner
 
 ARGUMENTS: dict[str, tuple[str, ...]] = {
     "ping": (),
@@ -64,7 +64,8 @@ class Actions:
         state, hardware = self._state(), self._hardware()
         if state is None or hardware is None:
             return Answer(False, "the agent has only just started, and knows nothing yet")
-        rows = explained(self._device, self._store, self._documents, hardware)
+        hands, told = owner.read(self._store.disk, self._store.state), {row.model: row for row in state.models}
+        rows = explained(self._device, self._store, self._documents, hardware, hands, told)
         return Answer(True, status_words(state, True), {"explain": explain_words(rows, hardware)})
 
     def _restart(self, arguments: Mapping[str, str]) -> Answer:

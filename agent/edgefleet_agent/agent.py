@@ -26,15 +26,21 @@ from .decide import decide
 from .fetching import Fetching
 from .hardware.tensorrt import offers_tensorrt, tensorrt_version
 from .journal import Journal
+from .leases import LeaseFolder
 from .live import Live
+from .localtime import zone_of
 from .log import LOG
 from .looking import Looking
-from .observe import Documents, Now, desired, models, observe
+from .observe import Around, Documents, Now, desired, models, observe
 from .perform import Performer
 from .placing import Placing
-from .rules.seen import Desired
+from .recovery import recovered
+from .rules.governor import watch
+from .rules.permits import is_named
+from .rules.seen import Desired, Strain
+from .rules.shared import in_turns, memory_left, next_to_try
 from .seams import Clock, Launcher, Link, Looker, Message, Probe, Signer
-from .store import Store
+from .store import Store, owner
 from .telling import Telling
 
 BUILT_S = 1_764_028_800.0
@@ -45,8 +51,9 @@ MAX_STEPS = 64
 """Steps of one model in one turn; more would mean that two rules undo each other."""
 SENSE_EVERY_S = 5.0
 IDLE_TURN_S = 30.0
+FAULT_AGAIN_S = 60.0
 COLLECT_EVERY_S = 3600.0
-COLLECT_AFTER = (steps.NoteTrial, steps.Activate, steps.Prove, steps.Fail, steps.FallBack, steps.Choose)
+COLLECT_AFTER = (steps.NoteTrial, steps.Activate, steps.Prove, steps.Fail, steps.FallBack, steps.Choose, steps.Govern)
 """Steps after which something may no longer be needed."""
 
 
@@ -105,6 +112,10 @@ class Agent:
         self._performer: Performer | None = None
         self._session: int | None = None
         self._sensed: tuple[float, Surroundings] | None = None
+        self._strain = Strain()
+        self.hands = owner.Hands()
+        """What the device's owner decided: read anew at each turn, for only the owner's commands write it."""
+        self.leases = LeaseFolder(config.run, clock)
         self._collect_at = 0.0
         self._linked = False
 
@@ -124,13 +135,17 @@ class Agent:
         if not self.hardware.runtimes:
             # Installed or mended since: what was held back for want of a runtime is tried.
             self.hardware = self._performer.placing.hardware = self.probe.hardware()
+        self.hands = owner.read(self.store.disk, self.store.state)
+        if self._policy().governor is not None:
+            self._surroundings(now)
+            wakes.append(now + SENSE_EVERY_S)
         if self._linked:
             self._greet(now)
             self._take(self.link.receive(), now)
             self.telling.acknowledge()
             wakes.append(self._look(moment, self.probe.storage_free_bytes()))
             self.commanding.step(moment, self._session or 0)
-        wakes += [self._model_turn(model, moment) for model in self._models()]
+        wakes += [self._guarded_turn(model, moment) for model in self._models()]
         if not self._linked:
             self._connect()  # serve first, then connect
             wakes.append(now)
@@ -151,6 +166,8 @@ class Agent:
         self.telling.close_window(self.lives.values(), self._moment(now), interval_s, at_once=True)
         self.telemetry.store()
         self.store.outbox.close()
+        for model, live in self.lives.items():
+            self._note_probation(model, live, now)
         with contextlib.suppress(OSError):  # counters that may be lost, when the disk takes them
             self.store.facts.put(self.store.facts.facts)
         for live in self.lives.values():
@@ -177,6 +194,8 @@ class Agent:
         )
         self.telling.start(now)
         facts = self.store.facts.facts
+        if self.store.facts.lost:
+            facts = recovered(self.store, facts)
         try:
             self.store.facts.put(replace(facts, boots=facts.boots + 1))
         except OSError:
@@ -251,18 +270,60 @@ class Agent:
     def _models(self) -> tuple[str, ...]:
         return models(self.store.facts.facts, self.documents.rollout())
 
+    def _guarded_turn(self, model: str, moment: Now) -> float:
+        """As `_model_turn`. A fault of ours about one model is told, and keeps the others from nothing."""
+        try:
+            return self._model_turn(model, moment)
+        except Exception as error:
+            LOG.exception("%s: a fault in the agent", model)
+            words = f"a fault in the agent: {type(error).__name__}: {error}"
+            if self.lives.setdefault(model, Live()).first_time("fault"):
+                self.journal.tell("fault", words, model)
+            return moment.monotonic_s + FAULT_AGAIN_S
+
+    def _note_probation(self, model: str, live: Live, now: float) -> None:
+        """Keep the time on probation over the end of the agent; it is made durable with the counters."""
+        facts = self.store.facts.facts
+        mine, seen = facts.model(model), live.probation_seen(now)
+        if seen is not None and mine.active is not None and not mine.active.proven:
+            noted = replace(mine, probation_s=mine.probation_s + seen.unnoted_s)
+            self.store.facts.put_later(replace(facts, models={**facts.models, model: noted}))
+
+    def _around(self, model: str, moment: Now) -> Around:
+        """Return what one model shares with the others, and what people and applications say of it."""
+        policy, hold = self._policy(), self.hands.holds.get(model)
+        waiting = {name: since for name, live in self.lives.items() if (since := live.waits_for("trial")) is not None}
+        trying = next((name for name, live in self.lives.items() if live.trial is not None and name != model), None)
+        turn = next_to_try(waiting, trying)
+        return Around(
+            zone=zone_of(policy.timezone) if policy.windows else None,
+            held=self.hands.hold_of(model, moment.wall_s, moment.clock_trusted),
+            hold_ends_s=hold.until_s if hold is not None else None,
+            released_s=self.hands.released.get(model, 0.0),
+            leases=self.leases.of(model),
+            may_try=trying is None and turn in (None, model),
+            strain=self._strain,
+        )
+
     def _model_turn(self, model: str, moment: Now) -> float:
         """Do steps for one model until it must wait; return until when."""
         assert self._performer is not None and self.hardware is not None
         now = moment.monotonic_s
-        live = self.lives.setdefault(model, Live())
+        if model not in self.lives:
+            self.lives[model] = Live(governed_at=now)
+            self.leases.prepare(model)
+        live = self.lives[model]
         live.watch(now, SENSE_EVERY_S)
         for _ in range(MAX_STEPS):
             facts = self.store.facts.facts
-            want = desired(model, self.config.device, facts, self.hardware, self.store, self.documents)
+            want = desired(model, self.config.device, facts, self.hardware, self.store, self.documents, self.hands)
             around, troubles = self._surroundings(now), self.fetching.window.troubles()
+            promised = {name: one.promised_bytes() for name, one in self.lives.items()}
+            free_bytes = memory_left(around.memory_available_bytes, promised, model)
+            around = dataclasses.replace(around, memory_available_bytes=free_bytes)
             live.follow(want.sha256)
             live.hold = live.hold.after(around.storage_free_bytes, now) if live.hold else None
+            shared = self._around(model, moment)
             seen = observe(
                 want,
                 facts.model(model),
@@ -272,14 +333,16 @@ class Agent:
                 around,
                 troubles,
                 moment,
+                shared,
                 self._performer.placing,
                 self.documents,
             )
             step = decide(seen, want, now)
+            live.stand_in_line(step.wants if isinstance(step, steps.Wait) else None, now)
             self._tell_problem(want)
             if isinstance(step, steps.Wait) and step.tell is not None and live.first_time(step.tell):
                 self.journal.tell(step.tell, step.why, model, want.release.name if want.release else None)
-            self.told[model] = report.Told(want, step, live)
+            self.told[model] = report.Told(want, step, live, *report.said_of(seen, want))
             if isinstance(step, steps.Wait):
                 return step.until if step.until is not None else now + IDLE_TURN_S
             if isinstance(step, steps.Fetch):
@@ -312,19 +375,28 @@ class Agent:
             around = Surroundings(
                 device=self.probe.device_window(),
                 storage_free_bytes=free_bytes,
-                memory_available_bytes=None,
+                memory_available_bytes=self.probe.memory_available_bytes(),
                 reserve_bytes=self.config.limits.reserve_bytes,
+                memory_pressure_percent=self.probe.memory_pressure_percent(),
+                interface=(interface := self.probe.interface()),
+                metered=interface is not None and is_named(interface, self.config.network.metered),
             )
             self._sensed = (now, around)
+            self._strain = watch(self._strain, around, self._policy().governor, now)
+        reserve_bytes = max(self.config.limits.reserve_bytes, self._policy().disk_reserve_bytes or 0)
         # Whether two workers fit is asked just after one ended.
         memory = self.probe.memory_available_bytes()
-        return dataclasses.replace(self._sensed[1], storage_free_bytes=free_bytes, memory_available_bytes=memory)
+        return dataclasses.replace(
+            self._sensed[1],
+            storage_free_bytes=free_bytes,
+            memory_available_bytes=memory,
+            reserve_bytes=reserve_bytes,
+        )
 
     def _fetch(self, now: float) -> float:
         """Ask for the chunks of every model whose step is to fetch; return when the window wants to be asked again."""
-        wanted = [
-            chunk for told in self.told.values() if isinstance(told.step, steps.Fetch) for chunk in told.step.missing
-        ]
+        missing = {name: told.step.missing for name, told in self.told.items() if isinstance(told.step, steps.Fetch)}
+        wanted = list(in_turns(missing, self.fetching.window.troubles()))
         self.fetching.ask(wanted, self._policy().bandwidth_bytes_per_s, now, connected=self._connected())
         due = self.fetching.window.due(now)
         return due if due is not None else now + IDLE_TURN_S
@@ -333,7 +405,8 @@ class Agent:
         if now >= self._collect_at:
             self._collect_at = now + COLLECT_EVERY_S
             try:
-                collect(self.store, self.documents, self._models(), self.told)
+                ahead = {name: live.aim for name, live in self.lives.items() if live.aim is not None}
+                collect(self.store, self.documents, self._models(), self.told, ahead)
             except OSError as error:  # a disk that became read-only, or a folder under a chunk's name: serve on
                 LOG.warning("what nothing needs could not be removed: %s", error)
 

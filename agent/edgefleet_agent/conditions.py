@@ -24,6 +24,12 @@ class Surroundings:
     memory_available_bytes: int | None
     reserve_bytes: int
     """Left free on the disk, for the system and for what the agent itself must write."""
+    memory_pressure_percent: float | None = None
+    """Share of the last ten seconds in which some task waited for memory."""
+    interface: str | None = None
+    """The network interface of the way out."""
+    metered: bool = False
+    """Whether the owner calls it metered."""
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,13 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Of the disk."""
 
 
+class Network(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the owner knows of the device's links."""
+
+    metered: tuple[str, ...] = ()
+    """Interfaces whose bytes cost money, by name or, as in `wwan*`, by the beginning of it."""
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole file. Relative paths are relative to it; once loaded, all are absolute: children start in `/`."""
 
@@ -95,6 +102,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     serve: Serve = Serve()
     fetch: Fetch = Fetch()
     limits: Limits = Limits()
+    network: Network = Network()
 
 
 @dataclass(frozen=True)

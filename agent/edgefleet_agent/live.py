@@ -92,6 +92,8 @@ class Live:
     over_bound_reads: int = 0
     last: Served | None = None
     """The last reading of the worker that serves."""
+    trial_bytes: int = 0
+    """Memory that the trial may take."""
     start_not_before: float = 0.0
     crashes_in_a_row: int = 0
     hold: Hold | None = None
@@ -106,6 +108,14 @@ class Live:
     closed: list[ModelWindow] = field(default_factory=list)
     """Counts of workers that were replaced within this window."""
     sampled_at: float = 0.0
+    noted_s: float = 0.0
+    """What of this worker's time on probation is a fact already."""
+    aim: str | None = None
+    """The variant that is fetched and tried ahead."""
+    governed_at: float = 0.0
+    """Monotonic seconds of the governor's last move; of the agent's start at first, so that a restart loop makes no moves."""
+    waits: tuple[Literal["trial", "switch"], float] | None = None
+    """What it waits in line for, and since when."""
 
     def follow(self, release_sha256: str | None) -> None:
         """This release is wished now: what was told of another may be told again, and what held that back is tried."""
@@ -161,16 +171,34 @@ class Live:
         if self.server is not None and self.window.requests:
             self.closed.append(self.window.window(self.server.spec))
         self.server = process
-        self.window, self.probation = Tally(), Tally()
+        self.window, self.probation, self.noted_s = Tally(), Tally(), 0.0
         self.over_bound_reads, self.last = 0, None
 
-    def probation_seen(self, now: float) -> ProbationSeen | None:
-        """Return how the serving model behaved since it took over."""
+    def stand_in_line(self, wants: Literal["trial", "switch"] | None, now: float) -> None:
+        """Note what the last step waits in line for; its place is kept while it does."""
+        if wants is None or self.waits is None or self.waits[0] != wants:
+            self.waits = (wants, now) if wants else None
+
+    def waits_for(self, what: Literal["trial", "switch"]) -> float | None:
+        """Return since when it waits in line for `what`, or None."""
+        return self.waits[1] if self.waits is not None and self.waits[0] == what else None
+
+    def promised_bytes(self) -> int:
+        """Return the memory that its workers may still take: those that load, and one that is on trial."""
+        loading = [self.candidate] if self.candidate is not None else []
+        if self.server is not None and self.server.accepting_since is None:
+            loading.append(self.server)
+        promised = sum(process.spec.memory_limit_bytes or 0 for process in loading)
+        return promised + (self.trial_bytes if self.trial is not None else 0)
+
+    def probation_seen(self, now: float, noted_s: float = 0.0) -> ProbationSeen | None:
+        """Return how the serving model behaved since it took over. noted_s: what earlier runs and this one noted of it."""
         if self.server is None or self.server.accepting_since is None:
             return None
         tally = self.probation
         return ProbationSeen(
-            elapsed_s=now - self.server.accepting_since,
+            elapsed_s=noted_s + now - self.server.accepting_since - self.noted_s,
+            unnoted_s=now - self.server.accepting_since - self.noted_s,
             requests=tally.requests,
             errors=tally.errors,
             latency_p95_s=tally.latency.quantile(0.95),

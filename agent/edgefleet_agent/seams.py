@@ -233,6 +233,12 @@ class Probe(Protocol):
     def memory_available_bytes(self) -> int | None:
         """Bytes that a new process could have."""
 
+    def memory_pressure_percent(self) -> float | None:
+        """Share of the last ten seconds in which some task waited for memory."""
+
+    def interface(self) -> str | None:
+        """The network interface of the way out, `wlan0`."""
+
 
 @dataclass(frozen=True)
 class Memory:

@@ -74,6 +74,18 @@ class ModelState(Record, frozen=True, kw_only=True):
     chosen_why: Text = ""
     measured: Annotated[tuple[Measured, ...], Meta(max_length=64)] = ()
     failures: Annotated[tuple[Failure, ...], Meta(max_length=64)] = ()
+    waits_until_s: Moment | None = None
+    """By the device's clock, when what it waits for ends by itself: a window opens, a hold or a lease is over."""
+    pinned: Text | None = None
+    """The release that the device's owner pinned, and who did; it wins over the rollout."""
+    held: Text | None = None
+    """That the owner lets nothing new begin, until when, and who said so."""
+    governed: Text | None = None
+    """The cheaper variant that the governor stepped down to, and why."""
+    quarantined: Text | None = None
+    """That nothing new is taken after repeated failures, and until when."""
+    leases: Annotated[tuple[Text, ...], Meta(max_length=16)] = ()
+    """Applications that may not be interrupted now, each in words."""
 
 
 class DeviceState(Document, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ import msgspec
 import tomllib
 
 from edgefleet_protocol.names import check_label
+from edgefleet_protocol.policy_check import BadPolicy, check_policy
 from edgefleet_protocol.rollout import Policy
 
 from .errors import BadConfig
@@ -268,7 +269,8 @@ def _policies(regions: object) -> dict[str, Policy]:
         _known(f"regions.{region}.policy.", policy, set(Policy.__struct_fields__))
         try:
             result[region] = msgspec.convert(policy, Policy)
-        except msgspec.ValidationError as error:
+            check_policy(result[region])
+        except (msgspec.ValidationError, BadPolicy) as error:
             raise BadConfig(f"regions.{region}.policy: {error}") from error
     return result
 

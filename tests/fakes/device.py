@@ -83,8 +83,12 @@ def package(
     runtime: str = "fake",
     labels: tuple[str, ...] = (),
     providers: tuple[str, ...] = ("CPUExecutionProvider",),
+    memory: Mapping[str, int] | None = None,
 ) -> Package:
-    """Return a release with variants of the given accuracy; those in `wrong` have golden answers that are not theirs."""
+    """Return a release with variants of the given accuracy; those in `wrong` have golden answers that are not theirs.
+
+    memory: bytes that a variant's worker needs, by name: what orders variants before anything was measured.
+    """
     chunks: dict[str, bytes] = {}
     files: list[FileEntry] = []
 
@@ -112,7 +116,7 @@ def package(
                 accuracy=Accuracy(metric="top1", value=accuracy, samples=1000),
                 bytes=len(data),
                 runtime=runtime,
-                requires=requires or Requirement(load_s=5.0),
+                requires=requires or Requirement(load_s=5.0, memory_bytes=(memory or {}).get(name, 0)),
             )
         )
     interface = Interface(

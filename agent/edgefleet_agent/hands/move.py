@@ -68,6 +68,7 @@ class Moving(Tools):
         self.stop_trial(live)
         live.trial = (slot, self.launcher.try_out(spec, providers.wall_limit_s(spec.provider, spec.load_s)))
         live.trial_since, live.trial_on = now.monotonic_s, spec.provider
+        live.trial_bytes = step.variant.requires.memory_bytes
 
     def _note_trial(self, model: str, live: Live, step: steps.NoteTrial, now: Now) -> None:
         assert live.trial is not None
@@ -169,6 +170,11 @@ class Moving(Tools):
 
     def _note_active(self, model: str, live: Live, new: Process, now: Now) -> None:
         facts, spec = self.facts(model), new.spec
+        was = facts.active
+        # Another variant of the release that runs may be proven already; another release is on probation, each time.
+        within = was is not None and was.release_sha256 == spec.release_sha256
+        others = tuple(name for name in facts.proven_slots if not name.startswith(slot_name(spec.release_sha256, "")))
+        proven_slots = facts.proven_slots if within else others
         active = Slot(
             slot=new.slot,
             release=spec.release,
@@ -176,12 +182,14 @@ class Moving(Tools):
             variant=spec.variant,
             variant_sha256=spec.variant_sha256,
             since_s=now.wall_s,
+            proven=new.slot in proven_slots,
         )
-        was = facts.active
         if was is not None and was.slot == active.slot:  # the same variant, on another provider
             active, previous = replace(active, proven=was.proven), facts.previous
         else:
             previous = was if was is not None and was.proven else facts.previous
+        if facts.governed is not None and within:
+            previous = facts.previous  # the governor moves within a release: the version before it is kept
         text = f"{spec.release} ({spec.variant}) answered the golden inputs and serves" + (
             f" instead of {was.release}" if was else ""
         )
@@ -189,7 +197,8 @@ class Moving(Tools):
             text += f"; requests waited for {now.monotonic_s - live.aside_since:.1f} s, as there was no memory for both"
 
         told = self.journal.event("activated", text, model, release=spec.release, variant=spec.variant)
-        self.journal.commit(model, replace(facts, active=active, previous=previous, crashes=0), told)
+        facts = replace(facts, active=active, previous=previous, proven_slots=proven_slots, crashes=0, probation_s=0.0)
+        self.journal.commit(model, facts, told)
 
     def _fail(self, model: str, live: Live, step: steps.Fail, now: Now) -> None:
         failure = step.failure

@@ -2,7 +2,7 @@
 
 from edgefleet_protocol.manifest import Release, Variant
 
-from ..conditions import DISK_AGAIN_S, LOOK_AGAIN_S, NO_SPACE, not_now, too_little_disk
+from ..conditions import DISK_AGAIN_S, LOOK_AGAIN_S, NO_SPACE, too_little_disk
 from ..serve.providers import ENGINE_SHARE, builds
 from ..slots import slot_name
 from ..steps import Activate, Assemble, Cancel, Fail, Fetch, Load, NoteTrial, StandAside, Step, Try, Wait
@@ -59,6 +59,10 @@ def make_room(seen: Observed, want: Desired, now: float) -> Step | None:
         return None
     if place.how == "none":
         return Wait(place.why, until=now + LOOK_AGAIN_S)
+    if seen.aim is not None:
+        return Wait(
+            f"what is tried ahead comes only beside the worker that serves: {place.why}", until=now + LOOK_AGAIN_S
+        )
     if builds(seen.provider) and (known is None or not known.passed):
         # It takes minutes, in which nothing would serve.
         return Wait(f"its engine is built only beside the worker that serves: {place.why}", until=now + LOOK_AGAIN_S)
@@ -70,14 +74,6 @@ def disk_refused(seen: Observed, want: Desired, now: float) -> Step | None:
     if seen.hold is None or now >= seen.hold.until:
         return None
     return Wait(seen.hold.why, until=min(seen.hold.until, now + DISK_AGAIN_S))
-
-
-def held_back(seen: Observed, want: Desired, now: float) -> Step | None:
-    """Battery and heat. They hold back what is new, never what serves."""
-    if seen.candidate is not None or seen.aside:
-        return None  # a switch that has begun is brought to its end
-    reason = not_now(seen.around, want.policy)
-    return Wait(reason, until=now + LOOK_AGAIN_S) if reason else None
 
 
 def fetch(seen: Observed, want: Desired, now: float) -> Step | None:

@@ -3,8 +3,11 @@
 from ..conditions import LOOK_AGAIN_S
 from ..slots import slot_name
 from ..steps import FallBack, Step, Wait
-from .move import activate, held_back, load, make_room, read_trial, try_out
-from .seen import Desired, Observed, chosen, failed_variants, failure_of, wished_name
+from .leased import leased
+from .move import activate, load, read_trial
+from .permits import held_back, outside_window
+from .seen import Desired, Observed, back_to, chosen, failed_variants, failure_of, wished_name
+from .turn import room_made, untried
 
 
 def no_runtime(seen: Observed, want: Desired, now: float) -> Step | None:
@@ -28,7 +31,7 @@ def engine_lost(seen: Observed, want: Desired, now: float) -> Step | None:
     if active.variant in failed_variants(seen.facts, active.release_sha256):
         return None  # noted before, and there was nothing to go back to
     failure = failure_of(seen, active.release, active.release_sha256, active.variant, "trial", seen.unservable)
-    return FallBack(failure, seen.facts.previous, seen.unservable)
+    return FallBack(failure, back_to(seen.facts), seen.unservable)
 
 
 def better_provider(seen: Observed, want: Desired, now: float) -> Step | None:
@@ -45,7 +48,7 @@ def better_provider(seen: Observed, want: Desired, now: float) -> Step | None:
     tried = fact.passed and fact.board == seen.board and fact.provider not in ("", seen.served_on)
     if not (again or tried or seen.trial != "none" or (not fact.passed and fact.begun)):
         return None
-    for rule in (read_trial, held_back, make_room, try_out, load):
+    for rule in (read_trial, held_back, outside_window, room_made, untried, load, leased):
         step = rule(seen, want, now)
         if step is not None:
             return step

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from edgefleet_protocol.messages import MAX_COMMAND_S
 from edgefleet_protocol.names import parse_release_name
+from edgefleet_protocol.policy_check import BadPolicy, check_policy
 from edgefleet_protocol.rollout import Audience, Gate, Policy, Probation
 
 from ..commanding import DEFAULT_LIFE_S
@@ -109,6 +110,8 @@ def _policy(region: str, rows: dict[str, Any]) -> Policy:
             f"the policy of {region} has {extra[0]!r}, which is not known. Known: {', '.join(Policy.__struct_fields__)}"
         )
     try:
-        return msgspec.convert(rows, Policy)
-    except msgspec.ValidationError as error:
+        policy = msgspec.convert(rows, Policy)
+        check_policy(policy)
+        return policy
+    except (msgspec.ValidationError, BadPolicy) as error:
         raise BadRequest(f"the policy of {region}: {error}") from error
