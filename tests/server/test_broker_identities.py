@@ -16,7 +16,7 @@ from edgefleet_server.broker.reload import CannotReload, reload_broker
 from edgefleet_server.broker.revoke import Step, cut_off
 from edgefleet_server.commands import device as device_command
 from edgefleet_server.commands import server as server_command
-from edgefleet_server.config import BrokerConfig, ServerConfig
+from edgefleet_server.config import BrokerConfig, HttpConfig, ServerConfig
 from edgefleet_server.errors import BadConfig, NotFound, OpenBroker
 from edgefleet_server.ingest.counters import Counters
 from edgefleet_server.link.embedded import free_port
@@ -35,7 +35,7 @@ class Certificates:
     def __init__(self, broker: TlsBroker, given: dict[str, list[Pair]]) -> None:
         self._broker, self._given = broker, given
 
-    def revoke_device(self, device: str) -> list[str]:
+    def revoke_device(self, device: str, actor: str) -> list[str]:
         for pair in self._given.get(device, []):
             self._broker.revoke(pair)
         return [f"{pair.serial:x}" for pair in self._given.get(device, [])]
@@ -60,7 +60,13 @@ def link_to(broker: TlsBroker, **more: object) -> BrokerConfig:
 def make_secure(tmp_path: Path, repo: FakeRepository) -> MakeSecure:
     def make(config: BrokerConfig) -> Server:
         return Server(
-            ServerConfig(repository=repo.folder, keys=repo.keys_folder, data=tmp_path / "data", broker=config),
+            ServerConfig(
+                repository=repo.folder,
+                keys=repo.keys_folder,
+                data=tmp_path / "data",
+                broker=config,
+                http=HttpConfig(open=True),
+            ),
             PASSPHRASE,
         )
 
@@ -125,7 +131,7 @@ def test_what_failed_is_told_and_nothing_after_it_is_done(tls: TlsBroker, make_s
     config = link_to(tls, pid_file=None, reload=("sh", "-c", "echo no such unit >&2; exit 5"))
     with make_secure(config) as server, tls.client(pair) as device:
         server.revocation.certificates = Certificates(tls, {"dev-a": [pair]})
-        steps = server.revocation.cut_off("dev-a")
+        steps = server.revocation.cut_off("dev-a", "a person")
         assert [step.done for step in steps] == [True, True, False, None]
         assert "code 5" in steps[2].words and "no such unit" in steps[2].words
         assert device.connected
