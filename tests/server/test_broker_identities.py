@@ -105,7 +105,7 @@ def test_a_revoked_device_is_cut_off_stays_out_and_may_enrol_again(tls: TlsBroke
             again.close()
         with tls.client(tls.certificate("dev-a", file="dev-a-2")) as renewed:
             assert "uthor" not in renewed.publish(tls.topics.of_device("dev-a", "state"))
-        assert any(row["action"] == "device.revoke" for row in server.views.audit())
+        assert any(row["action"] == "device.cut-off" for row in server.views.audit())
 
 
 @pytest.mark.parametrize(
