@@ -90,7 +90,8 @@ def _clusters(here: list[tuple[float, str]], kept: Collection[str]) -> tuple[lis
             groups[-1].append(row)
         else:
             groups.append([row])
-    outage, alone = [], []
+    outage: list[str] = []
+    alone: list[str] = []
     for group in groups:
         for _, name in group:
             (outage if len(group) >= OUTAGE_DEVICES or name in kept else alone).append(name)
