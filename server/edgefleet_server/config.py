@@ -131,7 +131,7 @@ class ServerConfig:
     keep: KeepConfig = KeepConfig()
     identity: IdentityConfig | None = None
     enrolment: EnrolmentConfig = EnrolmentConfig()
-    alerts: AlertsConfig = AlertsConfig()
+    alerts: AlertsConfig = field(default_factory=AlertsConfig)
     policies: Mapping[str, Policy] = field(default_factory=dict)
     """By region: what a rollout there uses when it names no policy of its own."""
 

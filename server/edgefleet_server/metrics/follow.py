@@ -120,9 +120,10 @@ class Follower:
             known.placed_s, known.facts = span.placed_s, span.facts
         if span.facts.battery_charging:
             known.battery.clear()  # what it lost before says nothing of how it empties from now on
-        elif span.facts.battery_percent is not None:
-            if not known.battery or span.placed_s - known.battery[-1][0] >= BATTERY_S / (BATTERY_POINTS - 1):
-                known.battery.append((span.placed_s, span.facts.battery_percent))
+        elif span.facts.battery_percent is not None and (
+            not known.battery or span.placed_s - known.battery[-1][0] >= BATTERY_S / (BATTERY_POINTS - 1)
+        ):
+            known.battery.append((span.placed_s, span.facts.battery_percent))
 
 
 def _per_hour(points: "deque[tuple[float, float]]") -> float | None:

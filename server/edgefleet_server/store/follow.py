@@ -76,8 +76,18 @@ def models(connection: Connection, after: int) -> Sequence[ModelSpan]:
     )
     rows = connection.exec_driver_sql(query, (after,))
     return [
-        ModelSpan(*row[:1], row[1] or "", *row[2:8], msgspec.json.decode(row[8], type=Sketch))
-        for row in map(tuple, rows)
+        ModelSpan(
+            number=row[0],
+            region=row[1] or "",
+            model=row[2],
+            release=row[3],
+            variant=row[4],
+            placed_s=row[5],
+            requests=row[6],
+            errors=row[7],
+            latency=msgspec.json.decode(row[8], type=Sketch),
+        )
+        for row in rows
     ]
 
 
