@@ -84,7 +84,8 @@ def mail(config: MailConfig) -> Way:
         message["Subject"] = subject(told.change, told.alert, told.fleet)
         message["From"], message["To"] = config.sender, ", ".join(config.to)
         message["Date"], message["Message-ID"] = formatdate(told.at_s), make_msgid(domain="edgefleet.invalid")
-        message.set_content(body(told.change, told.alert, told.fleet))
+        # Seven bits: not every server on the way takes eight.
+        message.set_content(body(told.change, told.alert, told.fleet), cte="quoted-printable")
         with smtplib.SMTP(config.host, config.port, timeout=TIMEOUT_S) as server:
             if config.starttls:
                 server.starttls(context=ssl.create_default_context(cafile=config.ca or None))

@@ -120,7 +120,7 @@ def _admin(config: ServerConfig, path: Path, name: str | None) -> Step:
             connection, audit.AuditRow(now, ACTOR, "token.new", None, name, f"{token.id}: admin, {ADMIN_DAYS} days")
         )
         file = path.parent / "admin.token"
-        with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as out:
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as out:
             out.write(secret + "\n")
     return "admin", "made", str(file), f"export EDGEFLEET_TOKEN_FILE={file}"
 

@@ -207,7 +207,7 @@ def _row(path: Path) -> FileRow:
 def _pack(folder: Path, manifest: Manifest, out: Path) -> None:
     part = folder.parent / f".{out.name}.part"
     try:
-        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             with tarfile.open(fileobj=file, mode="w:gz", compresslevel=1) as archive:
                 said = msgspec.json.format(msgspec.json.encode(asdict(manifest)))
                 info = tarfile.TarInfo(MANIFEST)
@@ -247,7 +247,7 @@ def _unpack(file: Path, manifest: Manifest, folder: Path) -> None:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 data = archive.extractfile(info)
                 assert data is not None
-                with open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, row.mode & 0o777), "wb") as out:
+                with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, row.mode & 0o777), "wb") as out:
                     shutil.copyfileobj(data, out)
                 if _row(target).sha256 != row.sha256:
                     raise Refused(f"{info.name} in {file} is not what its manifest says: the file is damaged")
