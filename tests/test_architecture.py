@@ -36,6 +36,12 @@ PURE = (
     "agent/edgefleet_agent/slots.py",
     "agent/edgefleet_agent/state_size.py",
     "agent/edgefleet_agent/tuning.py",
+    "server/edgefleet_server/alerts/facts.py",
+    "server/edgefleet_server/alerts/findings.py",
+    "server/edgefleet_server/alerts/judge.py",
+    "server/edgefleet_server/alerts/rules.py",
+    "server/edgefleet_server/alerts/words.py",
+    "server/edgefleet_server/metrics/text.py",
     "server/edgefleet_server/rollouts/decide.py",
     "server/edgefleet_server/rollouts/documents.py",
     "server/edgefleet_server/rollouts/evidence.py",
@@ -60,6 +66,7 @@ PURE_MAY_IMPORT = {
     "__future__", "abc", "base64", "binascii", "bisect", "collections", "dataclasses", "datetime", "decimal", "enum",
     "fractions", "functools", "hashlib", "itertools", "json", "math", "operator", "re", "statistics", "string", "struct",
     "types", "typing", "zlib",
+    "urllib.parse",
     "backports.zstd", "msgspec",
 }  # fmt: skip
 """So none of os, time, socket, sqlite3, threading, random, pathlib, paho, torch, tuf, cryptography, ..."""
