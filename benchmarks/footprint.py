@@ -136,7 +136,7 @@ def _fleet(folder: Path) -> int:
 def _server_toml(folder: Path, port: int) -> str:
     return (
         f'repository = "{folder}/repository"\nkeys = "{folder}/keys"\ndata = "{folder}/server"\n'
-        f'[broker]\nhost = "127.0.0.1"\nport = {port}\n[http]\nhost = "127.0.0.1"\nport = 18832\n'
+        f'[broker]\nhost = "127.0.0.1"\nport = {port}\nopen = true\n[http]\nhost = "127.0.0.1"\nport = 18832\nopen = true\n'
     )
 
 

@@ -34,7 +34,8 @@ def commands() -> list[tuple[str, ...]]:
 
 @pytest.mark.parametrize("command", commands(), ids=" ".join)
 def test_every_command_in_the_docs_exists_with_its_options(command: tuple[str, ...]) -> None:
-    nouns = [word for word in command[:2] if not word.startswith("-")]
+    deep = 3 if command[0] == "server" and command[1] != "run" else 2  # `server identity init`
+    nouns = [word for word in command[:deep] if not word.startswith("-")]
     verb = nouns if nouns[0] != "demo" else nouns[:1]
     answer = subprocess.run(
         [sys.executable, "-m", "edgefleet", *verb, "--help"], capture_output=True, text=True, check=False, timeout=120
@@ -77,6 +78,7 @@ def test_every_setting_is_documented() -> None:
     sections = (
         agent_config.Broker,
         agent_config.HardwareRoots,
+        agent_config.Network,
         agent_config.Serve,
         agent_config.Fetch,
         agent_config.Limits,
@@ -88,6 +90,7 @@ def test_every_setting_is_documented() -> None:
         "serve",
         "fetch",
         "limits",
+        "network",
     }
     names |= set(Policy.__struct_fields__)
     for section in (
@@ -95,6 +98,8 @@ def test_every_setting_is_documented() -> None:
         server_config.HttpConfig,
         server_config.RolloutConfig,
         server_config.KeepConfig,
+        server_config.IdentityConfig,
+        server_config.EnrolmentConfig,
         server_config.ServerConfig,
     ):
         names |= {field.name for field in dataclasses.fields(section)} - {
@@ -103,6 +108,8 @@ def test_every_setting_is_documented() -> None:
             "http",
             "rollouts",
             "keep",
+            "identity",
+            "enrolment",
         }
     missing = [name for name in sorted(names) if not re.search(rf"`(?:[a-z]+\.)?{name}[`,]", page)]
     assert not missing

@@ -17,20 +17,30 @@ from edgefleet_protocol.rollout import Policy, Rollout
 from edgefleet_protocol.topics import Topics
 
 from . import report, steps
+from .actions import Actions
 from .collecting import collect
+from .commanding import Commanding
 from .conditions import Surroundings
 from .config import Config
 from .decide import decide
 from .fetching import Fetching
+from .hardware.tensorrt import offers_tensorrt, tensorrt_version
 from .journal import Journal
+from .leases import LeaseFolder
 from .live import Live
+from .localtime import zone_of
 from .log import LOG
 from .looking import Looking
-from .observe import Documents, Now, desired, models, observe
+from .observe import Around, Documents, Now, desired, models, observe
 from .perform import Performer
-from .rules.seen import Desired
-from .seams import Clock, Launcher, Link, Looker, Message, Probe
-from .store import Store
+from .placing import Placing
+from .recovery import recovered
+from .rules.governor import watch
+from .rules.permits import is_named
+from .rules.seen import Desired, Strain
+from .rules.shared import in_turns, memory_left, next_to_try
+from .seams import Clock, Launcher, Link, Looker, Message, Probe, Signer
+from .store import Store, owner
 from .telling import Telling
 
 BUILT_S = 1_764_028_800.0
@@ -41,8 +51,9 @@ MAX_STEPS = 64
 """Steps of one model in one turn; more would mean that two rules undo each other."""
 SENSE_EVERY_S = 5.0
 IDLE_TURN_S = 30.0
+FAULT_AGAIN_S = 60.0
 COLLECT_EVERY_S = 3600.0
-COLLECT_AFTER = (steps.NoteTrial, steps.Activate, steps.Prove, steps.Fail, steps.FallBack, steps.Choose)
+COLLECT_AFTER = (steps.NoteTrial, steps.Activate, steps.Prove, steps.Fail, steps.FallBack, steps.Choose, steps.Govern)
 """Steps after which something may no longer be needed."""
 
 
@@ -50,8 +61,17 @@ class Agent:
     """One device. `turn` never blocks for long and never raises for what the world does."""
 
     def __init__(
-        self, clock: Clock, link: Link, store: Store, launcher: Launcher, probe: Probe, looker: Looker, config: Config
+        self,
+        clock: Clock,
+        link: Link,
+        store: Store,
+        launcher: Launcher,
+        probe: Probe,
+        looker: Looker,
+        config: Config,
+        signer: Signer | None = None,
     ) -> None:
+        """signer: the device's identity; None only in development, with a broker on loopback and a server that asks for none."""
         self.clock, self.link, self.store, self.launcher = clock, link, store, launcher
         self.probe, self.config = probe, config
         self.topics = Topics(config.fleet)
@@ -70,14 +90,32 @@ class Agent:
             probe=probe,
             documents=self.documents,
             journal=self.journal,
+            signer=signer,
         )
         self.telemetry = self.telling.telemetry
         self.lives: dict[str, Live] = {}
+        actions = Actions(
+            config.device,
+            store=store,
+            journal=self.journal,
+            documents=self.documents,
+            lives=self.lives,
+            drain_s=config.serve.drain_s,
+            state=lambda: self.state,
+            hardware=lambda: self.hardware,
+        )
+        self.commanding = Commanding(
+            config.device, self.topics, link=link, store=store, journal=self.journal, act=actions.act
+        )
         self.told: dict[str, report.Told] = {}
         self.hardware: Hardware | None = None
         self._performer: Performer | None = None
         self._session: int | None = None
         self._sensed: tuple[float, Surroundings] | None = None
+        self._strain = Strain()
+        self.hands = owner.Hands()
+        """What the device's owner decided: read anew at each turn, for only the owner's commands write it."""
+        self.leases = LeaseFolder(config.run, clock)
         self._collect_at = 0.0
         self._linked = False
 
@@ -92,14 +130,22 @@ class Agent:
         """Do what there is to do; return when to turn again. Both are monotonic seconds."""
         if self._performer is None:
             self._start(now)
-        assert self.hardware is not None
+        assert self.hardware is not None and self._performer is not None
         moment, wakes = self._moment(now), [now + IDLE_TURN_S]
+        if not self.hardware.runtimes:
+            # Installed or mended since: what was held back for want of a runtime is tried.
+            self.hardware = self._performer.placing.hardware = self.probe.hardware()
+        self.hands = owner.read(self.store.disk, self.store.state)
+        if self._policy().governor is not None:
+            self._surroundings(now)
+            wakes.append(now + SENSE_EVERY_S)
         if self._linked:
             self._greet(now)
             self._take(self.link.receive(), now)
             self.telling.acknowledge()
             wakes.append(self._look(moment, self.probe.storage_free_bytes()))
-        wakes += [self._model_turn(model, moment) for model in self._models()]
+            self.commanding.step(moment, self._session or 0)
+        wakes += [self._guarded_turn(model, moment) for model in self._models()]
         if not self._linked:
             self._connect()  # serve first, then connect
             wakes.append(now)
@@ -120,6 +166,8 @@ class Agent:
         self.telling.close_window(self.lives.values(), self._moment(now), interval_s, at_once=True)
         self.telemetry.store()
         self.store.outbox.close()
+        for model, live in self.lives.items():
+            self._note_probation(model, live, now)
         with contextlib.suppress(OSError):  # counters that may be lost, when the disk takes them
             self.store.facts.put(self.store.facts.facts)
         for live in self.lives.values():
@@ -142,16 +190,19 @@ class Agent:
             threads=self.config.serve.threads,
             drain_s=self.config.serve.drain_s,
             golden_deadline_s=self.config.serve.golden_deadline_s,
+            placing=Placing(self.store, self.hardware, tensorrt_version() if offers_tensorrt(self.hardware) else ""),
         )
-        self.knowledge.looked_at = now
         self.telling.start(now)
         facts = self.store.facts.facts
+        if self.store.facts.lost:
+            facts = recovered(self.store, facts)
         try:
             self.store.facts.put(replace(facts, boots=facts.boots + 1))
         except OSError:
             # A full disk must not keep a device from serving; the number is stored with the next fact.
             self.store.facts.put_later(replace(facts, boots=facts.boots + 1))
-        for problem in self.store.facts.problems:
+        self.store.counters.begin()
+        for problem in (*self.store.facts.problems, *filter(None, [self.store.counters.problem])):
             self.journal.tell("store-damaged", problem)
 
     # --- the link
@@ -172,7 +223,12 @@ class Agent:
         self._session = session
         self.fetching.window.forget()
         self.telling.new_session(session)
-        own = [self.telling.topic("assignment"), self.topics.trust("head"), self.topics.trust("timestamp.json")]
+        own = [
+            self.telling.topic("assignment"),
+            self.telling.topic("command"),
+            self.topics.trust("head"),
+            self.topics.trust("timestamp.json"),
+        ]
         self.link.subscribe(own, qos=1)
         self.link.subscribe(self.looking.topics_of(self.knowledge.new_session(now)))
         self.telling.presence(online=True)
@@ -190,7 +246,9 @@ class Agent:
                 if self.knowledge.came(parsed.kind, parsed.name, message.payload):
                     self.link.unsubscribe([message.topic])
             elif parsed.kind == "assignment" and parsed.name == self.config.device:
-                self.knowledge.envelope = message.payload
+                self.knowledge.came_envelope(message.payload)
+            elif parsed.kind == "command" and parsed.name == self.config.device:
+                self.commanding.take(message.payload)
         self.fetching.settle()
 
     # --- trust
@@ -212,24 +270,79 @@ class Agent:
     def _models(self) -> tuple[str, ...]:
         return models(self.store.facts.facts, self.documents.rollout())
 
+    def _guarded_turn(self, model: str, moment: Now) -> float:
+        """As `_model_turn`. A fault of ours about one model is told, and keeps the others from nothing."""
+        try:
+            return self._model_turn(model, moment)
+        except Exception as error:
+            LOG.exception("%s: a fault in the agent", model)
+            words = f"a fault in the agent: {type(error).__name__}: {error}"
+            if self.lives.setdefault(model, Live()).first_time("fault"):
+                self.journal.tell("fault", words, model)
+            return moment.monotonic_s + FAULT_AGAIN_S
+
+    def _note_probation(self, model: str, live: Live, now: float) -> None:
+        """Keep the time on probation over the end of the agent; it is made durable with the counters."""
+        facts = self.store.facts.facts
+        mine, seen = facts.model(model), live.probation_seen(now)
+        if seen is not None and mine.active is not None and not mine.active.proven:
+            noted = replace(mine, probation_s=mine.probation_s + seen.unnoted_s)
+            self.store.facts.put_later(replace(facts, models={**facts.models, model: noted}))
+
+    def _around(self, model: str, moment: Now) -> Around:
+        """Return what one model shares with the others, and what people and applications say of it."""
+        policy, hold = self._policy(), self.hands.holds.get(model)
+        waiting = {name: since for name, live in self.lives.items() if (since := live.waits_for("trial")) is not None}
+        trying = next((name for name, live in self.lives.items() if live.trial is not None and name != model), None)
+        turn = next_to_try(waiting, trying)
+        return Around(
+            zone=zone_of(policy.timezone) if policy.windows else None,
+            held=self.hands.hold_of(model, moment.wall_s, moment.clock_trusted),
+            hold_ends_s=hold.until_s if hold is not None else None,
+            released_s=self.hands.released.get(model, 0.0),
+            leases=self.leases.of(model),
+            may_try=trying is None and turn in (None, model),
+            strain=self._strain,
+        )
+
     def _model_turn(self, model: str, moment: Now) -> float:
         """Do steps for one model until it must wait; return until when."""
         assert self._performer is not None and self.hardware is not None
         now = moment.monotonic_s
-        live = self.lives.setdefault(model, Live())
+        if model not in self.lives:
+            self.lives[model] = Live(governed_at=now)
+            self.leases.prepare(model)
+        live = self.lives[model]
         live.watch(now, SENSE_EVERY_S)
         for _ in range(MAX_STEPS):
             facts = self.store.facts.facts
-            want = desired(model, self.config.device, facts, self.hardware, self.store, self.documents)
+            want = desired(model, self.config.device, facts, self.hardware, self.store, self.documents, self.hands)
             around, troubles = self._surroundings(now), self.fetching.window.troubles()
+            promised = {name: one.promised_bytes() for name, one in self.lives.items()}
+            free_bytes = memory_left(around.memory_available_bytes, promised, model)
+            around = dataclasses.replace(around, memory_available_bytes=free_bytes)
             live.follow(want.sha256)
             live.hold = live.hold.after(around.storage_free_bytes, now) if live.hold else None
-            seen = observe(want, facts.model(model), live, self.store, self.hardware, around, troubles, moment)
+            shared = self._around(model, moment)
+            seen = observe(
+                want,
+                facts.model(model),
+                live,
+                self.store,
+                self.hardware,
+                around,
+                troubles,
+                moment,
+                shared,
+                self._performer.placing,
+                self.documents,
+            )
             step = decide(seen, want, now)
+            live.stand_in_line(step.wants if isinstance(step, steps.Wait) else None, now)
             self._tell_problem(want)
             if isinstance(step, steps.Wait) and step.tell is not None and live.first_time(step.tell):
                 self.journal.tell(step.tell, step.why, model, want.release.name if want.release else None)
-            self.told[model] = report.Told(want, step, live)
+            self.told[model] = report.Told(want, step, live, *report.said_of(seen, want))
             if isinstance(step, steps.Wait):
                 return step.until if step.until is not None else now + IDLE_TURN_S
             if isinstance(step, steps.Fetch):
@@ -264,15 +377,26 @@ class Agent:
                 storage_free_bytes=free_bytes,
                 memory_available_bytes=self.probe.memory_available_bytes(),
                 reserve_bytes=self.config.limits.reserve_bytes,
+                memory_pressure_percent=self.probe.memory_pressure_percent(),
+                interface=(interface := self.probe.interface()),
+                metered=interface is not None and is_named(interface, self.config.network.metered),
             )
             self._sensed = (now, around)
-        return dataclasses.replace(self._sensed[1], storage_free_bytes=free_bytes)
+            self._strain = watch(self._strain, around, self._policy().governor, now)
+        reserve_bytes = max(self.config.limits.reserve_bytes, self._policy().disk_reserve_bytes or 0)
+        # Whether two workers fit is asked just after one ended.
+        memory = self.probe.memory_available_bytes()
+        return dataclasses.replace(
+            self._sensed[1],
+            storage_free_bytes=free_bytes,
+            memory_available_bytes=memory,
+            reserve_bytes=reserve_bytes,
+        )
 
     def _fetch(self, now: float) -> float:
         """Ask for the chunks of every model whose step is to fetch; return when the window wants to be asked again."""
-        wanted = [
-            chunk for told in self.told.values() if isinstance(told.step, steps.Fetch) for chunk in told.step.missing
-        ]
+        missing = {name: told.step.missing for name, told in self.told.items() if isinstance(told.step, steps.Fetch)}
+        wanted = list(in_turns(missing, self.fetching.window.troubles()))
         self.fetching.ask(wanted, self._policy().bandwidth_bytes_per_s, now, connected=self._connected())
         due = self.fetching.window.due(now)
         return due if due is not None else now + IDLE_TURN_S
@@ -281,11 +405,17 @@ class Agent:
         if now >= self._collect_at:
             self._collect_at = now + COLLECT_EVERY_S
             try:
-                collect(self.store, self.documents, self._models(), self.told)
+                ahead = {name: live.aim for name, live in self.lives.items() if live.aim is not None}
+                collect(self.store, self.documents, self._models(), self.told, ahead)
             except OSError as error:  # a disk that became read-only, or a folder under a chunk's name: serve on
                 LOG.warning("what nothing needs could not be removed: %s", error)
 
     # --- time
+
+    def known_time_s(self) -> float:
+        """Return the wall's time, or, where its clock is known to be behind, the latest time that was signed."""
+        floor = self.store.facts.trust.floor
+        return max(self.clock.now(), floor.timestamp() if floor else 0.0)
 
     def _moment(self, now: float) -> Now:
         wall, floor = self.clock.now(), self.store.facts.trust.floor

@@ -1,21 +1,27 @@
-"""`edgefleet agent run|status|explain`."""
+"""`edgefleet agent run|status|explain|pin|hold|release|enrol|seal`."""
 
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from edgefleet_protocol.hardware import Hardware
+from edgefleet_protocol.messages import DeviceState
 
 from . import config as configuration
+from . import enrol_commands
 from .errors import AgentError, AlreadyRuns, BadConfig
 from .log import LEVELS
+from .owning import BadTime, NotAllowed, NotFound, add_verbs
 
-DONE, FAILED, USAGE, REFUSED, INTERRUPTED = 0, 1, 2, 5, 130
+DONE, FAILED, USAGE, NOT_FOUND, NOT_ALLOWED, REFUSED, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 EXIT_CODES = f"""exit codes:
   {DONE:>3}  done; for `run`: ended in good order at SIGTERM or SIGINT
   {FAILED:>3}  failed: the message says what the system refused
   {USAGE:>3}  a wrong option, or a configuration that says something the agent cannot do
+  {NOT_FOUND:>3}  no such model or release on this device
+  {NOT_ALLOWED:>3}  not allowed: the state folder is not yours to write to
   {REFUSED:>3}  refused: another agent holds the state folder
   {INTERRUPTED:>3}  interrupted"""
 
@@ -24,12 +30,18 @@ def main(argv: list[str]) -> int:
     """Run the command in `argv`; return its exit code."""
     arguments = _parser().parse_args(argv)
     try:
-        config = configuration.load(arguments.config)
+        config = configuration.load(arguments.config, complete=arguments.do in (_status, _explain))
         code: int = arguments.do(config, arguments)
         return code
-    except BadConfig as error:
+    except (BadConfig, BadTime) as error:
         print(f"edgefleet agent: {error}", file=sys.stderr)
         return USAGE
+    except NotFound as error:
+        print(f"edgefleet agent: {error}", file=sys.stderr)
+        return NOT_FOUND
+    except NotAllowed as error:
+        print(f"edgefleet agent: {error}", file=sys.stderr)
+        return NOT_ALLOWED
     except AlreadyRuns as error:
         print(f"edgefleet agent: {error}", file=sys.stderr)
         return REFUSED
@@ -48,11 +60,10 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for verb, do, words in (
-        ("run", _run, "run the agent until SIGTERM: serve what is active, then follow the region's wish"),
-        ("status", _status, "say what runs here, what is waited for and how it stands with the broker; works offline"),
-        ("explain", _explain, "say for each variant of the wished releases why it is taken or not; works offline"),
-    ):
+
+    def add(
+        verb: str, do: Callable[[configuration.Config, argparse.Namespace], int], words: str
+    ) -> argparse.ArgumentParser:
         one = verbs.add_parser(
             verb,
             help=words,
@@ -74,6 +85,16 @@ def _parser() -> argparse.ArgumentParser:
                 "--json", action="store_true", help="one JSON object on standard output instead of words for people"
             )
         one.set_defaults(do=do)
+        return one
+
+    for verb, do, words in (
+        ("run", _run, "run the agent until SIGTERM: serve what is active, then follow the region's wish"),
+        ("status", _status, "say what runs here, what is waited for and how it stands with the broker; works offline"),
+        ("explain", _explain, "say for each variant of the wished releases why it is taken or not; works offline"),
+    ):
+        add(verb, do, words)
+    add_verbs(add)
+    enrol_commands.add(verbs)
     return parser
 
 
@@ -91,11 +112,14 @@ def _add_log_options(run: argparse.ArgumentParser) -> None:
 
 
 def _run(config: configuration.Config, arguments: argparse.Namespace) -> int:
+    from .enrol_boot import enrolled
     from .log import printing
     from .loop import run
 
     with printing(arguments.log_level):
-        return run(config)
+        if not enrolled(config):
+            return DONE
+        return run(configuration.load(arguments.config))
 
 
 def _status(config: configuration.Config, arguments: argparse.Namespace) -> int:
@@ -118,11 +142,22 @@ def _explain(config: configuration.Config, arguments: argparse.Namespace) -> int
     from .status import explain, explain_dict, explain_words
 
     hardware = _hardware(config)
-    rows = explain(config, hardware)
+    rows = explain(config, hardware, _state(config, hardware))
     print(json.dumps(explain_dict(rows, hardware)) if arguments.json else explain_words(rows, hardware), end="")
     if arguments.json:
         print()
     return DONE
+
+
+def _state(config: configuration.Config, hardware: Hardware) -> DeviceState:
+    """Return what a running agent last told, else what the disk tells."""
+    from .clock import SystemClock
+    from .loop import is_running
+    from .status import live_state, stored_state
+
+    clock = SystemClock()
+    told = live_state(config.run) if is_running(config.state) else None
+    return told or stored_state(config, hardware, clock.boot(), clock.now())
 
 
 def _hardware(config: configuration.Config) -> Hardware:

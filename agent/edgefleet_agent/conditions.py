@@ -24,6 +24,12 @@ class Surroundings:
     memory_available_bytes: int | None
     reserve_bytes: int
     """Left free on the disk, for the system and for what the agent itself must write."""
+    memory_pressure_percent: float | None = None
+    """Share of the last ten seconds in which some task waited for memory."""
+    interface: str | None = None
+    """The network interface of the way out."""
+    metered: bool = False
+    """Whether the owner calls it metered."""
 
 
 @dataclass(frozen=True)
@@ -60,14 +66,6 @@ def too_hot(around: Surroundings, policy: Policy) -> str | None:
     if degrees is None or limit is None or degrees <= limit:
         return None
     return f"it is {degrees:.0f} °C here and the region allows {limit:g} °C"
-
-
-def too_little_memory(around: Surroundings, need_bytes: int) -> str | None:
-    """A trial must not push out what serves."""
-    free = around.memory_available_bytes
-    if free is None or need_bytes <= free:
-        return None
-    return f"a worker needs up to {need_bytes / 1e6:.0f} MB of memory and {free / 1e6:.0f} MB are free"
 
 
 def too_little_disk(around: Surroundings, need_bytes: int) -> str | None:

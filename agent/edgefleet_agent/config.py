@@ -12,7 +12,8 @@ import msgspec
 from edgefleet_protocol.errors import BadName
 from edgefleet_protocol.names import check_label
 
-from .errors import BadConfig
+from .errors import BadConfig, BadIdentity
+from .identity_config import with_identity
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -60,6 +61,7 @@ class Serve(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     port_base: int = 0
     """The first model's loopback port, the next one's is one higher; 0: any free port."""
     threads: int = 1
+    """Of one inference, unless a trial finds a better way; 0: the trial may try up to every core."""
     drain_s: float = 10.0
     golden_deadline_s: float = 30.0
     """For the golden answers through the serving path, after a switch."""
@@ -79,13 +81,20 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Of the disk."""
 
 
+class Network(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the owner knows of the device's links."""
+
+    metered: tuple[str, ...] = ()
+    """Interfaces whose bytes cost money, by name or, as in `wwan*`, by the beginning of it."""
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole file. Relative paths are relative to it; once loaded, all are absolute: children start in `/`."""
 
-    fleet: str
-    device: str
-    root: Path
-    """The pinned root of trust, `1.root.json`."""
+    fleet: str = ""
+    device: str = ""
+    root: Path = Path()
+    """The pinned root of trust, `1.root.json`. An identity brings these three, and the broker."""
     state: Path = Path("state")
     run: Path = Path("run")
     broker: Broker = Broker()
@@ -93,6 +102,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     serve: Serve = Serve()
     fetch: Fetch = Fetch()
     limits: Limits = Limits()
+    network: Network = Network()
 
 
 @dataclass(frozen=True)
@@ -104,8 +114,11 @@ class _Paths:
         return path if path.is_absolute() else self.base / path
 
 
-def load(path: Path) -> Config:
-    """Return the configuration in the TOML file at `path`; raise BadConfig, naming the file, the key and what is allowed."""
+def load(path: Path, *, complete: bool = True) -> Config:
+    """Return the configuration in the TOML file at `path`; raise BadConfig, naming the file, the key and what is allowed.
+
+    complete: False for a device that is about to enrol, which may lack what its identity will bring.
+    """
     try:
         data: dict[str, Any] = tomllib.loads(path.read_text())
     except OSError as error:
@@ -113,18 +126,25 @@ def load(path: Path) -> Config:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadConfig(f"{path} is not TOML: {error}") from error
     try:
-        return from_dict(data, path.parent)
+        return from_dict(data, path.parent, complete=complete)
     except BadConfig as error:
         raise BadConfig(f"{path}: {error}. Every key is described in {PAGE}") from error
 
 
-def from_dict(data: dict[str, Any], base: Path) -> Config:
+def from_dict(data: dict[str, Any], base: Path, *, complete: bool = True) -> Config:
     """Return the configuration in `data`; paths are relative to `base`."""
     _check_keys(data, Config, "")
     try:
+        data = with_identity(data, base.absolute())
+    except BadIdentity as error:
+        raise BadConfig(str(error)) from error
+    if complete:
+        _check_lacking([name for name in EXAMPLES if name not in data])
+    try:
         config = msgspec.convert(data, Config, dec_hook=_path)
-        check_label("fleet", config.fleet)
-        check_label("device", config.device)
+        for name in ("fleet", "device"):
+            if name in data:
+                check_label(name, getattr(config, name))
     except msgspec.ValidationError as error:
         raise BadConfig(_wrong_type(str(error), data)) from error
     except BadName as error:
@@ -183,10 +203,14 @@ def _check_keys(data: dict[str, Any], kind: type[msgspec.Struct], section: str) 
         inner = fields[key].type
         if isinstance(inner, type) and issubclass(inner, msgspec.Struct) and isinstance(value, dict):
             _check_keys(value, inner, name)
-    if lacking := [row.name for row in fields.values() if row.required and row.name not in data]:
+
+
+def _check_lacking(lacking: list[str]) -> None:
+    if lacking:
         examples = ", ".join(f'{name} = "{EXAMPLES.get(name, "…")}"' for name in lacking)
         raise BadConfig(
-            f"{' and '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} missing; write, say, {examples}"
+            f"{' and '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} missing; write, say, {examples}, or "
+            "enrol this device: edgefleet agent enrol URL"
         )
 
 

@@ -4,6 +4,7 @@ Two kinds of names are asked for. What a look **missed** is waited for, asked fo
 only **hinted** at is waited for briefly: a false hint must not hold a look back.
 """
 
+import math
 from dataclasses import dataclass, field
 
 from edgefleet_protocol.codec import sha256_hex
@@ -24,10 +25,11 @@ PATIENCE_S = 2.0
 """How long a look waits for what is hinted at. A round trip on a bad mobile link takes about one second."""
 ASK_AGAIN_S = 15.0
 """Silence after which what a look missed is asked for again, and the hub is told with `need`."""
+ASK_AGAIN = (1.0, 1.0, 2.0, 4.0, 10.0, 20.0)
+"""So many times that silence, try after try: a name that nobody has must not keep a modem busy for days."""
+MAX_ENVELOPE_BYTES = 16_000
 RETRY_S = (10.0, 60.0, 300.0, 900.0)
 """After a refusal: the clock may be right by then. New metadata is looked at at once."""
-LOOK_AGAIN_S = 6 * 3600.0
-"""So that an expiry is noticed although nothing came."""
 
 Asked = tuple[str, str]
 """(`trust` or `target`, name)."""
@@ -44,6 +46,8 @@ class Knowledge:
     """The device's assignment, as it came."""
     missed: dict[Asked, float] = field(default_factory=dict)
     """What a look missed, and when it was asked for."""
+    tries: dict[Asked, int] = field(default_factory=dict)
+    """How often what a look missed was asked for again."""
     hinted: dict[Asked, float] = field(default_factory=dict)
     """What a hint names, and when it was asked for."""
     hinted_bytes: int = 0
@@ -52,8 +56,7 @@ class Knowledge:
     refused: str | None = None
     refusals: int = 0
     seen_key: str = ""
-    retry_at: float = 0.0
-    looked_at: float = 0.0
+    retry_at: float = math.inf
 
     # --- what comes
 
@@ -73,8 +76,13 @@ class Knowledge:
             self.hinted_bytes += len(payload)
         (self.metadata if kind == "trust" else self.targets)[name] = payload
         self.missed.pop(asked, None)
+        self.tries.pop(asked, None)
         self.hinted.pop(asked, None)
         return True
+
+    def came_envelope(self, payload: bytes) -> None:
+        """Keep the device's assignment until it can be verified."""
+        self.envelope = payload if len(payload) <= MAX_ENVELOPE_BYTES else None
 
     def _came_standing(self, name: str, payload: bytes) -> None:
         """A new timestamp or head: what was under way for the old one is not wanted any more."""
@@ -110,7 +118,7 @@ class Knowledge:
     def patience(self, now: float) -> float:
         """Return until when a look waits for what is under way; `now` when it can begin."""
         if self.missed:
-            return min(self.missed.values()) + self.ask_again_s
+            return min(map(self._again_at, self.missed))
         return max(self.hinted.values()) + PATIENCE_S if self.hinted else now
 
     def waits(self) -> bool:
@@ -119,24 +127,32 @@ class Knowledge:
 
     def overdue(self, now: float) -> list[Asked]:
         """Return what a look missed and did not come; it counts as asked anew."""
-        late = [one for one, at in self.missed.items() if now >= at + self.ask_again_s]
-        self.missed.update(dict.fromkeys(late, now))
+        late = [one for one in self.missed if now >= self._again_at(one)]
+        for one in late:
+            self.missed[one], self.tries[one] = now, self.tries.get(one, 0) + 1
         return late
 
+    def _again_at(self, one: Asked) -> float:
+        pause = ASK_AGAIN[min(self.tries.get(one, 0), len(ASK_AGAIN) - 1)]
+        return self.missed[one] + self.ask_again_s * pause
+
     def new_session(self, now: float) -> list[Asked]:
-        """Return what to ask a new connection for; it counts as asked now."""
+        """Return what to ask a new connection for; it counts as asked now, and for the first time."""
+        self.tries.clear()
         for asked in (self.missed, self.hinted):
             asked.update(dict.fromkeys(asked, now))
         return [*self.missed, *self.hinted]
 
     def take_stale(self) -> list[Asked]:
-        """Return what is no longer wanted, once."""
+        """Return what is no longer wanted, once. What a look missed may be a standing topic: that is wanted for ever."""
         stale, self.stale = self.stale, []
-        return [one for one in stale if one not in self.missed and one not in self.hinted]
+        kept = {*self.missed, *self.hinted, *(("trust", name) for name in STANDING)}
+        return [one for one in stale if one not in kept]
 
     def _give_up(self) -> None:
         self.stale += [*self.missed, *self.hinted]
         self.missed.clear()
+        self.tries.clear()
         self.hinted.clear()
 
     # --- when to look
@@ -154,22 +170,21 @@ class Knowledge:
             and trust.region == region
         )
 
-    def is_due(self, region: str | None, verified: bool, now: float) -> bool:
-        """Return whether there is something to look at: new, or old and its time has come.
+    def is_due(self, region: str | None, verified: bool, expired: bool, now: float) -> bool:
+        """Return whether there is something to look at: new, or expired since, or refused and its time has come.
 
-        verified: the last look passed for this very timestamp, head and region.
+        The same bytes lead to the same verdict until something in them expires: a quiet fleet does not look.
+        verified: the last look passed for this very timestamp, head and region. expired: some of that has ended.
         """
         if "timestamp.json" not in self.metadata:
             return False
         if self.key(region) != self.seen_key:
-            return not verified or now >= self.looked_at + LOOK_AGAIN_S
-        return now >= self.retry_at
+            return not verified or expired
+        return now >= self.retry_at or (expired and self.refused is None)
 
     def next_look(self, now: float) -> float:
-        """Return when time alone gives a reason to look or to ask again."""
-        if self.waits():
-            return self.patience(now)
-        return max(self.retry_at, now + 1.0) if self.seen_key else self.looked_at + LOOK_AGAIN_S
+        """Return when time alone gives a reason to look or to ask again; an expiry is seen at the turn after it."""
+        return self.patience(now) if self.waits() else max(self.retry_at, now + 1.0)
 
     # --- how a look went
 
@@ -196,14 +211,14 @@ class Knowledge:
         new = self.refused is None or _kind(reason) != _kind(self.refused)
         self._give_up()
         self.refusals = 1 if self.key(region) != self.seen_key else self.refusals + 1
-        self.refused, self.seen_key, self.looked_at = reason, self.key(region), now
+        self.refused, self.seen_key = reason, self.key(region)
         self.retry_at = now + RETRY_S[min(self.refusals, len(RETRY_S)) - 1]
         return new
 
-    def note_looked(self, region: str | None, now: float) -> None:
+    def note_looked(self, region: str | None) -> None:
         """A look passed: the cache and the store have what it needed, all but the few bytes of the key list."""
         self.refused, self.refusals, self.seen_key = None, 0, self.key(region)
-        self.looked_at, self.retry_at = now, now + LOOK_AGAIN_S
+        self.retry_at = math.inf
         self._give_up()
         self._forget_metadata()
         self.targets = {}

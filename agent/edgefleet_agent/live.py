@@ -7,7 +7,7 @@ from edgefleet_protocol.sketch import MAX_COUNT, Sketch, merge
 from edgefleet_protocol.telemetry import ModelWindow
 
 from .conditions import Hold
-from .rules.seen import ProbationSeen, WorkerSeen
+from .rules.seen import HealthSeen, ProbationSeen, WorkerSeen
 from .seams import Served, Trial, TrialReport, Worker, WorkerSpec
 
 QUIET_AFTER_S = 60.0
@@ -22,12 +22,17 @@ class Process:
     spec: WorkerSpec
     worker: Worker
     accepting_since: float | None = None
+    started_s: float | None = None
+    """When it was first looked at: within the turn that started it."""
 
-    def seen(self) -> WorkerSeen:
+    def seen(self, now: float) -> WorkerSeen:
         """Return how it is now."""
+        if self.started_s is None:
+            self.started_s = now
         state = self.worker.poll()
         why = self.worker.why_dead() if state == "dead" else ""
-        return WorkerSeen(self.slot, state, self.accepting_since is not None, why)
+        blame = self.worker.blame() if state == "dead" else "variant"
+        return WorkerSeen(self.slot, state, self.accepting_since is not None, why, blame, now - self.started_s)
 
 
 @dataclass
@@ -76,6 +81,19 @@ class Live:
     leaving: Process | None = None
     """What failed, and serves until the previous one has loaded."""
     trial: tuple[str, Trial] | None = None
+    trial_since: float | None = None
+    trial_on: str = ""
+    """The provider that is tried."""
+    aside: str | None = None
+    """The slot for which the active worker ended, so that there is memory for it."""
+    aside_since: float = 0.0
+    ended: Process | None = None
+    """What was told to end to make room, until it has ended."""
+    over_bound_reads: int = 0
+    last: Served | None = None
+    """The last reading of the worker that serves."""
+    trial_bytes: int = 0
+    """Memory that the trial may take."""
     start_not_before: float = 0.0
     crashes_in_a_row: int = 0
     hold: Hold | None = None
@@ -90,6 +108,14 @@ class Live:
     closed: list[ModelWindow] = field(default_factory=list)
     """Counts of workers that were replaced within this window."""
     sampled_at: float = 0.0
+    noted_s: float = 0.0
+    """What of this worker's time on probation is a fact already."""
+    aim: str | None = None
+    """The variant that is fetched and tried ahead."""
+    governed_at: float = 0.0
+    """Monotonic seconds of the governor's last move; of the agent's start at first, so that a restart loop makes no moves."""
+    waits: tuple[Literal["trial", "switch"], float] | None = None
+    """What it waits in line for, and since when."""
 
     def follow(self, release_sha256: str | None) -> None:
         """This release is wished now: what was told of another may be told again, and what held that back is tried."""
@@ -107,6 +133,10 @@ class Live:
         if self.server is None or self.server.accepting_since is None:
             return
         served = self.server.worker.served()
+        bound = self.server.spec.memory_limit_bytes
+        over = bound is not None and served.memory_bytes is not None and served.memory_bytes > bound
+        self.over_bound_reads = self.over_bound_reads + 1 if over else 0
+        self.last = served
         self.probation.add(served)
         self.window.add(served)
         self.sampled_at = now
@@ -122,7 +152,7 @@ class Live:
 
     def stop(self, drain_s: float) -> None:
         """End every process of the model."""
-        for process in (self.server, self.candidate, self.leaving):
+        for process in (self.server, self.candidate, self.leaving, self.ended):
             if process is not None:
                 process.worker.stop(drain_s)
         if self.trial is not None:
@@ -141,20 +171,65 @@ class Live:
         if self.server is not None and self.window.requests:
             self.closed.append(self.window.window(self.server.spec))
         self.server = process
-        self.window, self.probation = Tally(), Tally()
+        self.window, self.probation, self.noted_s = Tally(), Tally(), 0.0
+        self.over_bound_reads, self.last = 0, None
 
-    def probation_seen(self, now: float) -> ProbationSeen | None:
-        """Return how the serving model behaved since it took over."""
+    def stand_in_line(self, wants: Literal["trial", "switch"] | None, now: float) -> None:
+        """Note what the last step waits in line for; its place is kept while it does."""
+        if wants is None or self.waits is None or self.waits[0] != wants:
+            self.waits = (wants, now) if wants else None
+
+    def waits_for(self, what: Literal["trial", "switch"]) -> float | None:
+        """Return since when it waits in line for `what`, or None."""
+        return self.waits[1] if self.waits is not None and self.waits[0] == what else None
+
+    def promised_bytes(self) -> int:
+        """Return the memory that its workers may still take: those that load, and one that is on trial."""
+        loading = [self.candidate] if self.candidate is not None else []
+        if self.server is not None and self.server.accepting_since is None:
+            loading.append(self.server)
+        promised = sum(process.spec.memory_limit_bytes or 0 for process in loading)
+        return promised + (self.trial_bytes if self.trial is not None else 0)
+
+    def probation_seen(self, now: float, noted_s: float = 0.0) -> ProbationSeen | None:
+        """Return how the serving model behaved since it took over. noted_s: what earlier runs and this one noted of it."""
         if self.server is None or self.server.accepting_since is None:
             return None
         tally = self.probation
         return ProbationSeen(
-            elapsed_s=now - self.server.accepting_since,
+            elapsed_s=noted_s + now - self.server.accepting_since - self.noted_s,
+            unnoted_s=now - self.server.accepting_since - self.noted_s,
             requests=tally.requests,
             errors=tally.errors,
             latency_p95_s=tally.latency.quantile(0.95),
             memory_bytes=tally.memory_bytes,
         )
+
+    def health_seen(self, now: float) -> HealthSeen | None:
+        """Return how the worker that serves, or loads to serve, was at the last reading."""
+        if self.server is None:
+            return None
+        since, last, spec = self.server.accepting_since, self.last, self.server.spec
+        return HealthSeen(
+            busy_s=last.busy_s if last else None,
+            silent_s=last.silent_s if last else 0.0,
+            silent_asks=last.silent_asks if last else 0,
+            memory_bytes=last.memory_bytes if last else None,
+            bound_bytes=spec.memory_limit_bytes,
+            over_bound_reads=self.over_bound_reads,
+            load_s=spec.load_s,
+            served_s=now - since if since is not None else 0.0,
+        )
+
+    def making_room(self) -> bool:
+        """Return whether a worker that was told to end, so that there is memory, has not ended yet."""
+        if self.ended is not None and self.ended.worker.poll() == "dead":
+            self.ended = None
+        return self.ended is not None
+
+    def back_in_place(self) -> None:
+        """Nobody needs the room any more: the active one may come back."""
+        self.aside = None
 
     def trial_seen(self, slot: str) -> Literal["none", "running"] | TrialReport:
         """Return `none`, `running`, or the report of the trial of `slot`."""

@@ -14,7 +14,17 @@ LOG = logging.getLogger("edgefleet.agent")
 LOG.addHandler(logging.NullHandler())  # without one, Python prints warnings of whoever set nothing up
 
 LEVELS = ("debug", "info", "warning", "error")
-TROUBLE = ("bad-chunk", "cannot-serve", "damaged", "failed", "fell-back", "no-space", "refused", "store-damaged")
+TROUBLE = (
+    "bad-chunk",
+    "cannot-serve",
+    "command-refused",
+    "damaged",
+    "failed",
+    "fell-back",
+    "no-space",
+    "refused",
+    "store-damaged",
+)
 """Kinds of events that are told as warnings, with `worker-died` and all that end in `-failed`."""
 
 _PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3}

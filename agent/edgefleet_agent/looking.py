@@ -4,7 +4,7 @@ Nothing is obeyed that was not verified and stored first.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 
 from msgspec.structs import replace
@@ -43,6 +43,8 @@ class Looking:
         self._refused_envelope = ""
         self._hold: Hold | None = None
         """What was verified found no space on the disk."""
+        self._expired = False
+        """By the clock of this turn, something that was verified has ended."""
         self._asked_ahead_of: object = None
         """What was here when hints were last read: while nothing came, they say nothing new."""
 
@@ -56,6 +58,8 @@ class Looking:
             self._hold = self._hold.after(free_bytes, moment.monotonic_s)
             if self._hold is None:
                 self.knowledge.retry_at = moment.monotonic_s
+        expires = self._store.facts.trust.expires
+        self._expired = expires is not None and moment.wall_s >= expires.timestamp()
         again = self._step(moment)
         return again if self._hold is None else min(again, moment.monotonic_s + DISK_AGAIN_S)
 
@@ -83,7 +87,7 @@ class Looking:
 
     def _is_due(self, now: float) -> bool:
         verified = self.knowledge.verified(self._store.facts.trust, self._region()) and self._store.facts.is_whole()
-        return self.knowledge.is_due(self._region(), verified, now)
+        return self.knowledge.is_due(self._region(), verified, self._expired, now)
 
     # --- asking
 
@@ -144,6 +148,8 @@ class Looking:
             if knowledge.note_unfinished(f"the look could not be finished: {error}", region, now):
                 self._journal.tell("look-failed", str(error))
             return False
+        if not isinstance(result, Looked) and result.roots:
+            self._keep_roots(result.roots)
         if result == Missing():
             why = "the look misses something and does not say what"
             if knowledge.note_unfinished(why, region, now):
@@ -157,6 +163,12 @@ class Looking:
                 self._journal.tell("refused", result.reason)
             return False
         return self._obey(result, region, now)
+
+    def _keep_roots(self, roots: Mapping[str, bytes]) -> None:
+        try:
+            self._store.facts.put_roots(roots)
+        except OSError as error:  # the next look verifies them again
+            LOG.warning("newer roots could not be stored: %s", error)
 
     def _obey(self, looked: Looked, region: str | None, now: float) -> bool:
         knowledge, before = self.knowledge, self._store.facts.trust.refused
@@ -176,7 +188,7 @@ class Looking:
                 self._journal.tell("refused", f"{path}: {reason}", release=path)
         if knowledge.refused is not None:
             LOG.info("trust: verified again; before: %s", knowledge.refused)
-        knowledge.note_looked(region, now)
+        knowledge.note_looked(region)
         LOG.info("verified: %s", ", ".join(f"{role} {number}" for role, number in sorted(looked.versions.items())))
         return True
 

@@ -17,6 +17,9 @@ from .agent import Agent
 from .clock import SystemClock
 from .config import Config, check_run_folder
 from .errors import AlreadyRuns, BadConfig
+from .identity import Identity
+from .identity_files import settle
+from .identity_renewal import Renewal
 from .link.standing import Standing
 from .log import LOG
 from .store import Store
@@ -41,8 +44,14 @@ def run(config: Config) -> int:
         raise BadConfig(f"root names {config.root} and there is no such file: copy 1.root.json of the fleet there")
     check_run_folder(config.run)
     config.state.mkdir(parents=True, exist_ok=True, mode=0o750)
-    config.run.mkdir(parents=True, exist_ok=True, mode=0o755)
+    try:
+        config.run.mkdir(parents=True, exist_ok=True, mode=0o755)
+    except OSError as error:
+        # Each model tries again to bind its sockets there, and tells why it cannot: whoever mends the folder need do no more.
+        LOG.warning("run is %s and cannot be made: %s; it is tried again", config.run, error.strerror)
     with only_one(config.state):
+        settle(config.state)
+        identity = Identity.load(config.state)
         LOG.info(
             "edgefleet agent %s: device %s of fleet %s, state %s, sockets %s",
             *(__version__, config.device, config.fleet, config.state, config.run),
@@ -65,17 +74,21 @@ def run(config: Config) -> int:
             HardwareProbe(config.state, config.hardware.root, config.hardware.machine),
             ChildLooker(config.run),
             config,
+            signer=identity,
         )
-        turn_until_stopped(agent, link, config.run)
+        renewal = Renewal(config.state, link, agent.clock.monotonic()) if identity is not None else None
+        turn_until_stopped(agent, link, config.run, renewal)
     return 0
 
 
-def turn_until_stopped(agent: Agent, link: "_Waits", run_folder: Path) -> None:
+def turn_until_stopped(agent: Agent, link: "_Waits", run_folder: Path, renewal: "Renewal | None" = None) -> None:
     """Turn until a signal says to end."""
     clock, told, stood = agent.clock, None, None
     with _stop_signal(link) as stopped:
         while not stopped:
             wake_at = agent.turn(clock.monotonic())
+            if renewal is not None:
+                wake_at = min(wake_at, renewal.step(clock.monotonic(), agent.known_time_s()))
             if agent.state is not None and agent.state != told:
                 told = agent.state
                 _write(run_folder / STATE_FILE, msgspec.json.encode(told))
@@ -85,6 +98,8 @@ def turn_until_stopped(agent: Agent, link: "_Waits", run_folder: Path) -> None:
             if not stopped:
                 link.wait(wake_at - clock.monotonic())
         LOG.info("stopping: %s came", signal.Signals(stopped[0]).name)
+        if renewal is not None:
+            renewal.stop()
         agent.stop(clock.monotonic())
         LOG.info("stopped")
     for name in (STATE_FILE, BROKER_FILE):

@@ -1,7 +1,10 @@
 """Looking: what is wished of a model, and how it stands here. Reads stores and processes, changes nothing."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import tzinfo
+
+import msgspec
 
 from edgefleet_protocol.audience import models_of, wish_for
 from edgefleet_protocol.codec import decode
@@ -10,15 +13,20 @@ from edgefleet_protocol.hardware import Hardware
 from edgefleet_protocol.interface_change import differences
 from edgefleet_protocol.manifest import Chunk, Release
 from edgefleet_protocol.release_check import check_release
-from edgefleet_protocol.rollout import Assignment, Policy, Rollout
+from edgefleet_protocol.rollout import Assignment, Policy, ReleaseRef, Rollout
+from edgefleet_protocol.trust import release_path
 
 from . import __version__
 from .conditions import Surroundings
 from .live import Live
-from .rules.seen import Desired, Observed, failed_variants
+from .placing import Placing
+from .recovery import candidate, variants_here
+from .rules.governor import spare
+from .rules.seen import Desired, Lease, Observed, Strain, failed_variants, to_serve
 from .slots import slot_name
 from .store import Store
 from .store.facts import Facts, ModelFacts
+from .store.owner import Hands, Pin
 
 
 @dataclass
@@ -68,7 +76,67 @@ def models(facts: Facts, rollout: Rollout | str | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*wished, *facts.models)))
 
 
-def desired(model: str, device: str, facts: Facts, hardware: Hardware, store: Store, documents: Documents) -> Desired:
+def desired(
+    model: str,
+    device: str,
+    facts: Facts,
+    hardware: Hardware,
+    store: Store,
+    documents: Documents,
+    hands: Hands | None = None,
+) -> Desired:
+    """Return what is wished of `model` on this device: by its owner, else by its region."""
+    want = _of_region(model, device, facts, hardware, store, documents)
+    pin = hands.pins.get(model) if hands is not None else None
+    want = want if pin is None else _pinned(want, pin, documents)
+    back = candidate(facts.model(model), want.sha256)
+    return want if back is None else _recovered(want, back, store, documents)
+
+
+def _recovered(want: Desired, sha256: str, store: Store, documents: Documents) -> Desired:
+    """Return the wish to serve again, from the disk, what was there when the facts were lost. What is wished comes after."""
+    release = documents.release(sha256)
+    if not isinstance(release, Release):
+        return want
+    here = variants_here(release, sha256, store)
+    if not here:
+        return want
+    ref = ReleaseRef(path=release_path(release.name), sha256=sha256)
+    assignment = Assignment(model=want.model, release=ref)
+    words = f"the facts were lost: {release.name} is on the disk and serves again first"
+    return replace(
+        want,
+        assignment=assignment,
+        release=msgspec.structs.replace(release, variants=here),
+        problem=None,
+        why=words,
+        recovered=True,
+    )
+
+
+def _pinned(want: Desired, pin: Pin, documents: Documents) -> Desired:
+    """Return the owner's wish. It names a release that was verified on this device, so it chooses only among such."""
+    words = f"{pin.release} is pinned by {pin.by}"
+    if want.assignment is not None and want.sha256 == pin.release_sha256:
+        return replace(want, pinned=words)
+    if want.assignment is not None:
+        words += f", so {want.release.name if want.release else want.assignment.release.path} is not followed"
+    assignment = Assignment(
+        model=want.model,
+        release=ReleaseRef(path=release_path(pin.release), sha256=pin.release_sha256),
+        deadline_s=86400.0 * 365,
+        accept_interface_change=True,
+    )
+    release = documents.release(pin.release_sha256)
+    if isinstance(release, Release) and release.model == want.model:
+        return Desired(want.model, want.policy, assignment, words, release, pinned=words)
+    why = release if isinstance(release, str) else f"{words}, and its manifest is not on this device any more"
+    return Desired(want.model, want.policy, assignment, words, None, why, pinned=words)
+
+
+def _of_region(
+    model: str, device: str, facts: Facts, hardware: Hardware, store: Store, documents: Documents
+) -> Desired:
     """Return what the region wishes of `model` on this device."""
     rollout = documents.rollout()
     if rollout is None:
@@ -115,6 +183,19 @@ class Now:
     clock_trusted: bool
 
 
+@dataclass(frozen=True)
+class Around:
+    """What a model shares with the others, and what the device's people and applications say of it."""
+
+    zone: tzinfo | None = None
+    held: str | None = None
+    hold_ends_s: float | None = None
+    released_s: float = 0.0
+    leases: tuple[Lease, ...] = ()
+    may_try: bool = True
+    strain: Strain = field(default_factory=Strain)
+
+
 def observe(
     want: Desired,
     facts: ModelFacts,
@@ -124,15 +205,42 @@ def observe(
     around: Surroundings,
     troubles: Mapping[str, str],
     now: Now,
+    shared: Around | None = None,
+    placing: Placing | None = None,
+    documents: Documents | None = None,
 ) -> Observed:
     """Return how one model stands on this device."""
+    rest = (shared or Around(), placing or Placing(store, hardware), documents)
+    seen = _observe(want, facts, live, store, hardware, around, troubles, now, *rest, None)
+    live.aim = spare(seen, want)
+    if live.aim is None:
+        return seen
+    return _observe(want, facts, live, store, hardware, around, troubles, now, *rest, live.aim)
+
+
+def _observe(
+    want: Desired,
+    facts: ModelFacts,
+    live: Live,
+    store: Store,
+    hardware: Hardware,
+    around: Surroundings,
+    troubles: Mapping[str, str],
+    now: Now,
+    shared: Around,
+    placing: Placing,
+    documents: Documents | None,
+    aim: str | None,
+) -> Observed:
     slots = store.releases.slots(want.model)
-    chosen = ""
+    chosen, provider = "", ""
     missing: tuple[Chunk, ...] = ()
     if want.release is not None and want.sha256 is not None and facts.choice is not None:
-        variant = want.release.variant(facts.choice.variant or "")
+        variant = want.release.variant(aim or to_serve(facts, want.sha256) or "")
         if variant is not None:
             chosen = slot_name(want.sha256, variant.name)
+            place = placing.trial(facts, want.release, want.sha256, variant)
+            provider = place.provider if place else ""
             if chosen not in slots:
                 missing = missing_chunks(want.release, variant.name, store)
     trial = live.trial_seen(chosen)
@@ -147,14 +255,53 @@ def observe(
         missing=missing,
         slots=slots,
         trial=trial,
-        server=live.server.seen() if live.server else None,
-        candidate=live.candidate.seen() if live.candidate and live.candidate.slot == chosen else None,
+        server=live.server.seen(now.monotonic_s) if live.server else None,
+        candidate=live.candidate.seen(now.monotonic_s) if live.candidate and live.candidate.slot == chosen else None,
         start_not_before=live.start_not_before,
         crashes_in_a_row=live.crashes_in_a_row,
-        probation=live.probation_seen(now.monotonic_s),
+        probation=live.probation_seen(now.monotonic_s, facts.probation_s),
         troubles=troubles,
         hold=live.hold,
+        health=live.health_seen(now.monotonic_s),
+        aside=live.aside is not None and live.aside == chosen,
+        making_room=live.making_room(),
+        stray=(live.trial is not None and live.trial[0] != chosen)
+        or (live.candidate is not None and live.candidate.slot != chosen),
+        board=placing.board,
+        provider=provider,
+        served_on=live.server.spec.provider if live.server else "",
+        unservable=unservable(facts, documents, placing) if documents else "",
+        trial_s=now.monotonic_s - live.trial_since if live.trial_since is not None else 0.0,
         failed=failed_variants(facts, want.sha256),
+        aim=aim,
+        clock_trusted=now.clock_trusted,
+        zone=shared.zone,
+        held=shared.held,
+        hold_ends_s=shared.hold_ends_s,
+        released_s=shared.released_s,
+        leases=shared.leases,
+        switch_waits_since=live.waits_for("switch"),
+        may_try=shared.may_try,
+        strain=shared.strain,
+        governed_at=live.governed_at,
+    )
+
+
+def unservable(facts: ModelFacts, documents: Documents, placing: Placing) -> str:
+    """Return why the active variant cannot run here any more, in words; nothing when it can."""
+    active = facts.active
+    release = documents.release(active.release_sha256) if active is not None else None
+    if active is None or not isinstance(release, Release) or (variant := release.variant(active.variant)) is None:
+        return ""
+    if placing.hardware.runtime(variant.runtime) is None or placing.serving(
+        facts, release, active.release_sha256, variant
+    ):
+        return ""
+    fact = facts.trial(active.slot)
+    provider = fact.provider if fact is not None else variant.requires.provider
+    return (
+        f"{active.release} ({active.variant}) ran on {provider} under another system or GPU, and its release names no "
+        "tolerance for another provider that is here"
     )
 
 

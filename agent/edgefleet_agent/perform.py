@@ -9,11 +9,13 @@ from .errors import disk_trouble
 from .hands.keep import Keeping
 from .hands.move import Moving
 from .hands.tools import HOLD_AFTER_FULL_DISK_S
+from .hands.well import Mending
 from .live import Live
 from .observe import Now
+from .serve.errors import CannotBind
 
 
-class Performer(Keeping, Moving):
+class Performer(Keeping, Moving, Mending):
     """Moves what `decide` said: stores, processes, facts and events. Has no opinion of its own."""
 
     def _table(self) -> Mapping[type, Callable[[str, Live, Any, Now], None]]:
@@ -29,9 +31,18 @@ class Performer(Keeping, Moving):
             steps.NoteTrial: self._note_trial,
             steps.Load: self._load,
             steps.Activate: self._activate,
+            steps.NoteProbation: self._note_probation,
+            steps.NoteCalm: self._note_calm,
+            steps.ForgetWish: self._forget_wish,
+            steps.Govern: self._govern,
             steps.Prove: self._prove,
             steps.Fail: self._fail,
             steps.FallBack: self._fall_back,
+            steps.StandAside: self._stand_aside,
+            steps.EndWorker: self._end_worker,
+            steps.Replace: self._replace,
+            steps.NoteRuntime: self._note_runtime,
+            steps.Cancel: self._cancel,
         }
 
     def perform(self, model: str, live: Live, step: steps.Step, now: Now) -> bool:
@@ -44,7 +55,16 @@ class Performer(Keeping, Moving):
             return False
         try:
             do(model, live, step, now)
+        except CannotBind as error:
+            # Nobody can ask a model without its sockets; whoever mends the folder finds the agent trying again.
+            if live.first_time("cannot-serve"):
+                self.journal.tell("cannot-serve", str(error), model)
+            live.back_in_place()
+            live.start_not_before = now.monotonic_s + HOLD_AFTER_FULL_DISK_S
+            live.hold = Hold(str(error), now.monotonic_s + HOLD_AFTER_FULL_DISK_S)
+            return False
         except OSError as error:
+            live.back_in_place()
             kind, words = disk_trouble(error)
             why = f"{words} while {step.why}"
             if live.first_time(kind):

@@ -17,6 +17,8 @@ from edgefleet_protocol.sketch import Sketch
 from edgefleet_protocol.telemetry import DeviceWindow
 from edgefleet_protocol.trust import PublicKey
 
+from .tuning import Tune, Tuning
+
 
 class Clock(Protocol):
     """Two clocks: the wall's may jump and may be at 1970, the monotonic one only counts."""
@@ -94,6 +96,14 @@ class WorkerSpec:
     golden_inputs: tuple[TensorFile, ...]
     golden: Golden
     threads: int = 1
+    tuning: Tuning | None = None
+    """How a trial found that it runs best here; None: plainly, with `threads`."""
+    tune: Tune | None = None
+    """What a trial may try; None in serving."""
+    engines: Path | None = None
+    """Where engines that the provider builds lie, outside the signed tree; a trial builds them, serving only reads."""
+    load_s: float = 60.0
+    """Signed: the longest time to load and answer once."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +118,11 @@ class TrialReport:
     memory_bytes: int | None = None
     """Peak proportional set size of the worker."""
     limits_held: Mapping[str, str] = field(default_factory=dict)
+    blame: Literal["variant", "runtime"] = "variant"
+    """What a failure is laid to: a runtime that cannot be imported is no variant's fault."""
+    tuning: Tuning | None = None
+    """The way of setting up that was best here."""
+    tuning_why: str = ""
 
 
 class Trial(Protocol):
@@ -129,6 +144,11 @@ class Served:
     latency: Sketch
     confidence: Sketch | None
     memory_bytes: int | None
+    busy_s: float | None = None
+    """How long the oldest inference under way has been running; None when none is, or it could not be asked."""
+    silent_s: float = 0.0
+    """Since the first question that was left without an answer; 0 when this one was answered."""
+    silent_asks: int = 0
 
 
 class Worker(Protocol):
@@ -139,6 +159,12 @@ class Worker(Protocol):
 
     def why_dead(self) -> str:
         """How it ended, in words: exit code, signal, and the last line that it printed."""
+
+    def blame(self) -> Literal["variant", "runtime"]:
+        """What its death is laid to."""
+
+    def kill(self, because: str) -> None:
+        """End it at once: it hangs. `because` is then what `why_dead` says."""
 
     def accept(self) -> None:
         """Take connections from the shared sockets."""
@@ -178,8 +204,22 @@ class Launcher(Protocol):
         """
 
 
+class Signer(Protocol):
+    """The device's own key, which says: this comes from that device. None where a device has no identity."""
+
+    @property
+    def certificate(self) -> str:
+        """PEM: whose key it is, as the fleet's authority says."""
+
+    def sign_envelope(self, payload_type: str, payload: bytes) -> bytes:
+        """A DSSE envelope around `payload`: ECDSA on P-256 with SHA-256, the signature in DER."""
+
+
 class Probe(Protocol):
     """What the device is, and how it is."""
+
+    def machine(self) -> str:
+        """The board's serial number, as its firmware says; empty where it says none."""
 
     def hardware(self) -> Hardware:
         """Read once per start."""
@@ -192,6 +232,12 @@ class Probe(Protocol):
 
     def memory_available_bytes(self) -> int | None:
         """Bytes that a new process could have."""
+
+    def memory_pressure_percent(self) -> float | None:
+        """Share of the last ten seconds in which some task waited for memory."""
+
+    def interface(self) -> str | None:
+        """The network interface of the way out, `wlan0`."""
 
 
 @dataclass(frozen=True)
@@ -235,6 +281,8 @@ class Looked:
     """By SHA-256: every release that the rollout names, listed by the offline hand under the same path and digest."""
     refused_releases: Mapping[str, str]
     """By path: releases that the rollout names and that are not to be obeyed, with the reason."""
+    expires: datetime | None = None
+    """When the first of what was verified ends; until then, the same metadata need not be looked at again."""
 
 
 @dataclass(frozen=True)
@@ -243,6 +291,8 @@ class Missing:
 
     metadata: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
+    roots: Mapping[str, bytes] = field(default_factory=dict, compare=False)
+    """By name: the chain to a newer root than is remembered. It was verified, and is kept although the look is not over."""
 
 
 @dataclass(frozen=True)
@@ -250,6 +300,8 @@ class Refused:
     """A look that found something false, replayed or expired. What runs keeps running."""
 
     reason: str
+    roots: Mapping[str, bytes] = field(default_factory=dict, compare=False)
+    """As in `Missing`: what a newer root revokes stays revoked, whatever else was wrong."""
 
 
 class Looker(Protocol):

@@ -59,6 +59,11 @@ def _clip(characters: int) -> Trim:
             row,
             why=_clipped(row.why, characters),
             chosen_why=_clipped(row.chosen_why, characters),
+            pinned=_clipped(row.pinned, characters) if row.pinned else None,
+            held=_clipped(row.held, characters) if row.held else None,
+            governed=_clipped(row.governed, characters) if row.governed else None,
+            quarantined=_clipped(row.quarantined, characters) if row.quarantined else None,
+            leases=tuple(_clipped(words, characters) for words in row.leases),
             failures=tuple(replace(one, reason=_clipped(one.reason, characters)) for one in row.failures),
         )
     )

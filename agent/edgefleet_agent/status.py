@@ -1,6 +1,8 @@
 """`status` and `explain`: read from the disk, so they work offline and while the agent is down."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,13 @@ from .link.standing import Standing
 from .live import Live
 from .observe import Documents, desired, models
 from .report import Told
+from .rules.permits import quarantine
 from .rules.seen import Desired, failed_variants
 from .steps import Wait
 from .store import Store
 from .store.disk import Disk, Site
 from .store.facts import ModelFacts
+from .store.owner import Hands, read
 
 
 class ReadOnlyDisk(Disk):
@@ -61,6 +65,8 @@ class Explained:
     release: str
     choice: Choice | None
     why: str
+    notes: tuple[tuple[str, str], ...] = ()
+    """What is done or waited for now, and who or what holds it back: (name, words)."""
 
 
 def stored_state(config: Config, hardware: Hardware, boot: str, at_s: float) -> DeviceState:
@@ -69,11 +75,15 @@ def stored_state(config: Config, hardware: Hardware, boot: str, at_s: float) -> 
 
     store = Store(ReadOnlyDisk(), config.state)
     documents = Documents(store)
-    facts = store.facts.facts
+    facts, hands = store.facts.facts, read(store.disk, config.state)
     told = {}
     for model in models(facts, documents.rollout()):
-        want = desired(model, config.device, facts, hardware, store, documents)
-        told[model] = Told(want, Wait(_while_down(want, facts.model(model))), Live())
+        want = desired(model, config.device, facts, hardware, store, documents, hands)
+        wait = Wait(_while_down(want, facts.model(model)))
+        # The clock is taken as it is: somebody looks who can see it.
+        held = hands.hold_of(model, at_s, clock_trusted=True)
+        struck = quarantine(facts.model(model), want.policy, at_s, hands.released.get(model, 0.0))[0]
+        told[model] = Told(want, wait, Live(), held, struck)
     rollout = documents.rollout()
     return device_state(
         device=config.device,
@@ -97,16 +107,33 @@ def _while_down(want: Desired, facts: ModelFacts) -> str:
     return "; ".join(part for part in (want.problem or want.why, serves) if part)
 
 
-def explain(config: Config, hardware: Hardware) -> list[Explained]:
-    """Return, for each wished model, the whole table of the choice on this device, with each variant's reason."""
+def explain(config: Config, hardware: Hardware, state: DeviceState | None = None) -> list[Explained]:
+    """Return, for each wished model, the whole table of the choice on this device, with each variant's reason.
+
+    state: what the device last told, or what the disk tells: for what holds a model back now.
+    """
     store = Store(ReadOnlyDisk(), config.state)
     documents = Documents(store)
+    told = {row.model: row for row in state.models} if state is not None else {}
+    return explained(config.device, store, documents, hardware, read(store.disk, config.state), told)
+
+
+def explained(
+    device: str,
+    store: Store,
+    documents: Documents,
+    hardware: Hardware,
+    hands: Hands,
+    told: Mapping[str, ModelState],
+) -> list[Explained]:
+    """Return the same from a store that is open. told: what the device last told, by model."""
     facts = store.facts.facts
     rows = []
     for model in models(facts, documents.rollout()):
-        want = desired(model, config.device, facts, hardware, store, documents)
+        want = desired(model, device, facts, hardware, store, documents, hands)
+        notes = _notes(told[model]) if model in told else ()
         if want.release is None or want.sha256 is None:
-            rows.append(Explained(model, "", None, want.problem or want.why))
+            rows.append(Explained(model, "", None, want.problem or want.why, notes))
             continue
         mine = facts.model(model)
         choice = choose(
@@ -116,7 +143,7 @@ def explain(config: Config, hardware: Hardware) -> list[Explained]:
             measured=measured_p50(mine, want.release.name),
             failed=failed_variants(mine, want.sha256),
         )
-        rows.append(Explained(model, want.release.name, choice, choice.why))
+        rows.append(Explained(model, want.release.name, choice, choice.why, notes))
     return rows
 
 
@@ -130,6 +157,7 @@ def explain_words(rows: list[Explained], hardware: Hardware) -> str:
             parts.append(f"{row.model}: {row.why}\n")
         else:
             parts.append(render(row.choice, row.release, hardware))
+        parts[-1] += "".join(_line(name, words) + "\n" for name, words in row.notes)
     return "\n".join(parts)
 
 
@@ -143,6 +171,7 @@ def explain_dict(rows: list[Explained], hardware: Hardware) -> dict[str, Any]:
                 "release": row.release,
                 "why": row.why,
                 "choice": choice_to_dict(row.choice) if row.choice else None,
+                "notes": dict(row.notes),
             }
             for row in rows
         ],
@@ -188,6 +217,7 @@ def status_dict(
 
 def _model_words(model: ModelState) -> list[str]:
     lines = [f"{model.model}: {model.phase}", _line("now", model.why)]
+    lines += [_line(name, words) for name, words in _notes(model)[1:]]
     if model.running is not None:
         lines.append(_line("serves", f"{model.running.release} ({model.running.variant})"))
     if model.wanted is not None:
@@ -198,6 +228,23 @@ def _model_words(model: ModelState) -> list[str]:
     for row in reversed(model.failures):
         lines.append(_line("failed", f"{row.release} ({row.variant}) {_WHERE[row.stage]}: {row.reason}"))
     return lines
+
+
+def _notes(model: ModelState) -> tuple[tuple[str, str], ...]:
+    """Return what is done or waited for, until when, and who or what holds it back."""
+    until = ""
+    if model.waits_until_s is not None:
+        until = f"{datetime.fromtimestamp(model.waits_until_s, timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
+    found = (
+        ("now", model.why),
+        ("until", until),
+        ("pinned", model.pinned or ""),
+        ("held", model.held or ""),
+        ("leases", ", ".join(model.leases)),
+        ("governor", model.governed or ""),
+        ("quarantine", model.quarantined or ""),
+    )
+    return tuple(row for row in found if row[1] or row[0] == "now")
 
 
 _WHERE = {

@@ -1,6 +1,7 @@
 """The steps: what `decide` may answer. Each carries its reason in words, which `status` and the state print as they are."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from edgefleet_protocol.manifest import Chunk, Release, Variant
 from edgefleet_protocol.messages import Failure
@@ -15,6 +16,10 @@ class Wait:
 
     why: str
     until: float | None = None
+    ends_s: float | None = None
+    """Seconds since 1970 when what it waits for ends by itself, where that is known."""
+    wants: Literal["trial", "switch"] | None = None
+    """What it waits in line for: a trial (one at a time on a device), or the end of a lease."""
     tell: str | None = None
     """The kind of event that tells the server of it, once for each wish; None where the state's words are enough."""
 
@@ -131,6 +136,38 @@ class Activate:
 
 
 @dataclass(frozen=True)
+class NoteProbation:
+    """So much of the probation is over: kept, so that an agent that is started again does not begin it anew."""
+
+    add_s: float
+    why: str
+
+
+@dataclass(frozen=True)
+class NoteCalm:
+    """The worker of a proven model lives again: deaths before are forgotten."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class ForgetWish:
+    """The owner holds the model: the wish's deadline runs anew from when it is released."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class Govern:
+    """Work towards another variant of the release that runs: `below` are those stepped down to, the last one now."""
+
+    release_sha256: str
+    chosen: str
+    below: tuple[str, ...]
+    why: str
+
+
+@dataclass(frozen=True)
 class Prove:
     """Probation is over, and it behaved."""
 
@@ -156,6 +193,49 @@ class FallBack:
 
 
 @dataclass(frozen=True)
+class StandAside:
+    """There is no memory for two: the active worker ends, so that the candidate can be tried and loaded. Requests wait."""
+
+    release_sha256: str
+    variant: Variant
+    why: str
+
+
+@dataclass(frozen=True)
+class EndWorker:
+    """The active worker hangs: kill it, and count that as a death."""
+
+    slot: Slot
+    why: str
+
+
+@dataclass(frozen=True)
+class Replace:
+    """A fresh worker of the active slot takes over from the one that serves."""
+
+    slot: Slot
+    beside: bool
+    """Whether there is memory for both; else the old one ends first, and requests wait."""
+    why: str
+
+
+@dataclass(frozen=True)
+class NoteRuntime:
+    """The runtime itself cannot be imported. Nothing failed; all is tried again in a while."""
+
+    slot: Slot | None
+    """The active slot, when it is its worker that said so."""
+    why: str
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """What was under way is no longer wished: end the trial and the candidate. What serves goes on serving."""
+
+    why: str
+
+
+@dataclass(frozen=True)
 class Collect:
     """Remove chunks, slots and documents that nothing needs."""
 
@@ -176,8 +256,17 @@ Step = (
     | NoteTrial
     | Load
     | Activate
+    | NoteProbation
+    | NoteCalm
+    | ForgetWish
+    | Govern
     | Prove
     | Fail
     | FallBack
+    | StandAside
+    | EndWorker
+    | Replace
+    | NoteRuntime
+    | Cancel
     | Collect
 )

@@ -10,14 +10,18 @@ from edgefleet_protocol.messages import DeviceState, Presence
 from edgefleet_protocol.rollout import Rollout
 from edgefleet_protocol.telemetry import Window
 from edgefleet_protocol.topics import Kind, Topics
+from edgefleet_protocol.trust import DEVICE_STATE_TYPE
 
 from . import report
 from .journal import Journal
 from .live import Live
 from .observe import Documents, Now
-from .seams import Clock, Launcher, Link, Probe
+from .seams import Clock, Launcher, Link, Probe, Signer
 from .store import Store
 from .telemetry import Telemetry
+
+ASSERT_AGAIN_S = 6 * 3600.0
+"""A state that did not change is told again: who lost or overwrote what was retained has it back by then."""
 
 
 class Telling:
@@ -35,11 +39,15 @@ class Telling:
         probe: Probe,
         documents: Documents,
         journal: Journal,
+        signer: Signer | None = None,
     ) -> None:
         self._device, self._topics = device, topics
         self._clock, self._link, self._store, self._launcher, self._probe = clock, link, store, launcher, probe
-        self._documents, self._journal = documents, journal
+        self._documents, self._journal, self._signer = documents, journal, signer
         self.telemetry = Telemetry(device, store.outbox)
+        self._machine = probe.machine()
+        self._number = 0
+        """Of states, since this start: one that comes late or again is seen to be older."""
         self.session = 0
         self.state: DeviceState | None = None
         """The last state that was told, for `status`."""
@@ -132,16 +140,26 @@ class Telling:
             hardware=hardware,
             limits_held=self._launcher.limits_held(),
             models=models,
+            own=report.Own(
+                machine=self._machine,
+                certificate=self._signer.certificate if self._signer else "",
+                counters=self._store.counters.counters,
+            ),
         )
         self.state = state
         if self.session == 0 or self._link.connected_session() is None:
             return
         facts, words, at = self._published
         essence, whole = report.essence(state, False), report.essence(state, True)
-        if essence == facts and (whole == words or now.monotonic_s < at + report.WORDS_EVERY_S):
+        unchanged = essence == facts and (whole == words or now.monotonic_s < at + report.WORDS_EVERY_S)
+        if unchanged and now.monotonic_s < at + ASSERT_AGAIN_S:
             return
         self._published = (essence, whole, now.monotonic_s)
-        self._link.publish(self.topic("state"), encode(state), retain=True)
+        self._number += 1
+        data = encode(replace(state, number=self._number))
+        if self._signer is not None:
+            data = self._signer.sign_envelope(DEVICE_STATE_TYPE, data)
+        self._link.publish(self.topic("state"), data, retain=True)
 
     def publish(self, moment: Now) -> None:
         """Send the events and the telemetry that wait."""

@@ -4,6 +4,7 @@ ClientError
 ├── ModelNotServed   nothing answers for this model on this device
 ├── NoAnswer         it took the request and said nothing in time
 ├── ServerBusy       it answers, and has no room now: try again
+├── NoLease          no lease can be had (lease.py)
 ├── BadInput         what was handed over does not fit the model
 └── ModelFailed      the model, or what came back, is broken
 """

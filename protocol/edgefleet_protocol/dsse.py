@@ -50,6 +50,40 @@ def open_envelope(data: bytes, payload_type: str, keys: Mapping[str, Verify]) ->
 
     Raises BadSignature, saying what is wrong: the type, the encoding, or that no known key signed it.
     """
+    payload, signatures = _parse(data, payload_type)
+    message = pae(payload_type, payload)
+    for keyid, signature in signatures:
+        verify = keys.get(keyid)
+        if verify is not None and verify(signature, message):
+            return payload
+    signers = ", ".join(sorted({keyid[:8] for keyid, _ in signatures})) or "nobody"
+    raise BadSignature(f"signed by {signers}; known keys are {', '.join(sorted(key[:8] for key in keys)) or 'none'}")
+
+
+def open_own(data: bytes, payload_type: str, key_in: Callable[[bytes], Verify]) -> bytes:
+    """Return the payload of an envelope that brings along the key that signed it.
+
+    key_in: finds the key in a payload that nobody has verified yet, and must itself refuse one that is not to be believed.
+    Raises BadSignature, and what `key_in` raises.
+    """
+    payload, signatures = _parse(data, payload_type)
+    verify, message = key_in(payload), pae(payload_type, payload)
+    if any(verify(signature, message) for _, signature in signatures):
+        return payload
+    raise BadSignature("the key that the envelope brings along did not sign it")
+
+
+def is_envelope(data: bytes) -> bool:
+    """Return whether `data` has the form of an envelope, whoever signed it."""
+    try:
+        msgspec.json.decode(data, type=Envelope)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
+
+
+def _parse(data: bytes, payload_type: str) -> tuple[bytes, list[tuple[str, bytes]]]:
+    """Return payload and signatures, none of them verified; raise BadSignature for another form or type."""
     if len(data) > MAX_ENVELOPE_BYTES:
         raise TooLarge("an envelope in bytes", len(data), MAX_ENVELOPE_BYTES)
     try:
@@ -60,10 +94,4 @@ def open_envelope(data: bytes, payload_type: str, keys: Mapping[str, Verify]) ->
         raise BadSignature(f"not an envelope: {error}") from error
     if envelope.payload_type != payload_type:
         raise BadSignature(f"the envelope holds {envelope.payload_type!r} and {payload_type!r} was expected")
-    message = pae(payload_type, payload)
-    for keyid, signature in signatures:
-        verify = keys.get(keyid)
-        if verify is not None and verify(signature, message):
-            return payload
-    signers = ", ".join(sorted({keyid[:8] for keyid, _ in signatures})) or "nobody"
-    raise BadSignature(f"signed by {signers}; known keys are {', '.join(sorted(key[:8] for key in keys)) or 'none'}")
+    return payload, signatures

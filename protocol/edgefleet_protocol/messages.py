@@ -14,6 +14,11 @@ Count = Annotated[int, Meta(ge=0, le=2**53)]
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 
 MAX_MESSAGE_BYTES = 60_000
+MAX_SIGNED_STATE_BYTES = 44_000
+"""Of a state that travels in an envelope: base64 makes a third more of it, and the signature comes to that."""
+MAX_STARTS = 16
+MAX_COMMAND_S = 300.0
+"""The longest that a command may live."""
 
 ModelPhase = Literal["waiting", "fetching", "trying", "probation", "proven", "failed", "idle"]
 """Derived from facts each time it is told, never stored:
@@ -69,6 +74,18 @@ class ModelState(Record, frozen=True, kw_only=True):
     chosen_why: Text = ""
     measured: Annotated[tuple[Measured, ...], Meta(max_length=64)] = ()
     failures: Annotated[tuple[Failure, ...], Meta(max_length=64)] = ()
+    waits_until_s: Moment | None = None
+    """By the device's clock, when what it waits for ends by itself: a window opens, a hold or a lease is over."""
+    pinned: Text | None = None
+    """The release that the device's owner pinned, and who did; it wins over the rollout."""
+    held: Text | None = None
+    """That the owner lets nothing new begin, until when, and who said so."""
+    governed: Text | None = None
+    """The cheaper variant that the governor stepped down to, and why."""
+    quarantined: Text | None = None
+    """That nothing new is taken after repeated failures, and until when."""
+    leases: Annotated[tuple[Text, ...], Meta(max_length=16)] = ()
+    """Applications that may not be interrupted now, each in words."""
 
 
 class DeviceState(Document, frozen=True, kw_only=True):
@@ -94,6 +111,21 @@ class DeviceState(Document, frozen=True, kw_only=True):
     """Of chunks, since the agent was installed."""
     limits_held: dict[Label, Text] = {}
     """Which limits on workers really hold here, and how: `memory: rlimit`, `network: namespace`."""
+    certificate: Annotated[str, Meta(max_length=8000)] = ""
+    """PEM, of the key that signed the envelope around this; empty where nothing is signed."""
+    machine: Label = ""
+    """The board's serial number, as its firmware says; empty where it says none."""
+    boots: Count = 0
+    """Starts of the agent that this state folder remembers."""
+    starts: Annotated[tuple[Label, ...], Meta(max_length=MAX_STARTS)] = ()
+    """A nonce for each of the last starts of the agent, the newest last, durable before it is told. Of two copies of a
+    state folder each adds its own, so both cannot go on from what the server knows."""
+    number: Count = 0
+    """Counts what was told since this start, from 1."""
+    command_epoch: Label = ""
+    """A nonce that was drawn when the counter of commands began; only commands that name it are obeyed."""
+    command_number: Count = 0
+    """The last command of this epoch."""
 
 
 class Presence(Document, frozen=True, kw_only=True):
@@ -130,12 +162,19 @@ class Need(Document, frozen=True, kw_only=True):
 
 
 class Command(Document, frozen=True, kw_only=True):
-    """A signed, numbered, short-lived order to one device. Reserved: `diagnose` is the only one yet."""
+    """A signed, numbered, short-lived order to one device. An agent that does not know the action says so."""
 
     device: DeviceId
     number: Count
+    """Higher than that of every command before in this epoch."""
     expires_s: Moment
-    action: Literal["diagnose"]
+    """At most MAX_COMMAND_S after it was signed."""
+    action: Label
+    arguments: dict[Label, Text] = {}
+    epoch: Label = ""
+    """The `command_epoch` that the device told."""
+    session: Count = 0
+    """The device's connection for which it is meant. A device without a clock obeys it in no other."""
 
 
 class Reply(Document, frozen=True, kw_only=True):
@@ -145,3 +184,6 @@ class Reply(Document, frozen=True, kw_only=True):
     number: Count
     ok: bool
     text: Text
+    epoch: Label = ""
+    facts: dict[Label, Text] = {}
+    """More of the answer, by name: `explain`."""

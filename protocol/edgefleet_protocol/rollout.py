@@ -9,6 +9,50 @@ from .names import DeviceId, ModelName, RegionName, Sha256, TagName
 
 Objective = Literal["accuracy", "latency", "memory", "energy", "download"]
 Percent = Annotated[float, Meta(ge=0, le=100)]
+Day = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+DAYS: tuple[Day, ...] = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+"""In the order of `datetime.weekday()`."""
+TimeOfDay = Annotated[str, Meta(pattern=r"^(?:[01][0-9]|2[0-3]):[0-5][0-9]\Z")]
+"""`22:30`, by the region's clock on the wall."""
+Seconds = Annotated[float, Meta(ge=0, le=86400 * 365)]
+InterfacePattern = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.@-]{1,31}\*?\Z")]
+"""A network interface, `eth0`, or the beginning of its name, `wwan*`."""
+
+
+class OpenHours(Record, frozen=True, kw_only=True):
+    """When a switch may be made, in local time. An end at or before the start is on the next day."""
+
+    start: TimeOfDay
+    end: TimeOfDay
+    days: Annotated[tuple[Day, ...], Meta(max_length=7)] = ()
+    """On which it starts; none named means every day."""
+
+
+class Governor(Record, frozen=True, kw_only=True):
+    """When a device steps down to a cheaper signed variant of the same release. A limit of None is no reason to.
+
+    It climbs back when every reason has been over, by its margin, for `climb_after_s`.
+    """
+
+    max_temperature_c: float | None = None
+    temperature_margin_c: Annotated[float, Meta(ge=0, le=100)] = 8.0
+    throttled: bool = False
+    """Whether a clock that is held back (heat, under-voltage) is a reason."""
+    battery_floor_percent: Percent | None = None
+    battery_margin_percent: Percent = 10.0
+    min_memory_available_bytes: Annotated[int, Meta(ge=0, le=2**53)] | None = None
+    memory_margin_bytes: Annotated[int, Meta(ge=0, le=2**53)] = 50_000_000
+    max_memory_pressure_percent: Percent | None = None
+    """Share of the last ten seconds in which some task waited for memory (`some avg10` of the kernel)."""
+    after_s: Seconds = 30.0
+    """How long a reason must last before a step down."""
+    climb_after_s: Seconds = 300.0
+    dwell_s: Seconds = 300.0
+    """Least time between two moves, in either direction."""
+    min_accuracy: float | None = None
+    """No step goes below it; `Policy.min_accuracy` holds besides."""
+    prefetch: bool = False
+    """Whether the first variant to step down to is fetched and tried ahead, while nothing presses."""
 
 
 class Policy(Record, frozen=True, kw_only=True):
@@ -28,6 +72,24 @@ class Policy(Record, frozen=True, kw_only=True):
     """Below it nothing is fetched or tried, on a device that has a battery and is not charging."""
     max_temperature_c: float | None = None
     telemetry_interval_s: Annotated[float, Meta(ge=1, le=86400)] = 60.0
+    timezone: Annotated[str, Meta(max_length=64)] | None = None
+    """Whose clock `windows` are read by, as in `Europe/Berlin`; None means each device's own."""
+    windows: Annotated[tuple[OpenHours, ...], Meta(max_length=32)] = ()
+    """When something new may be tried and take over; none means at any time. What serves is never touched by it."""
+    download: Literal["any-time", "in-window"] = "any-time"
+    """Whether chunks may come before the window opens, so that it is used for the switch alone."""
+    metered: Literal["wait", "allow"] = "wait"
+    """What is done about chunks while the way out is an interface that the device's owner calls metered."""
+    interfaces: Annotated[tuple[InterfacePattern, ...], Meta(max_length=16)] = ()
+    """Over which chunks may come; none named means any."""
+    disk_reserve_bytes: Annotated[int, Meta(ge=0, le=2**53)] | None = None
+    """Left free on the disk, where it is more than the device's own reserve."""
+    lease_deadline_s: Seconds = 900.0
+    """How long a switch waits for applications that hold a lease; then it is made all the same."""
+    quarantine_after: Annotated[int, Meta(ge=1, le=1000)] = 3
+    """Releases of one model that hurt real requests here, one after the other, before nothing new is taken for a while."""
+    quarantine_s: Seconds = 86400.0
+    governor: Governor | None = None
 
     def objective_for(self, hardware_class: str) -> Objective:
         """Return what a device of this class should be best at."""

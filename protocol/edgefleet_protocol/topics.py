@@ -1,6 +1,7 @@
 """Every topic, in one table: who writes it, who reads it, and whether the broker keeps it."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,7 +9,18 @@ from .errors import BadName
 from .names import check_label, is_sha256
 
 Kind = Literal[
-    "trust", "target", "chunk", "assignment", "state", "presence", "event", "command", "reply", "need", "telemetry"
+    "trust",
+    "target",
+    "chunk",
+    "assignment",
+    "state",
+    "presence",
+    "event",
+    "command",
+    "reply",
+    "need",
+    "telemetry",
+    "note",
 ]
 
 METADATA_NAME = re.compile(r"^(?:head|timestamp\.json|[1-9][0-9]{0,9}\.[a-z0-9-]{1,80}\.json)\Z")
@@ -38,7 +50,20 @@ TABLE = (
     Row("reply", "device/{id}/reply", False, "device", "server"),
     Row("need", "device/{id}/need", False, "device", "server"),
     Row("telemetry", "telemetry/{id}", False, "device", "server"),
+    # The server's note to itself of what it has put on the broker.
+    Row("note", "server/retained", True, "server", "server"),
 )
+
+HUB = "hub"
+"""The name in the server's own certificate. No device may be called so."""
+
+
+@dataclass(frozen=True)
+class Right:
+    """One thing that a client may do: read what a filter matches, or write there."""
+
+    access: Literal["read", "write"]
+    filter: str
 
 
 @dataclass(frozen=True)
@@ -84,6 +109,14 @@ class Topics:
             raise BadName(f"{kind} is no topic of devices")
         return f"{self.prefix}/{row.pattern.replace('{id}', '+')}"
 
+    def watched(self, *, whole: bool) -> tuple[str, ...]:
+        """The filters by which the server sees what became of its own retained topics.
+
+        whole: also documents, which devices check by their hash and ask for anew; worth their bytes only where anybody may write.
+        """
+        kinds = ("trust", "assignment", "target") if whole else ("trust", "assignment")
+        return tuple(self._filter(row, "+") for row in TABLE if row.kind in kinds)
+
     def parse(self, topic: str) -> Parsed:
         """Return what `topic` is; raise BadName for one that no row of the table makes."""
         if not topic.startswith(self.prefix + "/"):
@@ -104,16 +137,55 @@ class Topics:
                 return Parsed(row.kind, name)
         raise BadName(f"{topic!r} is no topic of this protocol")
 
-    def acl(self) -> str:
-        """Return the Mosquitto ACL of the table: a device writes below its own id and reads its own and the shared."""
-        lines = ["# Made from edgefleet_protocol.topics; %u is the name in the client's certificate."]
+    @property
+    def note(self) -> str:
+        """Where the server notes what it has put on the broker."""
+        return f"{self.prefix}/server/retained"
+
+    def rights_of_device(self, device: str) -> tuple[Right, ...]:
+        """Return what a device may do: write below its own name, read its own and the shared. `device` may be a placeholder."""
+        found: list[Right] = []
         for row in TABLE:
-            topic = f"{self.prefix}/{row.pattern.replace('{id}', '%u').replace('{name}', '+')}"
+            topic = self._filter(row, device)
             if row.writer == "device":
-                lines.append(f"pattern write {topic}")
+                found.append(Right("write", topic))
             if row.reader in ("device", "all"):
-                lines.append(f"pattern read {topic}")
+                found.append(Right("read", topic))
+        return tuple(found)
+
+    def rights_of_server(self) -> tuple[Right, ...]:
+        """Return what the server may do: read what devices say, write the rest, and look at and clear what is retained."""
+        found: list[Right] = []
+        for row in TABLE:
+            if row.writer == "device" or row.retained:
+                found.append(Right("read", self._filter(row, "+")))
+            if row.writer == "server" or row.retained:
+                found.append(Right("write", self._filter(row, "+")))
+        return tuple(found)
+
+    def rights_of_bridge(self) -> tuple[Right, ...]:
+        """Return what a region's broker may do at the fleet's: read what its devices read, write what they say."""
+        found: list[Right] = []
+        for row in TABLE:
+            if row.writer == "device":
+                found.append(Right("write", self._filter(row, "+")))
+            elif row.reader != "server":
+                found.append(Right("read", self._filter(row, "+")))
+        return tuple(found)
+
+    def acl(self, hub: str = HUB, bridges: Sequence[str] = ()) -> str:
+        """Return all that as Mosquitto's access list; `hub` and `bridges` are names in certificates."""
+        lines = ["# Made from edgefleet_protocol.topics; %u is the name in the client's certificate."]
+        lines += [f"pattern {right.access} {right.filter}" for right in self.rights_of_device("%u")]
+        lines.append(f"user {hub}")
+        lines += [f"topic {right.access} {right.filter}" for right in self.rights_of_server()]
+        for bridge in bridges:
+            lines.append(f"user {bridge}")
+            lines += [f"topic {right.access} {right.filter}" for right in self.rights_of_bridge()]
         return "\n".join(lines) + "\n"
+
+    def _filter(self, row: Row, device: str) -> str:
+        return f"{self.prefix}/{row.pattern.replace('{id}', device).replace('{name}', '+')}"
 
 
 def _digest(sha256: str) -> str:
@@ -127,6 +199,8 @@ def _check_name(kind: Kind, name: str, topic: str) -> None:
         ok = is_sha256(name)
     elif kind == "trust":
         ok = METADATA_NAME.match(name) is not None
+    elif kind == "note":
+        ok = True
     else:
         check_label("device", name)
         ok = True

@@ -21,7 +21,8 @@ ISSUED_FIELD = "x-edgefleet-issued"
 
 DEVICE_ASSIGNMENT_TYPE = "application/vnd.edgefleet.device-assignment+json"
 COMMAND_TYPE = "application/vnd.edgefleet.command+json"
-"""DSSE payload types."""
+DEVICE_STATE_TYPE = "application/vnd.edgefleet.device-state+json"
+"""DSSE payload types. The first two are signed by the server's command key, the last by the device's own."""
 
 ROOT_LIMIT = 64_000
 TIMESTAMP_LIMIT = 4_000

@@ -10,13 +10,22 @@ from edgefleet_protocol.topics import Topics
 from edgefleet_trust.online import OnlineKeys
 from edgefleet_trust.repository import Repository
 
+from .api.door import Door
 from .api.web import make_app
+from .broker import access, strangers
+from .broker.keeper import ListKeeper
+from .broker.revocation import Revocation
+from .commanding import Commander
 from .config import ServerConfig
-from .errors import ServerError
+from .errors import OpenBroker, ServerError
+from .identity.passphrase import ca_passphrase, has_ca_passphrase
+from .identity.service import Identities
 from .ingest.counters import Counters
 from .ingest.router import KINDS, RETAINED_KINDS, Router
+from .ingest.signed import DeviceAuthority
 from .link.broker import Broker
-from .publish.publisher import Publisher, marker_topic
+from .link.tls import Tls
+from .publish.publisher import Publisher
 from .rollouts.controller import Controller
 from .seams import Clock, WallClock
 from .signer import OnlineSigner
@@ -30,6 +39,7 @@ class Server:
     """One fleet's server. `with Server(config, passphrase):` has everything but HTTP running; `serve` adds that."""
 
     def __init__(self, config: ServerConfig, passphrase: bytes, clock: Clock | None = None) -> None:
+        access.check(config.broker)
         self.config = config
         self.clock = clock or WallClock()
         self.counters = Counters()
@@ -44,10 +54,16 @@ class Server:
             config.broker.port,
             f"edgefleet-hub-{self.topics.fleet}",
             filters,
-            first=marker_topic(self.topics),
+            first=self.topics.note,
             keep=[self.topics.all_devices(kind) for kind in RETAINED_KINDS],
             on_dropped=lambda topic: self.counters.add("messages_dropped", reason=f"{topic}: too much waits already"),
+            tls=Tls(config.broker.ca, config.broker.certificate, config.broker.key) if config.broker.ca else None,
+            why_not=self._why_not,
+            watch=self.topics.watched(whole=config.broker.open),
+            on_seen=lambda topic, payload: self.publisher.seen(topic, payload),
         )
+        self.list_keeper = ListKeeper(config.broker, self.clock, self.counters)
+        self.revocation = Revocation(config.broker, self.broker)
         self.publisher = Publisher(
             self.broker,
             self.topics,
@@ -69,34 +85,95 @@ class Server:
             on_change=self._changed,
             on_need=self.publisher.need,
             keep=config.keep,
+            authority=DeviceAuthority(config.identity.folder if config.identity else None),
+        )
+        self.commander = Commander(
+            self.topics,
+            signer,
+            self.database,
+            self.clock,
+            publish=lambda topic, payload: self.broker.publish(topic, payload, retain=False),
+            connected=lambda: self.broker.session is not None,
         )
         self.views = Views(
-            self.repository, self.database, self.controller, self.counters, self.clock, lambda: self.broker.session
+            self.repository,
+            self.database,
+            self.controller,
+            self.counters,
+            self.clock,
+            lambda: self.broker.session,
+            config.rollouts.frozen_after_s,
         )
-        self.web = make_app(self.controller, self.views, self.database, self.clock)
+        self.views.broker_health = self._broker_health
+        self.web = make_app(
+            self.controller,
+            self.views,
+            self.database,
+            self.clock,
+            commander=self.commander,
+            revocation=self.revocation,
+            door=Door(self.database, self.clock, self.counters, open=config.http.open),
+            names=(*config.http.names, config.http.host),
+        )
+        self.identities: Identities | None = None
+        if config.enrolment.port or (config.identity is not None and has_ca_passphrase()):
+            self.identities = Identities(
+                config,
+                self.topics.fleet,
+                (config.repository / "metadata/1.root.json").read_bytes,
+                ca_passphrase(),
+                database=self.database,
+                clock=self.clock,
+                counters=self.counters,
+                assign=self.controller.assign,
+                on_crl=self.list_keeper.look,
+            )
+            self.revocation.certificates = self.identities
 
     def __enter__(self) -> "Server":
-        # A refused release or a broken repository should show at the start and not in a thread.
-        self.controller.turn()
+        # A refused release, a broken repository or an open broker should show at the start and not in a thread.
+        try:
+            if (problem := self._why_not()) is not None:
+                raise OpenBroker(problem)
+            self.controller.turn()
+        except BaseException:
+            self.database.close()
+            raise
+        self.list_keeper.start()
         self.broker.start()
         self.router.start()
         self.publisher.start()
         self.controller.start()
+        if self.identities is not None:
+            self.identities.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self.identities is not None:
+            self.identities.stop()
         self.controller.stop()
         self.publisher.stop()
         self.router.stop()
+        self.list_keeper.stop()
         self.broker.stop()
         self.database.close()
 
     def serve(self) -> None:
         """Answer HTTP until SIGTERM or Ctrl-C; raise ServerError when the address is taken."""
         host, port = self.config.http.host, self.config.http.port
-        settings = uvicorn.Config(self.web, host=host, port=port, log_level="warning", access_log=False, lifespan="off")
+        tls = {"ssl_certfile": self.config.http.certificate, "ssl_keyfile": self.config.http.key}
+        settings = uvicorn.Config(
+            self.web,
+            host=host,
+            port=port,
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            **(tls if self.config.http.certificate else {}),  # type: ignore[arg-type]
+        )
         http = uvicorn.Server(settings)
 
         def end(number: int, frame: FrameType | None) -> None:
@@ -113,8 +190,19 @@ class Server:
             self.database.close()
             raise ServerError(f"could not listen on {host}:{port}: is another server running there?") from error
         with listener, self:
-            LOG.info("fleet %s: http://%s:%d", self.topics.fleet, host, port)
+            LOG.info("fleet %s: %s://%s:%d", self.topics.fleet, "https" if settings.is_ssl else "http", host, port)
             http.run(sockets=[listener])
+
+    def _why_not(self) -> str | None:
+        return strangers.look(self.config.broker, self.topics)
+
+    def _broker_health(self) -> dict[str, object]:
+        """What /healthz says of the broker besides whether there is a connection."""
+        return {
+            "problem": self.broker.problem or self.list_keeper.problem,
+            "open": self.config.broker.open,
+            "revocation_list_days_left": self.list_keeper.days_left,
+        }
 
     def _changed(self) -> None:
         self.controller.look()

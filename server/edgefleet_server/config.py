@@ -2,7 +2,7 @@
 
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,6 +10,7 @@ import msgspec
 import tomllib
 
 from edgefleet_protocol.names import check_label
+from edgefleet_protocol.policy_check import BadPolicy, check_policy
 from edgefleet_protocol.rollout import Policy
 
 from .errors import BadConfig
@@ -18,17 +19,37 @@ T = TypeVar("T")
 
 HTTP_PORT = 8300
 MQTT_PORT = 1883
+MQTT_TLS_PORT = 8883
 RETAINED_BUDGET_BYTES = 200_000_000
 """A retained store is the broker's memory, and saving it stops the broker: 1.2 s for 100 MB was measured."""
 
 
+BROKER_PATHS = ("ca", "certificate", "key", "probe_certificate", "probe_key", "crl", "pid_file")
+
+
 @dataclass(frozen=True)
 class BrokerConfig:
-    """Where the broker is."""
+    """Where the broker is, and how it is told whom to let in. Devices obey what it carries only where it is signed, but an
+    open one lets anybody read, overwrite and flood."""
 
     host: str = "127.0.0.1"
     port: int = MQTT_PORT
     retained_budget_bytes: int = RETAINED_BUDGET_BYTES
+    open: bool = False
+    """A broker on this machine that asks for no certificate: for a demo or a desk."""
+    ca: Path | None = None
+    """The fleet's authority. With it the connection is TLS, with `certificate` and `key` as the server's own."""
+    certificate: Path | None = None
+    key: Path | None = None
+    probe_certificate: Path | None = None
+    """A certificate that is no device's, `hub-probe`: at the start it is tried whether its like can write what it must not."""
+    probe_key: Path | None = None
+    crl: Path | None = None
+    """Where the broker reads the revocation list; none: the one beside `ca`."""
+    reload: tuple[str, ...] = ()
+    """The command that makes the broker read it anew."""
+    pid_file: Path | None = None
+    """Instead of a command: the file with the broker's process id, on this machine."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +58,15 @@ class HttpConfig:
 
     host: str = "127.0.0.1"
     port: int = HTTP_PORT
+    open: bool = False
+    """Whoever reaches loopback may do everything, without a token: for development, and for nobody else's machine."""
+    certificate: str = ""
+    key: str = ""
+    """PEM files: with both, the server speaks TLS."""
+    behind_proxy: bool = False
+    """Something before this server speaks TLS to the world, and it alone can reach `host`."""
+    names: tuple[str, ...] = ()
+    """Hosts that requests may be for, beside those of loopback."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +77,8 @@ class RolloutConfig:
     """It looks at least this often; a message that matters makes it look at once."""
     offline_after_s: float = 120.0
     """A device that has said nothing for this long and never saw the release is counted apart."""
+    frozen_after_s: float = 600.0
+    """A device that is online and has not verified for this long what is out is shown as frozen."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +91,27 @@ class KeepConfig:
     windows_per_device_per_hour: int = 2_000
     """Above one every two seconds, the shortest that is in use; what one device sends beyond it is refused and counted."""
     events_per_device_per_hour: int = 1_000
+
+
+@dataclass(frozen=True)
+class IdentityConfig:
+    """Where the fleet's certificate authority lies."""
+
+    folder: Path
+    """Made by `edgefleet server identity init`."""
+
+
+@dataclass(frozen=True)
+class EnrolmentConfig:
+    """Where devices come in. `port` of 0: nowhere."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    url: str = ""
+    """As devices reach it; default: the two above."""
+    broker_host: str = ""
+    """As devices reach the broker; default: as the server does."""
+    broker_port: int = 0
 
 
 @dataclass(frozen=True)
@@ -75,6 +128,8 @@ class ServerConfig:
     http: HttpConfig = HttpConfig()
     rollouts: RolloutConfig = RolloutConfig()
     keep: KeepConfig = KeepConfig()
+    identity: IdentityConfig | None = None
+    enrolment: EnrolmentConfig = EnrolmentConfig()
     policies: Mapping[str, Policy] = field(default_factory=dict)
     """By region: what a rollout there uses when it names no policy of its own."""
 
@@ -99,44 +154,108 @@ def load(path: Path) -> ServerConfig:
 
 def parse(table: Mapping[str, Any], base: Path) -> ServerConfig:
     """Return the configuration that `table` says; raise BadConfig for an unknown key or a value of the wrong kind."""
-    _known("", table, {"repository", "keys", "data", "broker", "http", "rollouts", "keep", "regions"})
+    _known(
+        "",
+        table,
+        {"repository", "keys", "data", "broker", "http", "rollouts", "keep", "regions", "identity", "enrolment"},
+    )
     folders: dict[str, Path] = {}
     for key in ("repository", "keys", "data"):
         value = table.get(key)
         if not isinstance(value, str) or not value:
             raise BadConfig(f"{key} is missing: name a folder, as in {key} = '/var/lib/edgefleet/{key}'")
         folders[key] = base / value
-    http = _section(table, "http", HttpConfig)
+    http = _http(_section(table, "http", HttpConfig), base)
     keep = _section(table, "keep", KeepConfig)
     for name in KeepConfig.__dataclass_fields__:
         if not getattr(keep, name) > 0:
             raise BadConfig(f"keep.{name} is {getattr(keep, name)}: write a number above 0")
-    refuse_open_address(http.host)
+    identity = _identity(table, base)
     return ServerConfig(
         repository=folders["repository"],
         keys=folders["keys"],
         data=folders["data"],
-        broker=_section(table, "broker", BrokerConfig),
+        broker=_broker(table, base, identity),
         http=http,
         rollouts=_section(table, "rollouts", RolloutConfig),
         keep=keep,
+        identity=identity,
+        enrolment=_section(table, "enrolment", EnrolmentConfig),
         policies=_policies(table.get("regions", {})),
     )
 
 
-def refuse_open_address(host: str) -> None:
-    """Raise BadConfig unless `host` can be reached from this machine only."""
+def _http(http: HttpConfig, base: Path) -> HttpConfig:
+    """Return it with its files relative to the configuration; raise BadConfig for what would let everybody in."""
+    if bool(http.certificate) != bool(http.key):
+        raise BadConfig("http.certificate and http.key belong together: one of them is missing")
+    if http.certificate:
+        certificate, key = (str(base / name) for name in (http.certificate, http.key))
+        for name, path in (("certificate", certificate), ("key", key)):
+            if not Path(path).is_file():
+                raise BadConfig(f"http.{name} names {path}, and there is no such file")
+        http = replace(http, certificate=certificate, key=key)
+    if is_loopback(http.host):
+        return http
+    if http.open:
+        raise BadConfig(
+            f"http.open is for loopback, and http.host is {http.host}, which other machines can reach: leave open out, and "
+            "make tokens with edgefleet server admin new"
+        )
+    if not http.certificate and not http.behind_proxy:
+        raise BadConfig(
+            f"http.host is {http.host}, which other machines can reach, and tokens would go there unencrypted: give "
+            "http.certificate and http.key, or say http.behind_proxy = true when something before it speaks TLS. Else use "
+            "127.0.0.1, and an SSH tunnel from elsewhere"
+        )
+    if not http.names and ipaddress.ip_address(http.host).is_unspecified:
+        raise BadConfig(
+            f"http.host is {http.host}, every address of this machine: say with http.names by which names it is asked, as in "
+            'names = ["fleet.example.org"]'
+        )
+    return http
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether `host` can be reached from this machine only; raise BadConfig for one that is no address."""
     if host == "localhost":
-        return
+        return True
     try:
-        address = ipaddress.ip_address(host)
+        return ipaddress.ip_address(host).is_loopback
     except ValueError as error:
         raise BadConfig(f"http.host is {host!r}: write an address, 127.0.0.1 or ::1") from error
-    if not address.is_loopback:
-        raise BadConfig(
-            f"http.host is {host}, which other machines can reach, and this version knows no users yet: whoever "
-            "reached it could roll out any signed release. Use 127.0.0.1, and an SSH tunnel from elsewhere"
-        )
+
+
+def _identity(table: Mapping[str, Any], base: Path) -> IdentityConfig | None:
+    if "identity" not in table:
+        return None
+    _known("identity.", table["identity"], {"folder"})
+    folder = table["identity"].get("folder")
+    if not isinstance(folder, str) or not folder:
+        raise BadConfig("identity.folder is missing: name the folder that edgefleet server identity init makes")
+    return IdentityConfig(base / folder)
+
+
+def _broker(table: Mapping[str, Any], base: Path, identity: IdentityConfig | None) -> BrokerConfig:
+    """Return it; with an identity and nothing else said, the hub goes to the broker with the certificate made there."""
+    rows = table.get("broker", {})
+    if not isinstance(rows, Mapping):
+        raise BadConfig("broker must be a table, as in [broker]")
+    paths: dict[str, Path] = {}
+    for name in BROKER_PATHS:
+        if name in rows:
+            if not isinstance(rows[name], str) or not rows[name]:
+                raise BadConfig(f"broker.{name} is {rows[name]!r}: write a path in quotes")
+            paths[name] = base / rows[name]
+    rest = {name: value for name, value in rows.items() if name not in BROKER_PATHS}
+    found = replace(_section({"broker": rest}, "broker", BrokerConfig), **paths)  # type: ignore[arg-type]
+    if identity is None or found.open or {"ca", "certificate", "key"} & set(paths):
+        return found
+    folder = identity.folder
+    found = replace(found, ca=folder / "ca.pem", certificate=folder / "hub.pem", key=folder / "hub.key")
+    if not {"probe_certificate", "probe_key"} & set(paths):
+        found = replace(found, probe_certificate=folder / "hub-probe.pem", probe_key=folder / "hub-probe.key")
+    return found if "port" in rest else replace(found, port=MQTT_TLS_PORT)
 
 
 def _policies(regions: object) -> dict[str, Policy]:
@@ -150,7 +269,8 @@ def _policies(regions: object) -> dict[str, Policy]:
         _known(f"regions.{region}.policy.", policy, set(Policy.__struct_fields__))
         try:
             result[region] = msgspec.convert(policy, Policy)
-        except msgspec.ValidationError as error:
+            check_policy(result[region])
+        except (msgspec.ValidationError, BadPolicy) as error:
             raise BadConfig(f"regions.{region}.policy: {error}") from error
     return result
 

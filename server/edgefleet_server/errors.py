@@ -4,7 +4,9 @@ ServerError
 ├── BadConfig         server.toml says something that cannot be, or must not be
 ├── NotFound          a device, region, release or rollout that the server does not know
 ├── Refused           a rule forbids it: the message names the rule and the way out
-│   └── NotAllowed    the actor may not do this in that region
+│   ├── NotAllowed    the actor may not do this in that region
+│   └── OpenBroker    the broker lets strangers in, and must not carry a fleet
+├── NoToken           nobody knows who asks
 ├── BadRequest        what was asked makes no sense as it was written
 └── NoBroker          a broker could not be started or reached
 """
@@ -32,6 +34,14 @@ class Refused(ServerError):
 
 class NotAllowed(Refused):
     """The actor may not do this in that region."""
+
+
+class OpenBroker(Refused):
+    """The broker lets strangers in, and must not carry a fleet."""
+
+
+class NoToken(ServerError):
+    """Nobody knows who asks: there is no token, or it is not good any more."""
 
 
 class NoBroker(ServerError):

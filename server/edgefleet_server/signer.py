@@ -2,12 +2,11 @@
 
 import os
 from datetime import datetime
-from pathlib import Path
 
 from edgefleet_protocol.rollout import Rollout
 from edgefleet_trust.errors import TrustError
 from edgefleet_trust.online import OnlineKeys
-from edgefleet_trust.passphrase import OFFLINE, ONLINE, read_file
+from edgefleet_trust.passphrase import ONLINE, passphrase_file, read_file
 from edgefleet_trust.repository import Repository
 
 from .errors import BadConfig
@@ -33,12 +32,11 @@ class OnlineSigner:
 
 
 def online_passphrase() -> bytes:
-    """Return the passphrase of the online keys from the file that the environment names; a server asks nobody."""
-    variable = ONLINE if os.environ.get(ONLINE) else OFFLINE
-    path = os.environ.get(variable)
-    if not path:
+    """Return the passphrase of the online keys from the file that the environment or systemd names; a server asks nobody."""
+    path = passphrase_file(ONLINE, os.environ)
+    if path is None:
         raise BadConfig(f"the online keys are locked: set {ONLINE} to the path of a file that holds their passphrase")
     try:
-        return read_file(variable, Path(path))
+        return read_file(ONLINE, path)
     except TrustError as error:
         raise BadConfig(str(error)) from error

@@ -18,11 +18,13 @@ from edgefleet_trust.errors import TrustError
 from . import __version__
 from .errors import NotFound
 from .ingest.counters import Counters
+from .publish.behind import Published, timestamp_of
 from .rollouts.controller import Controller
 from .rollouts.evidence import Evidence
 from .rollouts.gates import Tally
 from .seams import Clock, Repository
-from .store import audit, devices, events, releases, rollouts, telemetry
+from .store import audit, commands, devices, events, releases, rollouts, telemetry
+from .store.commands import CommandRow
 from .store.database import Database
 from .store.devices import Device
 from .store.rollouts import MoveRow, Record
@@ -30,6 +32,10 @@ from .store.telemetry import ModelRow
 
 POINTS = 240
 """Of a chart: about three pixels each."""
+ANSWER_S = 30.0
+"""For an answer to come: a command that was obeyed at its last moment is still at work then."""
+Regions = frozenset[str] | None
+"""Those that whoever asks may see; None is all."""
 LOOK_S = 1.0
 """To weigh the whole fleet takes the longer the larger it is; however many pages are open, it is done so often."""
 
@@ -45,68 +51,99 @@ class Views:
         counters: Counters,
         clock: Clock,
         session: Callable[[], int | None],
+        frozen_after_s: float = 600.0,
     ) -> None:
         self._repository, self._database, self._controller = repository, database, controller
         self._counters, self._clock, self._session = counters, clock, session
+        self.broker_health: Callable[[], dict[str, object]] = dict
         self._lock = threading.Lock()
-        self._overview: tuple[float, dict[str, Any]] | None = None
+        self._overviews: dict[Regions, tuple[float, dict[str, Any]]] = {}
+        self._frozen_after_s = frozen_after_s
+        self._published = Published()
+        self._stamp = ""
 
-    def health(self) -> dict[str, Any]:
-        """Whether the server can do its work now, and its counters."""
-        return {
+    def health(self, regions: Regions = None) -> dict[str, Any]:
+        """Whether the server can do its work now; and its counters, which speak of every region, for whoever has all."""
+        shown = {
             "version": __version__,
             "fleet": self._repository.fleet,
             "now_s": self._clock.now(),
             "broker_connected": self.connected,
-            "counters": self._counters.snapshot(),
-            "last_reasons": self._counters.reasons(),
+            "broker": self.broker_health(),
         }
+        if regions is None:
+            shown |= {"counters": self._counters.snapshot(), "last_reasons": self._counters.reasons()}
+        return shown
 
     @property
     def connected(self) -> bool:
         """Whether what is signed can be sent now."""
         return self._session() is not None
 
-    def overview(self) -> dict[str, Any]:
+    def overview(self, regions: Regions = None) -> dict[str, Any]:
         """Everything that the page shows at once; at most LOOK_S old, for every open page asks each second."""
         with self._lock:
             now = time.monotonic()
-            if self._overview is None or now - self._overview[0] >= LOOK_S:
-                self._overview = now, self._look()
-            return self._overview[1]
+            known = self._overviews.get(regions)
+            if known is None or now - known[0] >= LOOK_S:
+                fresh = {key: row for key, row in self._overviews.items() if now - row[0] < LOOK_S}
+                known = now, self._look(regions)
+                self._overviews = {**fresh, regions: known}
+            return known[1]
 
-    def _look(self) -> dict[str, Any]:
+    def _look(self, regions: Regions) -> dict[str, Any]:
         return {
             "fleet": self._repository.fleet,
             "version": __version__,
             "now_s": self._clock.now(),
             "broker_connected": self.connected,
-            "regions": list(self._repository.regions()),
-            "devices": self.devices(),
-            "rollouts": self.rollouts(),
-            "events": self.events(limit=60),
-            "refused": sum(n for name, n in self._counters.snapshot().items() if name.endswith("_refused")),
+            "regions": [region for region in self._repository.regions() if regions is None or region in regions],
+            "devices": self.devices(regions=regions),
+            "rollouts": self.rollouts(regions=regions),
+            "events": self.events(limit=60, regions=regions),
+            "refused": sum(n for name, n in self._counters.snapshot().items() if name.endswith("_refused"))
+            if regions is None
+            else 0,
         }
 
-    def devices(self, region: str | None = None) -> list[dict[str, Any]]:
-        """Every device, by id, or those of one region; raise NotFound for a region that is none."""
+    def devices(self, region: str | None = None, regions: Regions = None) -> list[dict[str, Any]]:
+        """Every device, by id, or those of one region; raise NotFound for a region that is none.
+
+        regions: those that whoever asks may see; None is all.
+        """
         if region is not None:
             self._check_region(region)
         with self._database.read() as connection:
-            known = devices.every(connection, region)
+            known = devices.every(connection, region, regions)
             latest = telemetry.latest_models(connection, [device.id for device in known])
             own = {device.id: telemetry.latest_device(connection, device.id) for device in known}
-        return [_device(device, latest, row.facts if (row := own[device.id]) else None) for device in known]
+        shown = [_device(device, latest, row.facts if (row := own[device.id]) else None) for device in known]
+        return [row | self._freshness(device) for row, device in zip(shown, known, strict=True)]
 
-    def device(self, name: str) -> dict[str, Any]:
+    def _freshness(self, device: Device) -> dict[str, Any]:
+        """What the device signs of trust, against what has been out: a broker that withholds shows itself here."""
+        if (stamp := self._repository.version_stamp()) != self._stamp:
+            version, issued_s = timestamp_of(self._repository.metadata()["timestamp.json"])
+            # What was signed before this server looked has been out since then, as far as anybody knows.
+            self._published = self._published.with_version(
+                version, min(issued_s or self._clock.now(), self._clock.now())
+            )
+            self._stamp = stamp
+        said = device.state.trust.get("timestamp") if device.state else None
+        behind_s = None if said is None else self._published.behind_s(said, self._clock.now())
+        frozen = device.online and behind_s is not None and behind_s > self._frozen_after_s
+        return {"trust_behind_s": behind_s, "frozen": frozen}
+
+    def device(self, name: str, regions: Regions = None) -> dict[str, Any]:
         """One device with its whole state as it said it; raise NotFound for one that was never heard of."""
         with self._database.read() as connection:
-            device = devices.find(connection, name)
+            device = devices.find_in(connection, name, regions)
             if device is None:
                 raise NotFound(f"no device {name} is known. See: edgefleet device list")
             latest = telemetry.latest_models(connection, [name])
             own = telemetry.latest_device(connection, name)
-        shown = _device(device, latest, own.facts if own else None)
+        shown = _device(device, latest, own.facts if own else None) | self._freshness(device)
+        shown["starts"] = [msgspec.to_builtins(row) for row in device.lineage.rows]
         shown["document"] = None if device.state_bytes is None else json.loads(device.state_bytes)
         shown["dropped_windows"] = device.dropped_windows
         return shown
@@ -128,12 +165,15 @@ class Views:
             "models": [_curve(model, rows, last_s) for model, rows in sorted(by_model.items())],
         }
 
-    def rollouts(self, region: str | None = None, *, past: bool = False) -> list[dict[str, Any]]:
+    def rollouts(
+        self, region: str | None = None, *, past: bool = False, regions: Regions = None
+    ) -> list[dict[str, Any]]:
         """The current rollout of each region and model, the one moved last first; with `past`, also earlier ones."""
         if region is not None:
             self._check_region(region)
         with self._database.read() as connection:
             records = rollouts.every(connection, region) if past else rollouts.current(connection, region)
+            records = tuple(record for record in records if regions is None or record.region in regions)
             histories = {record.id: rollouts.history(connection, record.id) for record in records}
         shown = [self._rollout(record, histories[record.id]) for record in records]
         return sorted(shown, key=lambda row: (row["region"], row["model"], -row["id"]))
@@ -142,10 +182,24 @@ class Views:
         """The rollouts of one region; raise NotFound for a region that is none."""
         return self.rollouts(region)
 
-    def events(self, *, device: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
+    def commands(self, name: str, limit: int) -> list[dict[str, Any]]:
+        """Commands to a device, newest first."""
+        with self._database.read() as connection:
+            rows = commands.latest(connection, name, limit)
+        return [command_view(row, self._clock.now()) for row in rows]
+
+    def command(self, name: str, number: int) -> dict[str, Any]:
+        """One command and its answer; raise NotFound for an id that no command to this device has."""
+        with self._database.read() as connection:
+            row = commands.find(connection, name, number)
+        if row is None:
+            raise NotFound(f"no command {number} was sent to {name}")
+        return command_view(row, self._clock.now())
+
+    def events(self, *, device: str | None = None, limit: int = 100, regions: Regions = None) -> list[dict[str, Any]]:
         """Events, newest first."""
         with self._database.read() as connection:
-            rows = events.latest(connection, device=device, limit=limit)
+            rows = events.latest(connection, device=device, limit=limit, regions=regions)
         return [msgspec.to_builtins(row) for row in rows]
 
     def releases(self) -> list[dict[str, Any]]:
@@ -178,10 +232,10 @@ class Views:
             )
         return shown
 
-    def audit(self, limit: int = 100) -> list[dict[str, Any]]:
+    def audit(self, limit: int = 100, regions: Regions = None) -> list[dict[str, Any]]:
         """Who did what, newest first."""
         with self._database.read() as connection:
-            return [msgspec.to_builtins(row) for row in audit.latest(connection, limit)]
+            return [msgspec.to_builtins(row) for row in audit.latest(connection, limit, regions)]
 
     def _check_region(self, region: str) -> None:
         if region not in self._repository.regions():
@@ -265,6 +319,9 @@ def _device(device: Device, latest: dict[tuple[str, str], ModelRow], facts: Devi
         "rollout_serial": state.rollout_serial if state else None,
         "trust": dict(state.trust) if state else {},
         "trust_problem": state.trust_problem if state else None,
+        "machine": state.machine if state else "",
+        "signed_by": device.lineage.rows[-1].key if device.lineage.rows else "",
+        "alarm": None if device.alarm is None else msgspec.to_builtins(device.alarm),
         "bytes_received": state.bytes_received if state else 0,
         "limits_held": dict(state.limits_held) if state else {},
         "models": [_model(row, latest.get((device.id, row.model))) for row in state.models] if state else [],
@@ -279,6 +336,14 @@ def _device(device: Device, latest: dict[tuple[str, str], ModelRow], facts: Devi
         "memory_available_bytes": facts.memory_available_bytes if facts else None,
         "agent_memory_bytes": facts.agent_memory_bytes if facts else None,
     }
+
+
+def command_view(row: CommandRow, now: float) -> dict[str, Any]:
+    """Return a command with its answer, and how it stands: `waiting`, `done`, `failed`, or `expired` without an answer."""
+    status = "waiting" if now <= row.expires_s + ANSWER_S else "expired"
+    if row.ok is not None:
+        status = "done" if row.ok else "failed"
+    return {**msgspec.to_builtins(row), "status": status}
 
 
 def _model(state: ModelState, latest: ModelRow | None) -> dict[str, Any]:

@@ -194,14 +194,14 @@ def test_a_status_that_looks_just_when_an_agent_starts_does_not_keep_it_from_it(
             assert is_running(tmp_path)
 
 
-@pytest.mark.parametrize("verb", [[], ["run"], ["status"], ["explain"]])
+@pytest.mark.parametrize("verb", [[], ["run"], ["status"], ["explain"], ["pin"], ["hold"], ["release"]])
 def test_help_describes_every_option_and_exit_code(verb: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main([*verb, "--help"])
     assert ended.value.code == 0
     said = capsys.readouterr().out
     codes = said[said.index("exit codes:") :].splitlines()[1:]
-    assert [line.split()[0] for line in codes] == ["0", "1", "2", "5", "130"]
+    assert [line.split()[0] for line in codes] == ["0", "1", "2", "3", "4", "5", "130"]
     parser = _parser()
     verbs = next(one for one in parser._actions if isinstance(one, argparse._SubParsersAction)).choices
     assert all(option.help for one in verbs.values() for option in one._actions)

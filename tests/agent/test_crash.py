@@ -15,7 +15,8 @@ from edgefleet_agent.store.disk import SITES, Site
 from edgefleet_agent.store.outbox import Outbox, key_of
 from edgefleet_protocol.codec import decode
 from edgefleet_protocol.messages import DeviceState, Presence
-from edgefleet_protocol.telemetry import TelemetryBatch
+from edgefleet_protocol.rollout import Governor, Policy
+from edgefleet_protocol.telemetry import DeviceWindow, TelemetryBatch
 from edgefleet_protocol.topics import Topics
 from tests.fakes.clock import FakeClock
 from tests.fakes.device import (
@@ -40,6 +41,27 @@ OFFLINE_TURNS = 8
 KILLED_THEN_CUT = Fate("killed, and cut after it had gone on", 1.0)
 
 
+VOICE = package(1, model="voice")
+"""The second model: installed beside the first, and served on through all that happens to it."""
+SECOND = package(
+    2, {"best": 0.95, "small": 0.9, "tiny": 0.85}, wrong=("best",), memory={"best": 9000, "small": 8000, "tiny": 4000}
+)
+GOVERNED = Policy(
+    telemetry_interval_s=10.0,
+    governor=Governor(max_temperature_c=80.0, after_s=5.0, climb_after_s=5.0, dwell_s=10.0),
+)
+
+
+def runs(variant: str) -> Callable[[FakeDevice], bool]:
+    """Return whether a variant of the first model serves, and the governor is where it wants to be."""
+
+    def holds(device: FakeDevice) -> bool:
+        worker = device.launcher.answering("fashion")
+        return worker is not None and worker.spec.variant == variant
+
+    return holds
+
+
 @dataclass
 class Job:
     """The job: install, update, a release that fails its trial in one variant, one that falls back, time offline."""
@@ -52,21 +74,31 @@ class Job:
     stored: frozenset[tuple[str, float]] = frozenset()
 
     def phases(self) -> list[Callable[[], None]]:
-        return [self.install, self.update, self.offline, self.fall_back]
+        return [self.install, self.update, self.step_down, self.climb_back, self.offline, self.fall_back]
 
-    def _wish(self, wanted: Package, goal: Callable[[FakeDevice], bool], *allowed: str) -> None:
-        self.goal, self.allowed = goal, allowed
-        self.hub.publish(wanted)
-        self.hub.roll_out(assign(wanted))
-        self.device.run(until=goal)
+    def _wish(
+        self, wanted: Package, goal: Callable[[FakeDevice], bool], *allowed: str, policy: Policy | None = None
+    ) -> None:
+        self.goal, self.allowed = (lambda device: goal(device) and proven(VOICE)(device)), allowed
+        self.hub.publish(wanted, VOICE)
+        self.hub.roll_out(assign(wanted), assign(VOICE), policy=policy)
+        self.device.run(until=self.goal)
+
+    def step_down(self) -> None:
+        """Heat: the governor moves to a variant that was not fetched yet."""
+        self.device.probe.window = DeviceWindow(temperature_c=90.0)
+        self._wish(SECOND, runs("tiny"), "fashion/1", "fashion/2", policy=GOVERNED)
+
+    def climb_back(self) -> None:
+        self.device.probe.window = DeviceWindow(temperature_c=40.0)
+        self._wish(SECOND, runs("small"), "fashion/2", policy=GOVERNED)
 
     def install(self) -> None:
         first = package(1)
         self._wish(first, proven(first), "fashion/1")
 
     def update(self) -> None:
-        second = package(2, {"best": 0.95, "small": 0.9}, wrong=("best",))
-        self._wish(second, proven(second), "fashion/1", "fashion/2")
+        self._wish(SECOND, proven(SECOND), "fashion/1", "fashion/2")
 
     def offline(self) -> None:
         """Long without the broker: windows go to disk. Then the agent is ended and started again."""
@@ -251,6 +283,7 @@ class Cutter:
         )
         broker = FakeBroker(retained=dict(outer.broker.retained), reachable=False)
         device = FakeDevice(broker, disk, FakeClock(outer.clock.wall + 60, 5.0), behaviours=outer.behaviours)
+        device.probe.window = outer.probe.window
         device.boot()
         promises.check_at_boot(device)
         has_served = False

@@ -3,57 +3,21 @@
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from edgefleet_agent.hints import MAX_MANIFESTS, Sources, claimed_region, hints
 from edgefleet_agent.knowledge import MAX_HINTED_BYTES, PATIENCE_S, Knowledge
-from edgefleet_agent.look import InProcessLooker
-from edgefleet_agent.seams import Looked, LookRequest, Missing, Refused
-from edgefleet_protocol.codec import encode, sha256_hex
-from edgefleet_protocol.dsse import seal
-from edgefleet_protocol.rollout import DeviceAssignment
+from edgefleet_protocol.codec import sha256_hex
 from edgefleet_protocol.topics import Topics
-from edgefleet_protocol.trust import DEVICE_ASSIGNMENT_TYPE, MAX_ROOT_ROTATIONS
+from edgefleet_protocol.trust import MAX_ROOT_ROTATIONS
 from tests.fakes.clock import FakeClock
-from tests.fakes.device import DEVICE, FLEET, ROOT, FakeDevice
+from tests.fakes.device import FLEET, ROOT, FakeDevice
+from tests.fakes.looking_device import CountingLooker, answers, looking_device, publish
 from tests.fakes.signed_world import World
 
 TOPICS = Topics(FLEET)
-
-
-@dataclass
-class CountingLooker:
-    """The real look, and what it answered."""
-
-    scratch: Path
-    answers: list[Looked | Missing | Refused] = field(default_factory=list)
-    looked_at_s: float = 0.0
-
-    def look(self, request: LookRequest) -> Looked | Missing | Refused:
-        self.answers.append(InProcessLooker(self.scratch).look(request))
-        return self.answers[-1]
-
-
-def publish(device: FakeDevice, world: World, without: tuple[str, ...] = ()) -> None:
-    """Make all of the world retained, but for some names; the timestamp last."""
-    for digest, data in world.targets.items():
-        if digest not in without:
-            device.broker.publish(TOPICS.target(digest), data, retain=True)
-    for name, data in sorted(world.held.items(), key=lambda row: row[0] in ("head", "timestamp.json")):
-        if name not in without:
-            device.broker.publish(TOPICS.trust(name), data, retain=True)
-
-
-def assign(device: FakeDevice, world: World) -> None:
-    signer = world.keys["commands"]
-    row = encode(DeviceAssignment(device=DEVICE, number=1, region="eu-west"))
-    envelope = seal(
-        DEVICE_ASSIGNMENT_TYPE, row, signer.public_key.keyid, lambda data: bytes.fromhex(signer.sign(data).signature)
-    )
-    device.broker.publish(TOPICS.of_device(DEVICE, "assignment"), envelope, retain=True)
 
 
 @pytest.fixture
@@ -63,20 +27,7 @@ def world() -> World:
 
 @pytest.fixture
 def device(world: World, tmp_path: Path) -> FakeDevice:
-    one = FakeDevice(clock=FakeClock(wall=time.time()))
-    one.looker = CountingLooker(tmp_path)  # type: ignore[assignment]
-    one.disk.write(ROOT, world.anchor)
-    assign(one, world)
-    return one
-
-
-def answers(device: FakeDevice) -> list[str]:
-    """Return what the looks since the last call answered."""
-    looker = device.looker
-    assert isinstance(looker, CountingLooker)
-    kinds = [type(answer).__name__ for answer in looker.answers]
-    looker.answers.clear()
-    return kinds
+    return looking_device(world, tmp_path)
 
 
 def until_serial(device: FakeDevice, number: int) -> None:

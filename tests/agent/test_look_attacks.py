@@ -1,8 +1,6 @@
 """What a thief of the broker, the server, or one key can and cannot make a device believe."""
 
-import random
 import tempfile
-from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from edgefleet_agent.seams import Looked, LookRequest, Memory, Missing, Refused
 from edgefleet_protocol import codec
 from edgefleet_protocol.rollout import Assignment, ReleaseRef, Rollout
 from edgefleet_protocol.trust import MANIFEST_LIMIT, ROLLOUT_LIMIT, release_path
+from tests.fakes.hostile import hostile
 from tests.fakes.package import make_release
 from tests.fakes.signed_world import Device, World, this_moment
 
@@ -504,33 +503,6 @@ FUZZED = [
     "2.releases.json",
     "2.rollouts-eu-west.json",
 ]
-
-
-def hostile(body: bytes, seed: int) -> bytes:
-    """Return `body` made wrong in one of many ways."""
-    rng = random.Random(seed)
-    ways: list[Callable[[], bytes]] = [
-        lambda: b"",
-        lambda: b"null",
-        lambda: b"[" * 3000 + b"]" * 3000,
-        lambda: b'{"signed":' * 900 + b"1" + b"}" * 900,
-        lambda: body[: rng.randrange(len(body))],
-        lambda: body + body,
-        lambda: body.replace(b'"version":', b'"version":' + b"9" * rng.choice((3, 300, 5000)), 1),
-        lambda: body.replace(b'"version":', b'"version":-', 1),
-        lambda: body.replace(b"{", b'{"x":NaN,', 1),
-        lambda: body.replace(b'"expires":"2', b'"expires":"9', 1),
-        lambda: body.replace(b'"signatures":[', b'"signatures":[{"keyid":"a","sig":"zz"},', 1),
-        lambda: body.replace(b'"signed":{', b'"signed":{"q":' + b"[" * 700 + b"]" * 700 + b",", 1),
-        lambda: body.replace(b'"_type":"', b'"_type":"x', 1),
-        lambda: rng.randbytes(rng.randrange(1, 400)),
-    ]
-    if rng.random() < 0.5:
-        return rng.choice(ways)()
-    changed = bytearray(body)
-    for _ in range(rng.choice((1, 1, 2, 8))):
-        changed[rng.randrange(len(changed))] = rng.randrange(256)
-    return bytes(changed)
 
 
 _WORLD = World(now=this_moment())

@@ -13,6 +13,7 @@ LIMITS = [sys.executable, "-I", "-m", "edgefleet_agent.serve.limits"]
 def test_all_limits_hold_on_this_machine(tmp_path: Path) -> None:
     held = ProcessLauncher(tmp_path).limits_held()
     assert held.pop("network") in ("namespace", "seccomp")
+    assert held.pop("oom").endswith("goes before the agent")
     assert held == {
         "files": "rlimit",
         "privileges": "no new ones",

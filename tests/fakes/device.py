@@ -28,12 +28,13 @@ from edgefleet_protocol.manifest import (
     Tolerance,
     Variant,
 )
-from edgefleet_protocol.messages import DeviceState, Event, ModelState
+from edgefleet_protocol.messages import Command, DeviceState, Event, ModelState, Reply
 from edgefleet_protocol.rollout import Assignment, DeviceAssignment, Policy, Probation, ReleaseRef, Rollout
 from edgefleet_protocol.topics import Topics
-from edgefleet_protocol.trust import DEVICE_ASSIGNMENT_TYPE, PublicKey, release_path
+from edgefleet_protocol.trust import COMMAND_TYPE, DEVICE_ASSIGNMENT_TYPE, PublicKey, release_path
 from tests.fakes.clock import FakeClock
 from tests.fakes.disk import FakeConnection, FakeDisk
+from tests.fakes.identity import FakeSigner
 from tests.fakes.launcher import Behaviour, FakeLauncher, FakeWorker, answer
 from tests.fakes.link import FakeBroker, FakeLink
 from tests.fakes.looker import FakeLooker
@@ -81,8 +82,13 @@ def package(
     requires: Requirement | None = None,
     runtime: str = "fake",
     labels: tuple[str, ...] = (),
+    providers: tuple[str, ...] = ("CPUExecutionProvider",),
+    memory: Mapping[str, int] | None = None,
 ) -> Package:
-    """Return a release with variants of the given accuracy; those in `wrong` have golden answers that are not theirs."""
+    """Return a release with variants of the given accuracy; those in `wrong` have golden answers that are not theirs.
+
+    memory: bytes that a variant's worker needs, by name: what orders variants before anything was measured.
+    """
     chunks: dict[str, bytes] = {}
     files: list[FileEntry] = []
 
@@ -100,7 +106,8 @@ def package(
         add(f"{name}/model.bin", data)
         add(f"golden/{name}.bin", answer(data, INPUTS if name not in wrong else b"other"))
         output = TensorFile(name="y", datatype="UINT8", shape=(1, 32), file=f"golden/{name}.bin")
-        golden = Golden(outputs=(output,), tolerances=(Tolerance(provider="CPUExecutionProvider", max_abs=0.0),))
+        tolerances = tuple(Tolerance(provider=name, max_abs=0.0) for name in providers)
+        golden = Golden(outputs=(output,), tolerances=tolerances)
         rows.append(
             Variant(
                 name=name,
@@ -109,7 +116,7 @@ def package(
                 accuracy=Accuracy(metric="top1", value=accuracy, samples=1000),
                 bytes=len(data),
                 runtime=runtime,
-                requires=requires or Requirement(load_s=5.0),
+                requires=requires or Requirement(load_s=5.0, memory_bytes=(memory or {}).get(name, 0)),
             )
         )
     interface = Interface(
@@ -191,6 +198,11 @@ class FakeHub:
         self.broker.publish(self.topics.trust("head"), b'{"root": 1}', retain=True)
         self.broker.publish(self.topics.trust("timestamp.json"), json.dumps(stamp).encode(), retain=True)
 
+    def command(self, command: Command, key: Ed25519PrivateKey = COMMAND_KEY) -> None:
+        """Send a signed command to the device that it names."""
+        envelope = seal(COMMAND_TYPE, encode(command), COMMAND_PUBLIC.keyid, key.sign)
+        self.broker.publish(self.topics.of_device(command.device, "command"), envelope)
+
     def assign_region(self, region: str = REGION, number: int = 1, device: str = DEVICE) -> None:
         """Tell a device where it belongs."""
         row = DeviceAssignment(device=device, number=number, region=region)
@@ -229,6 +241,7 @@ class FakeDevice:
     settings: Config = field(default_factory=config)
     after_turn: Callable[["FakeDevice"], None] | None = None
     boots: int = 0
+    signer: FakeSigner | None = None
 
     def boot(self) -> "FakeDevice":
         """Start the agent from what is on the disk."""
@@ -237,7 +250,9 @@ class FakeDevice:
         self.launcher = FakeLauncher(self.disk, self.behaviours)
         self.link = FakeLink(self.broker)
         store = Store(self.disk, STATE, connect=lambda path: FakeConnection(self.disk, path))
-        self.agent = Agent(self.clock, self.link, store, self.launcher, self.probe, self.looker, self.settings)
+        self.agent = Agent(
+            self.clock, self.link, store, self.launcher, self.probe, self.looker, self.settings, self.signer
+        )
         return self
 
     def turn(self) -> None:
@@ -280,6 +295,10 @@ class FakeDevice:
         """Return the release that an application reaches now."""
         worker: FakeWorker | None = self.launcher.answering(name)
         return worker.spec.release if worker else None
+
+    def replies(self) -> list[Reply]:
+        """Return what the device answered to commands."""
+        return [decode(payload, Reply) for payload in self.broker.payloads("/reply")]
 
     def events(self) -> list[Event]:
         """Return the events that the server got."""

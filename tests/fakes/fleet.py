@@ -126,7 +126,7 @@ class Fleet:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _begin(self) -> None:
-        self.trust: FakeRepository = make_repository(self.folder, regions=tuple(self._policies))
+        self.trust: FakeRepository = self._make_repository()
         self.topics = Topics(self.trust.repository.fleet)
         self._write_configurations()
         self.broker.start()
@@ -136,6 +136,9 @@ class Fleet:
         for member in self.members.values():
             self._put(f"/v1/devices/{member.id}/assignment", {"region": member.region})
         self.until("every device is in its region", lambda: all(self._is_at_home(name) for name in self.members))
+
+    def _make_repository(self) -> FakeRepository:
+        return make_repository(self.folder, regions=tuple(self._policies))
 
     def _is_at_home(self, name: str) -> bool:
         document = self.device(name)["document"]
@@ -352,8 +355,8 @@ class Fleet:
             'repository = "repository"',
             'keys = "keys"',
             'data = "server"',
-            f"[broker]\nport = {self.broker.port}",
-            f"[http]\nport = {port}",
+            f"[broker]\nport = {self.broker.port}\nopen = true",
+            f"[http]\nport = {port}\nopen = true",
             "[rollouts]\ntick_s = 0.2",
         ]
         for region, policy in self._policies.items():

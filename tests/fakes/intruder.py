@@ -62,7 +62,14 @@ class Intruder:
 
     def next(self, topic: str, timeout_s: float = 60.0) -> bytes:
         """Return the next message of a topic."""
+        return self.listen(topic).get(timeout=timeout_s)
+
+    def listen(self, topic: str) -> "queue.SimpleQueue[bytes]":
+        """Return where the messages of a topic come, from now on."""
         came: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        subscribed = threading.Event()
+        self._client.on_subscribe = lambda *_: subscribed.set()
         self._client.message_callback_add(topic, lambda client, userdata, message: came.put(bytes(message.payload)))
         self._client.subscribe(topic)
-        return came.get(timeout=timeout_s)
+        assert subscribed.wait(60), f"the broker did not take the subscription to {topic}"
+        return came

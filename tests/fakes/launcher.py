@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from edgefleet_agent.seams import Served, TrialReport, WorkerSpec
+from edgefleet_agent.serve.errors import CannotBind
 from edgefleet_protocol.sketch import SketchBuilder
 
 
@@ -34,12 +35,23 @@ class Behaviour:
     lies_when_serving: bool = False
     """The trial passes, the serving path does not."""
     takes_the_device_down: bool = False
+    trial_polls: int = 1
+    hangs: bool = False
+    """Its worker takes an inference and never ends it."""
+    memory_bytes: int = 40_000_000
+    """Of the worker that serves."""
+    no_runtime: str = ""
+    """Why the runtime cannot be imported: trials and workers say so."""
+    fails_on: tuple[str, ...] = ()
+    """Providers on which its trial fails."""
 
 
 class Reader(Protocol):
     """The part of a disk that workers need."""
 
     def read(self, path: Path) -> bytes: ...
+
+    def write(self, path: Path, data: bytes, mode: int = 0o640) -> None: ...
 
 
 class PowerGone(BaseException):
@@ -58,6 +70,10 @@ class FakeLauncher:
     trials: list[str] = field(default_factory=list)
     """`release variant` of every trial that was begun."""
     open_sockets: set[str] = field(default_factory=set)
+    specs: list[WorkerSpec] = field(default_factory=list)
+    """Of every trial."""
+    cannot_bind: str = ""
+    """Why no socket can be had."""
 
     def behaviour(self, spec: WorkerSpec) -> Behaviour:
         return self.behaviours.get(spec.variant_sha256, Behaviour())
@@ -66,6 +82,8 @@ class FakeLauncher:
         return {"memory": "fake", "network": "fake", "cpu": "fake"}
 
     def sockets(self, model: str) -> None:
+        if self.cannot_bind:
+            raise CannotBind(self.cannot_bind)
         self.open_sockets.add(model)
 
     def close_sockets(self, model: str) -> None:
@@ -91,10 +109,17 @@ class FakeLauncher:
         if behaviour.takes_the_device_down:
             raise PowerGone(spec.release)
         latency = behaviour.trial_latency_s or behaviour.latency_s
-        reason = behaviour.trial or self.wrong(spec)
+        self.specs.append(spec)
+        if spec.engines is not None:
+            self.disk.write(spec.engines / "model.engine", b"built of " + spec.variant_sha256.encode())
+        if behaviour.no_runtime:
+            return FakeTrial(TrialReport(False, behaviour.no_runtime, blame="runtime"))
+        on = f"{spec.provider} ran out of memory" if spec.provider in behaviour.fails_on else None
+        reason = behaviour.trial or on or self.wrong(spec)
         if reason:
-            return FakeTrial(TrialReport(False, reason))
-        return FakeTrial(TrialReport(True, "", latency, latency * 1.2, 0.2, 40_000_000, self.limits_held()))
+            return FakeTrial(TrialReport(False, reason), takes_polls=self.behaviour(spec).trial_polls)
+        found = TrialReport(True, "", latency, latency * 1.2, 0.2, 40_000_000, self.limits_held())
+        return FakeTrial(found, takes_polls=behaviour.trial_polls)
 
     def start(self, spec: WorkerSpec) -> "FakeWorker":
         worker = FakeWorker(self, spec)
@@ -119,15 +144,16 @@ class FakeLauncher:
 
 @dataclass
 class FakeTrial:
-    """A trial that runs until it was asked twice."""
+    """A trial that runs until it was asked more than `takes_polls` times."""
 
     report: TrialReport
+    takes_polls: int = 1
     polls: int = 0
     stopped: bool = False
 
     def poll(self) -> TrialReport | None:
         self.polls += 1
-        return self.report if self.polls > 1 else None
+        return self.report if self.polls > self.takes_polls else None
 
     def stop(self) -> None:
         self.stopped = True
@@ -142,6 +168,8 @@ class FakeWorker:
     accepting: bool = False
     stopped: bool = False
     dead: str = ""
+    blamed: Literal["variant", "runtime"] = "variant"
+    busy_s: float | None = None
     polls: int = 0
 
     def poll(self) -> Literal["starting", "ready", "dead"]:
@@ -149,16 +177,26 @@ class FakeWorker:
         self.polls += 1
         if self.polls == 1:
             wrong = self.launcher.wrong(self.spec)
-            if wrong or behaviour.dies_at_start:
+            if behaviour.no_runtime:
+                self.dead, self.blamed = behaviour.no_runtime, "runtime"
+            elif wrong or behaviour.dies_at_start:
                 self.dead = wrong or "killed by SIGSEGV while loading"
         if behaviour.dies_after is not None and self.accepting and self.polls > behaviour.dies_after:
             self.dead = "killed by SIGSEGV"
         if self.dead:
             return "dead"
+        if self.stopped:
+            return "dead"
         return "ready" if self.polls > 1 else "starting"
 
     def why_dead(self) -> str:
         return self.dead
+
+    def blame(self) -> Literal["variant", "runtime"]:
+        return self.blamed
+
+    def kill(self, because: str) -> None:
+        self.dead = f"killed: {because}"
 
     def accept(self) -> None:
         self.accepting = True
@@ -167,11 +205,20 @@ class FakeWorker:
         self.accepting = False
 
     def served(self) -> Served:
+        if self.launcher.behaviour(self.spec).hangs:
+            self.busy_s = (self.busy_s or 0.0) + 5.0
         behaviour, count = self.launcher.behaviour(self.spec), self.launcher.requests_per_read
         builder = SketchBuilder()
         for _ in range(count):
             builder.add(behaviour.latency_s)
-        return Served(count, round(count * behaviour.errors_percent / 100), builder.build(), None, 40_000_000)
+        return Served(
+            count,
+            round(count * behaviour.errors_percent / 100),
+            builder.build(),
+            None,
+            behaviour.memory_bytes,
+            self.busy_s,
+        )
 
     def stop(self, drain_s: float) -> None:
         self.stopped, self.accepting = True, False

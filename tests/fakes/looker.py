@@ -6,6 +6,7 @@ The fake timestamp is JSON: `{version, rollouts: {region: sha256}, releases: {pa
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 
 import msgspec
 
@@ -63,4 +64,5 @@ class FakeLooker:
         keys = msgspec.convert(stamp["keys"], tuple[PublicKey, ...])
         cache = {"timestamp.json": json.dumps(stamp).encode(), "snapshot": f"{version}.snapshot.json".encode()}
         memory = Memory(versions={"timestamp": version})
-        return Looked(cache, memory, {"timestamp": version}, keys, rollout, manifests, refused)
+        expires = datetime.fromtimestamp(stamp["expires"], timezone.utc) if "expires" in stamp else None  # type: ignore[arg-type]
+        return Looked(cache, memory, {"timestamp": version}, keys, rollout, manifests, refused, expires)

@@ -25,6 +25,13 @@ class FakeProbe:
     window: DeviceWindow = field(default_factory=DeviceWindow)
     free_bytes: int = 10_000_000_000
     memory_bytes: int | None = None
+    pressure_percent: float | None = None
+    way_out: str | None = None
+
+    serial: str = "10000000a1b2c3d4"
+
+    def machine(self) -> str:
+        return self.serial
 
     def hardware(self) -> Hardware:
         return self.board
@@ -37,3 +44,9 @@ class FakeProbe:
 
     def memory_available_bytes(self) -> int | None:
         return self.memory_bytes
+
+    def memory_pressure_percent(self) -> float | None:
+        return self.pressure_percent
+
+    def interface(self) -> str | None:
+        return self.way_out

@@ -88,6 +88,35 @@ class FakeRepository:
         self.repository.sign_rollout(rollout, self.online, self.now)
         return rollout
 
+    def rotate(self, role: str, *, compromised: bool = False) -> None:
+        """Give an online role (`timestamp`, `rollouts-eu-west`, `commands`, …) a new key: propose, sign, publish."""
+        from edgefleet_trust.passphrase import Passphrase
+        from edgefleet_trust.rotate import new_online_key, roles_of_compromise, rotate_online
+
+        roles = roles_of_compromise(role) if compromised else (role,)
+        secret = Passphrase(PASSPHRASE)
+        fresh = {name: new_online_key(self.keys_folder, name, secret, fresh=True) for name in roles}
+        self.carry(rotate_online(self.repository, fresh, self.now, compromised=compromised))
+
+    def renew_root(self) -> None:
+        """Publish the next generation of root, with the same holders."""
+        from edgefleet_trust.rotate import renew
+
+        self.carry(renew(self.repository, ["root"], self.now))
+
+    def carry(self, motion: object) -> None:
+        """Sign a motion with all offline keys that lie here, and publish it."""
+        from edgefleet_trust.carry import publish_motion
+        from edgefleet_trust.files import Disk
+        from edgefleet_trust.motion import read_motion, write_motion
+        from edgefleet_trust.motion_signing import review_motion, sign_motion
+        from edgefleet_trust.passphrase import Passphrase
+
+        file = self.folder.parent / "motion.json"
+        write_motion(file, motion, Disk())  # type: ignore[arg-type]
+        sign_motion(review_motion(file, self.keys_folder, self.now), file, self.keys_folder, Passphrase(PASSPHRASE))
+        publish_motion(read_motion(file), self.repository, self.online, self.now)
+
 
 def make_repository(
     tmp_path: Path,

@@ -12,7 +12,7 @@ import numpy as np
 
 from edgefleet_agent.serve import worker
 from edgefleet_agent.serve.errors import CannotOpen
-from edgefleet_agent.serve.runtime import RUNTIMES, Array, Runtime
+from edgefleet_agent.serve.runtime import RUNTIMES, Array, Runtime, Setup
 from edgefleet_protocol.manifest import TensorSpec
 
 FEATURES, CLASSES = 12, 4
@@ -29,10 +29,12 @@ class Rogue:
         self.inputs = (TensorSpec(name="image", datatype="FP32", shape=(-1, FEATURES)),)
         self.outputs = (TensorSpec(name="scores", datatype="FP32", shape=(-1, CLASSES)),)
 
-    def open(self, path: Path, provider: str, threads: int) -> "Rogue":
+    def open(self, path: Path, provider: str, threads: int, setup: Setup | None = None) -> "Rogue":
         """Return itself, unless it misbehaves already here."""
         if self._behaviour == "never-opens":
             time.sleep(3600)
+        if self._behaviour == "builds" and setup is not None:
+            _engine(path, setup)
         if self._behaviour == "calls-home":
             self._home = int((path.parent / "home").read_text())
         return self
@@ -71,11 +73,39 @@ def _call_home(port: int) -> str:
     return "reached it"
 
 
+def _engine(path: Path, setup: Setup) -> None:
+    """Use the engine that is there, or build it slowly where that is allowed: in a trial."""
+    assert setup.engines is not None
+    engine = setup.engines / "model.engine"
+    if engine.exists():
+        return
+    if not setup.build:
+        raise CannotOpen("there is no engine, and none is built in serving")
+    time.sleep(0.5)
+    engine.write_text(f"{setup.profile} of {path.name}")
+
+
 def _maker(behaviour: str) -> Runtime:
+    if behaviour == "no-module":
+        raise ImportError("libonnxruntime.so.1: cannot open shared object file")
+    if behaviour == "illegal-import":
+        os.kill(os.getpid(), signal.SIGILL)
     return Rogue(behaviour)
 
 
-for each in ("never-opens", "hangs", "spins", "slow", "illegal", "exits", "leaks", "calls-home"):
+BEHAVIOURS = (
+    "never-opens",
+    "hangs",
+    "spins",
+    "slow",
+    "illegal",
+    "exits",
+    "leaks",
+    "calls-home",
+    "no-module",
+    "illegal-import",
+)
+for each in (*BEHAVIOURS, "builds"):
     RUNTIMES[each] = lambda each=each: _maker(each)  # type: ignore[misc]
 
 if __name__ == "__main__":

@@ -88,10 +88,26 @@ def test_wrong_names_make_no_topic():
 
 def test_a_device_writes_only_below_its_own_name_and_reads_only_its_own_and_what_is_shared():
     lines = TOPICS.acl().splitlines()[1:]
-    writes = [line for line in lines if line.startswith("pattern write ")]
-    reads = [line for line in lines if line.startswith("pattern read ")]
-    assert len(writes) + len(reads) == len(lines)
+    devices = lines[: lines.index("user hub")]
+    writes = [line for line in devices if line.startswith("pattern write ")]
+    reads = [line for line in devices if line.startswith("pattern read ")]
+    assert len(writes) + len(reads) == len(devices)
     assert all(line.count("%u") == 1 and "+" not in line and "#" not in line for line in writes)
     shared = {f"pattern read {P}/{kind}/+" for kind in ("trust", "target", "chunk")}
     assert shared <= set(reads)
     assert set(reads) - shared == {f"pattern read {P}/device/%u/assignment", f"pattern read {P}/device/%u/command"}
+
+
+def test_the_server_writes_what_is_its_own_and_clears_what_is_retained_and_no_more():
+    rights = {(right.access, right.filter.removeprefix(P + "/")) for right in TOPICS.rights_of_server()}
+    for row in TABLE:
+        name = row.pattern.replace("{id}", "+").replace("{name}", "+")
+        assert ("write", name) in rights or (row.writer == "device" and not row.retained)
+        assert ("read", name) in rights or (row.writer == "server" and not row.retained)
+    assert ("write", "device/+/event") not in rights
+    assert ("write", "telemetry/+") not in rights
+
+
+def test_the_servers_note_is_a_topic_that_no_device_reads():
+    assert TOPICS.parse(TOPICS.note).kind == "note"
+    assert not any("server" in right.filter for right in TOPICS.rights_of_device("a"))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgefleet_server.app import Server
-from edgefleet_server.config import BrokerConfig, RolloutConfig, ServerConfig
+from edgefleet_server.config import BrokerConfig, HttpConfig, RolloutConfig, ServerConfig
 from tests.fakes.broker_process import BrokerProcess
 from tests.fakes.repository import PASSPHRASE, FakeRepository, make_package, make_repository, publish_release
 
@@ -50,9 +50,9 @@ def make_server(tmp_path: Path, repo: FakeRepository) -> MakeServer:
                 repository=repo.folder,
                 keys=repo.keys_folder,
                 data=tmp_path / "data",
-                broker=BrokerConfig(port=port),
+                broker=BrokerConfig(port=port, open=True),
                 rollouts=RolloutConfig(tick_s=0.1, offline_after_s=3.0),
-                **config,  # type: ignore[arg-type]
+                **{"http": HttpConfig(open=True), **config},  # type: ignore[arg-type]
             ),
             PASSPHRASE,
         )

@@ -36,7 +36,7 @@ class Running:
         config = folder / "server.toml"
         config.write_text(
             f"repository = {json.dumps(str(repo.folder))}\nkeys = {json.dumps(str(repo.keys_folder))}\ndata = 'data'\n"
-            f"[broker]\nport = {broker.port}\n[http]\nport = {self.port}\n[rollouts]\ntick_s = 0.1\n"
+            f"[broker]\nport = {broker.port}\nopen = true\n[http]\nport = {self.port}\nopen = true\n[rollouts]\ntick_s = 0.1\n"
         )
         code = f"import sys; from edgefleet_server.commands import server; sys.exit(server(['run', '--config', {str(config)!r}]))"
         environment = {**os.environ, "EDGEFLEET_ONLINE_PASSPHRASE_FILE": str(repo.passphrase_file)}
@@ -150,6 +150,11 @@ def test_exit_codes_tell_a_script_what_happened(running: Running, capsys: Captur
         (device, ["list", *there], 0),
         (server, ["run", "--config", "/nowhere/server.toml"], 2),
         (server, ["run"], 2),
+        (server, ["token"], 2),
+        (device, ["command", "nobody", "ping", *there], 3),
+        (device, ["command", "nobody", "ping", "model", *there], 2),
+        (device, ["clear-alarm", "nobody", *there], 3),
+        (device, ["list", "--ca", "/nowhere/ca.pem", *there], 2),
     ]
     for run, arguments, code in cases:
         assert run(arguments) == code, arguments

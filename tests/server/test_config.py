@@ -30,9 +30,26 @@ def test_a_region_has_its_policy(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.7", "192.168.1.2"])
-def test_no_address_that_others_can_reach(tmp_path: Path, host: str) -> None:
-    with pytest.raises(BadConfig, match="which other machines can reach, and this version knows no users yet"):
-        read(tmp_path, FOLDERS + f"[http]\nhost = '{host}'\n")
+def test_an_address_that_others_can_reach_only_with_tls_and_tokens(tmp_path: Path, host: str) -> None:
+    there = FOLDERS + f"[http]\nhost = '{host}'\nnames = ['fleet.example.org']\n"
+    with pytest.raises(BadConfig, match="which other machines can reach, and tokens would go there unencrypted"):
+        read(tmp_path, there)
+    with pytest.raises(BadConfig, match=r"http\.open is for loopback"):
+        read(tmp_path, there + "open = true\nbehind_proxy = true\n")
+    with pytest.raises(BadConfig, match="one of them is missing"):
+        read(tmp_path, there + "certificate = 'server.pem'\n")
+    with pytest.raises(BadConfig, match=r"http\.certificate names .*server.pem, and there is no such file"):
+        read(tmp_path, there + "certificate = 'server.pem'\nkey = 'server.key'\n")
+    for name in ("server.pem", "server.key"):
+        (tmp_path / name).write_text("")
+    tls = read(tmp_path, there + "certificate = 'server.pem'\nkey = 'server.key'\n").http
+    assert (tls.certificate, tls.names, tls.open) == (str(tmp_path / "server.pem"), ("fleet.example.org",), False)
+    assert read(tmp_path, there + "behind_proxy = true\n").http.behind_proxy
+
+
+def test_a_server_on_every_address_must_say_its_names(tmp_path: Path) -> None:
+    with pytest.raises(BadConfig, match=r"say with http\.names by which names it is asked"):
+        read(tmp_path, FOLDERS + "[http]\nhost = '0.0.0.0'\nbehind_proxy = true\n")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.5", "::1", "localhost"])

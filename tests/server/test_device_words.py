@@ -21,4 +21,4 @@ from edgefleet_server.cli.device import says
 def test_a_device_that_is_stuck_says_why_in_the_list(
     trust: str | None, model: dict[str, Any] | None, words: str | None
 ) -> None:
-    assert says({"trust_problem": trust}, model) == words
+    assert says({"trust_problem": trust, "alarm": None}, model) == words

@@ -54,7 +54,7 @@ def test_ctrl_c_while_the_broker_starts_leaves_none_behind(
         started.append(broker.pid)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(embedded, "_listens", interrupted)
+    monkeypatch.setattr(embedded, "listens", interrupted)
     with pytest.raises(KeyboardInterrupt):
         broker.start()
     assert started and broker.pid is None

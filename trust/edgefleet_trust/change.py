@@ -1,5 +1,7 @@
 """What a proposal would change, in words for the person who is asked to sign it."""
 
+import json
+
 from edgefleet_protocol.manifest import Release, Variant
 
 from .chain import Hand
@@ -31,9 +33,22 @@ def describe(proposal: Proposal, release: Release, hand: Hand) -> list[str]:
     lines.append(
         f"The list goes from version {new.version - 1} to {new.version} and is valid until {new.expires:%Y-%m-%d}"
     )
-    signed = ", ".join(keyid[:8] for keyid in hand.signed) or "nobody yet"
-    lines.append(f"Signed by {signed}; {hand.threshold} of {len(hand.keyids)} must sign")
+    lines += _origin(proposal)
+    signed = hand.names(hand.signed) or "nobody yet"
+    lines.append(f"Signed by {signed}; {hand.threshold} of {len(hand.keyids)} must sign ({hand.names(hand.keyids)})")
     return [_plain(line) for line in lines]
+
+
+def _origin(proposal: Proposal) -> list[str]:
+    """What the provenance says; that it speaks of this release was checked."""
+    if not proposal.provenance:
+        return ["Provenance: none came with it"]
+    definition = json.loads(proposal.provenance).get("predicate", {}).get("buildDefinition", {})
+    materials = [str(row.get("name")) for row in definition.get("resolvedDependencies", [])]
+    lineage = definition.get("internalParameters", {})
+    lines = [f"Provenance: made from {', '.join(materials) or 'nothing that it names'}"]
+    lines += [f"  {key}  {json.dumps(value)[:200]}" for key, value in sorted(lineage.items())]
+    return lines
 
 
 def _plain(line: str) -> str:

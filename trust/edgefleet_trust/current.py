@@ -8,15 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tuf.api.exceptions import RepositoryError
-from tuf.api.metadata import Metadata, Root, Snapshot, TargetFile, Targets, Timestamp
+from tuf.api.metadata import DelegatedRole, Metadata, Root, Snapshot, TargetFile, Targets, Timestamp
 
 from edgefleet_protocol.codec import sha256_hex
 from edgefleet_protocol.rollout import ReleaseRef
-from edgefleet_protocol.trust import RELEASES_ROLE, release_of_path
+from edgefleet_protocol.trust import COMMAND_KEYS_PATH, KEYS_ROLE, RELEASES_ROLE, release_of_path
 
 from .errors import NotThere, TrustError
 
 METADATA, TARGETS, CHUNKS = "metadata", "targets", "chunks"
+ROOT_FIELD = "x-edgefleet-root"
+"""In timestamp: the version of root that it belongs to. So a new root comes into force by the same rename as all else."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,18 @@ class Current:
         """Return root 1, the one that devices are made with."""
         return self.files["1.root.json"]
 
+    def delegated(self, role: str) -> DelegatedRole:
+        """Return who may sign the delegated `role`; raise NotThere when there is none of that name."""
+        delegations = self.roles["targets"].delegations
+        found = (delegations.roles or {}).get(role) if delegations is not None else None
+        if found is None:
+            raise NotThere(f"this repository has no role {role}")
+        return found
+
+    def key_list(self) -> TargetFile | None:
+        """Return the entry of the list of command keys."""
+        return self.roles[KEYS_ROLE].targets.get(COMMAND_KEYS_PATH)
+
     def releases(self) -> dict[str, ReleaseRef]:
         """Return what the offline hand lists, by the release's name."""
         listed = self.roles[RELEASES_ROLE].targets
@@ -56,11 +70,12 @@ def read_current(folder: Path) -> Current:
         raise NotThere(
             f"{folder} holds no trust repository: make one with `edgefleet trust init --repository {folder}`"
         )
-    files = {f"{number}.root.json": data for number, data in _roots(place)}
     try:
+        newest = (place / "timestamp.json").read_bytes()
+        timestamp = Metadata[Timestamp].from_bytes(newest).signed
+        files = {f"{number}.root.json": data for number, data in _roots(place, root_number(timestamp))}
         root = Metadata[Root].from_bytes(files[f"{len(files)}.root.json"]).signed
-        files["timestamp.json"] = (place / "timestamp.json").read_bytes()
-        timestamp = Metadata[Timestamp].from_bytes(files["timestamp.json"]).signed
+        files["timestamp.json"] = newest
         name = f"{timestamp.snapshot_meta.version}.snapshot.json"
         files[name] = (place / name).read_bytes()
         snapshot = Metadata[Snapshot].from_bytes(files[name]).signed
@@ -74,11 +89,19 @@ def read_current(folder: Path) -> Current:
     return Current(files, root, timestamp, snapshot, roles)
 
 
-def _roots(place: Path) -> Iterator[tuple[int, bytes]]:
+def root_number(timestamp: Timestamp) -> int | None:
+    """Return the version of root that `timestamp` belongs to; None in a repository that was made before it said so."""
+    number = timestamp.unrecognized_fields.get(ROOT_FIELD)
+    return number if type(number) is int and number >= 1 else None
+
+
+def _roots(place: Path, last: int | None) -> Iterator[tuple[int, bytes]]:
     number = 1
-    while (path := place / f"{number}.root.json").is_file():
+    while (last is None or number <= last) and (path := place / f"{number}.root.json").is_file():
         yield number, path.read_bytes()
         number += 1
+    if last is not None and number <= last:
+        raise FileNotFoundError(f"{number}.root.json is missing")
 
 
 def read_target(folder: Path, sha256: str) -> bytes:

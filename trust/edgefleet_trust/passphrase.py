@@ -1,4 +1,4 @@
-"""Passphrases: from a file that an environment variable names, or from a prompt. Never an argument, which `ps` shows."""
+"""Passphrases: from a file that an environment variable or systemd names, or from a prompt. Never an argument, which `ps` shows."""
 
 import getpass
 import os
@@ -13,6 +13,8 @@ from .errors import KeyProblem, NotThere
 
 OFFLINE = "EDGEFLEET_PASSPHRASE_FILE"
 ONLINE = "EDGEFLEET_ONLINE_PASSPHRASE_FILE"
+CREDENTIAL = "edgefleet-online-passphrase"
+"""Of a service that has `LoadCredential=edgefleet-online-passphrase:FILE`."""
 _PROMPTS = {OFFLINE: "offline keys", ONLINE: "online keys"}
 
 
@@ -25,11 +27,48 @@ class Passphrase:
         self._secret = secret
         self._derived: dict[tuple[bytes, int], bytes] = {}
 
+    @property
+    def secret(self) -> bytes:
+        """The words themselves, for keys that other software opens with them."""
+        return self._secret
+
     def derive(self, salt: bytes, n: int) -> bytes:
         """Return the 32-byte key for `salt` at the cost `n` (scrypt, r=8, p=1: n × 1 KiB of memory)."""
         if (salt, n) not in self._derived:
-            self._derived[salt, n] = Scrypt(salt=salt, length=32, n=n, r=8, p=1).derive(self._secret)
+            self._derived[salt, n] = Scrypt(salt=salt, length=32, n=n, r=8, p=1).derive(self.secret)
         return self._derived[salt, n]
+
+
+class AskedPassphrase(Passphrase):
+    """A passphrase that is asked for when the first key needs it: a holder with a token types none."""
+
+    def __init__(self, variable: str, *, twice: bool = False) -> None:
+        super().__init__(b"-")
+        self._variable, self._twice = variable, twice
+        self._asked: bytes | None = None
+
+    @property
+    def secret(self) -> bytes:
+        """The words, read or asked for once."""
+        if self._asked is None:
+            self._asked = passphrase(self._variable, os.environ, twice=self._twice).secret
+        return self._asked
+
+
+def passphrase_file(variable: str, environment: Mapping[str, str]) -> Path | None:
+    """Return where the passphrase lies: the file that `variable` names, or systemd's credential of that name.
+
+    The online keys fall back to the file of the offline ones. `/dev/fd/3` names a descriptor.
+    """
+    if path := environment.get(variable):
+        return Path(path)
+    if variable == ONLINE and (folder := environment.get("CREDENTIALS_DIRECTORY")):
+        credential = Path(folder) / CREDENTIAL
+        if credential.is_file():
+            return credential
+    if variable == ONLINE and (path := environment.get(OFFLINE)):
+        return Path(path)
+    return None
 
 
 def passphrase(variable: str, environment: Mapping[str, str], *, twice: bool = False) -> Passphrase:
@@ -37,9 +76,9 @@ def passphrase(variable: str, environment: Mapping[str, str], *, twice: bool = F
 
     The online keys fall back to the file of the offline ones. twice: for new keys, to catch a slip.
     """
-    path = environment.get(variable) or (environment.get(OFFLINE) if variable == ONLINE else None)
-    if path:
-        return Passphrase(read_file(variable, Path(path)))
+    path = passphrase_file(variable, environment)
+    if path is not None:
+        return Passphrase(read_file(variable, path))
     if not sys.stdin.isatty():
         raise KeyProblem(f"no passphrase: set {variable} to the path of a file with it, or run this in a terminal")
     secret = getpass.getpass(f"Passphrase of the {_PROMPTS[variable]}: ")

@@ -24,15 +24,20 @@ from edgefleet_protocol.manifest import MAX_CHUNKS, Release
 from edgefleet_protocol.release_check import check_release
 from edgefleet_protocol.trust import MANIFEST_LIMIT, ROOT_LIMIT, TARGETS_LIMIT, release_path
 
+from .attest import MAX_PROVENANCE_BYTES, check_provenance
 from .contents import assemble, check_models
 from .errors import BadProposal, NotThere, TrustError
 from .files import Disk
+from .numbers import last_numbers
+from .roles import NUMBERS_FIELD
 
 MANIFEST, RELEASES = "manifest.json", "releases.json"
+PROVENANCE, ATTESTATIONS = "provenance.json", "attestations.json"
 BASE_TARGETS, BASE_RELEASES = "base/targets.json", "base/releases.json"
 _ROOT = re.compile(r"^base/([1-9][0-9]{0,3})\.root\.json\Z")
 _CHUNK = re.compile(r"^chunks/([0-9a-f]{64})\Z")
 _LIMITS = {MANIFEST: MANIFEST_LIMIT, RELEASES: TARGETS_LIMIT, BASE_TARGETS: TARGETS_LIMIT, BASE_RELEASES: TARGETS_LIMIT}
+_OPTIONAL = {PROVENANCE: MAX_PROVENANCE_BYTES, ATTESTATIONS: MAX_PROVENANCE_BYTES}
 LONGEST_LIFE = timedelta(days=400)
 """A list that is valid for much longer than a year would take the holders' yearly look at it away."""
 MAX_ENTRIES = 2 * MAX_CHUNKS
@@ -50,6 +55,10 @@ class Proposal:
     base: bytes
     """The list of releases that this one follows."""
     chunks: Mapping[str, bytes]
+    provenance: bytes = b""
+    """An in-toto statement of where it comes from; empty where there is none."""
+    attestations: bytes = b""
+    """The holders' signatures over the model and its provenance, for other people's tools."""
 
     def release(self) -> Release:
         """Return the release that is proposed; raise BadProposal when the manifest is none."""
@@ -81,6 +90,8 @@ def check_contents(proposal: Proposal) -> Release:
     try:
         files = {entry.name: assemble(entry, proposal.chunks.get) for entry in release.files}
         check_models(release, files.__getitem__)
+        if proposal.provenance:
+            check_provenance(proposal.provenance, release, proposal.manifest)
     except TrustError as error:
         raise BadProposal(f"{release.name}: {error}. Do not sign it; ask who made the file") from error
     return release
@@ -96,15 +107,21 @@ def check_step(proposal: Proposal, release: Release, now: datetime) -> None:
         )
     if new.version != old.version + 1:
         raise BadProposal(f"the list of releases goes from version {old.version} to {new.version}, not one on")
-    if new.delegations is not None or new.unrecognized_fields != old.unrecognized_fields:
+    numbers = last_numbers(old)
+    if (last := numbers.get(release.model, 0)) >= release.version:
+        raise BadProposal(
+            f"{release.name} is listed already, or was: {release.model} is at {last} and a number is given once. Propose "
+            "the folder again for the next number"
+        )
+    if new.delegations is not None or new.unrecognized_fields != {
+        NUMBERS_FIELD: {**numbers, release.model: release.version}
+    }:
         raise BadProposal("the proposed list of releases says more than which releases there are")
     path = release_path(release.name)
     want = {
         **{path: file.to_dict() for path, file in old.targets.items()},
         path: release_target(release, proposal.manifest).to_dict(),
     }
-    if path in old.targets:
-        raise BadProposal(f"{release.name} is listed already; propose the folder again for the next number")
     got = {path: file.to_dict() for path, file in new.targets.items()}
     if got != want:
         odd = sorted(name for name in {*got, *want} if got.get(name) != want.get(name))
@@ -129,6 +146,8 @@ def write_proposal(path: Path, proposal: Proposal, disk: Disk) -> None:
         entries = {MANIFEST: proposal.manifest, RELEASES: proposal.releases}
         entries |= {f"base/{number}.root.json": data for number, data in enumerate(proposal.roots, 1)}
         entries |= {BASE_TARGETS: proposal.targets, BASE_RELEASES: proposal.base}
+        entries |= {PROVENANCE: proposal.provenance} if proposal.provenance else {}
+        entries |= {ATTESTATIONS: proposal.attestations} if proposal.attestations else {}
         entries |= {f"chunks/{name}": data for name, data in sorted(proposal.chunks.items())}
         for name, data in entries.items():
             archive.writestr(zipfile.ZipInfo(name), data)
@@ -155,6 +174,8 @@ def read_proposal(path: Path) -> Proposal:
         targets=entries[BASE_TARGETS],
         base=entries[BASE_RELEASES],
         chunks={match[1]: data for name, data in entries.items() if (match := _CHUNK.match(name))},
+        provenance=entries.get(PROVENANCE, b""),
+        attestations=entries.get(ATTESTATIONS, b""),
     )
 
 
@@ -168,7 +189,7 @@ def _entries(archive: zipfile.ZipFile, file_bytes: int) -> dict[str, bytes]:
         raise ValueError(f"its entries say that they hold {said} bytes, and the file has {file_bytes}")
     entries: dict[str, bytes] = {}
     for info in infos:
-        limit = _LIMITS.get(info.filename)
+        limit = (_LIMITS | _OPTIONAL).get(info.filename)
         if limit is None and _ROOT.match(info.filename):
             limit = ROOT_LIMIT
         if limit is None and _CHUNK.match(info.filename):

@@ -10,18 +10,21 @@ from tuf.api.metadata import Metadata, Targets
 
 from edgefleet_protocol import codec
 from edgefleet_protocol.chunks import cut_file, unpack
+from edgefleet_protocol.codec import MAX_DOCUMENT_BYTES
 from edgefleet_protocol.errors import BadChunk, ProtocolError
 from edgefleet_protocol.manifest import Chunk, FileEntry, Release
-from edgefleet_protocol.names import parse_release_name
 from edgefleet_protocol.release_check import check_release
 from edgefleet_protocol.trust import RELEASES_ROLE
 
+from .attest import MAX_PROVENANCE_BYTES, provenance_statement
 from .contents import check_file, check_models
 from .current import Current
 from .errors import BadPackage, NotThere, TrustError
+from .numbers import last_numbers
+from .package import builder, read_lineage, read_materials, read_regular
 from .proposal import Proposal, release_target
 from .repository import Repository
-from .roles import life, to_bytes, whole_seconds
+from .roles import NUMBERS_FIELD, life, to_bytes, whole_seconds
 
 Say = Callable[[str], None]
 
@@ -36,7 +39,7 @@ def propose(
     say = say or (lambda text: None)
     draft, contents = read_package(package)
     current = repository.current()
-    number = 1 + max((v for m, v in map(parse_release_name, current.releases()) if m == draft.model), default=0)
+    number = 1 + last_numbers(current.roles[RELEASES_ROLE]).get(draft.model, 0)
     files, chunks = _cut(draft, contents, repository, say)
     release = msgspec.structs.replace(
         draft,
@@ -50,6 +53,11 @@ def propose(
         check_release(codec.decode(manifest, Release))
     except ProtocolError as error:
         raise BadPackage(f"{package}: as a release it would break a rule: {error}") from error
+    provenance = provenance_statement(release, manifest, read_materials(package), read_lineage(package), builder())
+    if len(provenance) > MAX_PROVENANCE_BYTES:
+        raise BadPackage(
+            f"{package}: its provenance has {len(provenance)} bytes and the limit is {MAX_PROVENANCE_BYTES}"
+        )
     return Proposal(
         manifest=manifest,
         releases=_next_list(current, release, manifest, now),
@@ -57,13 +65,14 @@ def propose(
         targets=current.files[current.role_file("targets")],
         base=current.files[current.role_file(RELEASES_ROLE)],
         chunks=chunks,
+        provenance=provenance,
     )
 
 
 def read_package(package: Path) -> tuple[Release, dict[str, bytes]]:
     """Return the draft and the bytes of its files, which are what the draft says and may be given to a runtime."""
     try:
-        data = (package / "release.json").read_bytes()
+        data = read_regular(package / "release.json", MAX_DOCUMENT_BYTES)
     except OSError as error:
         raise NotThere(
             f"{package} is no package: {package / 'release.json'} cannot be read ({error.strerror}). "
@@ -91,7 +100,7 @@ def _read(folder: Path, entry: FileEntry) -> bytes:
     if not path.resolve().is_relative_to(folder.resolve()):
         raise BadPackage(f"{path} leads out of the package")
     try:
-        return path.read_bytes()
+        return read_regular(path, entry.bytes)
     except OSError as error:
         raise BadPackage(f"the package lists {entry.name}, and {path} cannot be read: {error.strerror}") from error
 
@@ -132,6 +141,7 @@ def _next_list(current: Current, release: Release, manifest: bytes, now: datetim
         version=old.version + 1,
         expires=whole_seconds(now) + life(RELEASES_ROLE),
         targets={**old.targets, target.path: target},
+        unrecognized_fields={NUMBERS_FIELD: {**last_numbers(old), release.model: release.version}},
     )
     return to_bytes(Metadata(body))
 

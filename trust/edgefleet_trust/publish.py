@@ -4,9 +4,11 @@ from datetime import datetime
 
 from edgefleet_protocol.trust import RELEASES_ROLE, release_path
 
+from .attest import check_signatures, exported, parse_attestations
 from .chain import hand
 from .commit import Change, commit
 from .errors import BreaksRule
+from .export import beside
 from .files import Disk, locked
 from .online import OnlineKeys
 from .proposal import Proposal, check_contents, check_step, manifest_digest
@@ -29,8 +31,10 @@ def publish(
         if not who.enough:
             raise BreaksRule(
                 f"{release.name} is signed by {len(who.signed)} of the {who.threshold} holders it needs "
-                f"({', '.join(one[:8] for one in who.signed) or 'nobody'}): `edgefleet trust sign` comes first"
+                f"({who.names(who.signed) or 'nobody'}): `edgefleet trust sign` comes first"
             )
+        attestations = parse_attestations(proposal.attestations)
+        check_signatures(attestations, who.keys, release, proposal.provenance)
         listed = current.files[current.role_file(RELEASES_ROLE)]
         if published_already(proposal, repository):
             return release.name
@@ -46,8 +50,9 @@ def publish(
             targets={digest: proposal.manifest},
             chunks={chunk.sha256: proposal.chunks[chunk.sha256] for file in release.files for chunk in file.chunks},
             found={release_path(release.name): digest},
+            beside=beside(release, exported(attestations, who.keys, release, proposal.provenance)),
         )
-        commit(repository.folder, current, change, keys, now, disk or Disk())
+        commit(repository.folder, current, change, keys, now, disk or Disk(), old_clients=True)
     return release.name
 
 

@@ -4,6 +4,7 @@ Readers need no lock: every state is reached from timestamp.json, and files come
 """
 
 import json
+import logging
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from .files import Disk, locked
 from .online import OnlineKeys
 from .roles import ONLINE_LIFE, life, sign, whole_seconds
 
+LOG = logging.getLogger(__name__)
 REFRESH_AFTER = timedelta(days=1)
 _RETRIES = 5
 
@@ -150,23 +152,43 @@ class Repository:
         return out
 
     def targets(self) -> dict[str, bytes]:
-        """Return what the current rollouts need, by SHA-256: key list, rollout documents, and manifests they name."""
+        """Return what the current rollouts need, by SHA-256: key list, rollout documents, and manifests they name.
+
+        What is missing or rotten is left out and logged: the rest of the fleet must go on. See `rotten`.
+        """
+        return self._gather()[0]
+
+    def rotten(self) -> tuple[str, ...]:
+        """Return, in words, what `targets` had to leave out."""
+        return self._gather()[1]
+
+    def _gather(self) -> tuple[dict[str, bytes], tuple[str, ...]]:
         current = self.current()
-        names: dict[str, None] = {}
+        out: dict[str, bytes] = {}
+        bad: dict[str, None] = {}
+
+        def take(sha256: str, what: str) -> bytes | None:
+            try:
+                out[sha256] = read_target(self.folder, sha256)
+            except TrustError as error:
+                LOG.warning("%s is not published: %s", what, error)
+                bad[f"{what}: {error}"] = None
+                return None
+            return out[sha256]
+
         key_list = current.roles[KEYS_ROLE].targets.get(COMMAND_KEYS_PATH)
         if key_list is not None:
-            names[digest(key_list)] = None
-        out = {name: read_target(self.folder, name) for name in names}
+            take(digest(key_list), "the list of command keys")
         for region in self._regions:
             target = self._rollout_target(current, region)
             if target is None:
                 continue
-            document = read_target(self.folder, digest(target))
+            document = take(digest(target), f"the rollout of {region}")
+            if document is None:
+                continue
             for assignment in codec.decode(document, Rollout, limit=ROLLOUT_LIMIT).assignments:
-                sha256 = assignment.release.sha256
-                out[sha256] = read_target(self.folder, sha256)
-            out[digest(target)] = document
-        return out
+                take(assignment.release.sha256, f"the manifest at {assignment.release.path}")
+        return out, tuple(bad)
 
     def chunk(self, sha256: str) -> bytes | None:
         """Return the payload of a chunk as it travels, or None when the repository lacks it."""
@@ -178,10 +200,8 @@ class Repository:
             return None
 
     def version_stamp(self) -> str:
-        """Return a text that differs whenever anything to publish differs. Costs one small read and one listing."""
-        place = self.folder / METADATA
-        roots = sum(1 for _ in place.glob("*.root.json"))
-        return f"{roots}-{sha256_hex((place / 'timestamp.json').read_bytes())[:32]}"
+        """Return a text that differs whenever anything to publish differs. Costs one small read."""
+        return sha256_hex((self.folder / METADATA / "timestamp.json").read_bytes())[:32]
 
     def _rollout_target(self, current: Current, region: str) -> TargetFile | None:
         role = current.roles.get(rollouts_role(region))
@@ -193,7 +213,7 @@ class Repository:
         body = Targets(
             version=current.roles[role].version + 1, expires=whole_seconds(now) + life(role), targets=dict(targets)
         )
-        return sign(Metadata(body), [keys.signer(role)])
+        return sign(Metadata(body), [keys.signer(role, current.delegated(role).keyids)])
 
     def _check(self, current: Current, rollout: Rollout) -> None:
         if rollouts_role(rollout.region) not in current.roles:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from securesystemslib.signer import CryptoSigner, Key
+from securesystemslib.signer import Key, Signer
 from tuf.api.metadata import DelegatedRole, Delegations, Metadata, Root, Targets
 from tuf.api.serialization.json import JSONSerializer
 
@@ -28,6 +28,12 @@ TIMESTAMP_LIFE = timedelta(days=7)
 WARN = {"root": 90, "targets": 90, RELEASES_ROLE: 60, KEYS_ROLE: 60, "snapshot": 7, "timestamp": 2}
 """Days before expiry from which `trust status` warns; other roles are online and like snapshot."""
 
+ONLINE_ROLES = ("snapshot", "timestamp")
+"""And one for each region."""
+NUMBERS_FIELD = "x-edgefleet-numbers"
+"""In the list of releases: the last number given, by model. So a withdrawn release's number is never given again."""
+FLEET_FIELD = "x-edgefleet-fleet"
+"""In root: whose repository it is, in words."""
 COMMANDS_KEY = "commands"
 _BYTES = JSONSerializer(compact=True)
 
@@ -43,6 +49,9 @@ class PublicKeys:
     timestamp: Key
     rollouts: Mapping[str, Key]
     """By region."""
+    root_threshold: int = 1
+    """Of root, targets and keys."""
+    releases_threshold: int = 1
 
 
 def stamp(moment: datetime) -> str:
@@ -57,7 +66,7 @@ def whole_seconds(moment: datetime) -> datetime:
 
 def is_online(role: str) -> bool:
     """Return whether the server signs for `role`."""
-    return role in ("snapshot", "timestamp") or role.startswith("rollouts-")
+    return role in ONLINE_ROLES or role.startswith("rollouts-")
 
 
 def life(role: str) -> timedelta:
@@ -68,25 +77,29 @@ def life(role: str) -> timedelta:
 
 
 def new_root(keys: PublicKeys, now: datetime) -> Metadata[Root]:
-    """Return root version 1, unsigned. Every threshold is 1 until there are several holders."""
+    """Return root version 1, unsigned."""
     root = Root(version=1, expires=whole_seconds(now) + life("root"), consistent_snapshot=True)
     for key in keys.root:
         root.add_key(key, "root")
         root.add_key(key, "targets")
     root.add_key(keys.snapshot, "snapshot")
     root.add_key(keys.timestamp, "timestamp")
+    root.roles["root"].threshold = root.roles["targets"].threshold = keys.root_threshold
     root.unrecognized_fields[ISSUED_FIELD] = stamp(now)
     return Metadata(root)
 
 
 def new_targets(keys: PublicKeys, now: datetime) -> Metadata[Targets]:
     """Return the top-level targets: no target, only who may sign which paths. Patterns are disjoint and terminating."""
-    rows = [(RELEASES_ROLE, keys.releases, RELEASES_PATTERN), (KEYS_ROLE, keys.keys, KEYS_PATTERN)]
-    rows += [(rollouts_role(region), (key,), rollout_path(region)) for region, key in keys.rollouts.items()]
-    by_id = {key.keyid: key for _, owners, _ in rows for key in owners}
+    rows = [
+        (RELEASES_ROLE, keys.releases, keys.releases_threshold, RELEASES_PATTERN),
+        (KEYS_ROLE, keys.keys, keys.root_threshold, KEYS_PATTERN),
+    ]
+    rows += [(rollouts_role(region), (key,), 1, rollout_path(region)) for region, key in keys.rollouts.items()]
+    by_id = {key.keyid: key for _, owners, _, _ in rows for key in owners}
     roles = {
-        name: DelegatedRole(name, [key.keyid for key in owners], 1, True, paths=[pattern])
-        for name, owners, pattern in rows
+        name: DelegatedRole(name, [key.keyid for key in owners], threshold, True, paths=[pattern])
+        for name, owners, threshold, pattern in rows
     }
     return Metadata(
         Targets(version=1, expires=whole_seconds(now) + life("targets"), delegations=Delegations(by_id, roles))
@@ -98,7 +111,7 @@ def new_role(role: str, now: datetime) -> Metadata[Targets]:
     return Metadata(Targets(version=1, expires=whole_seconds(now) + life(role)))
 
 
-def sign(metadata: Metadata[Any], signers: Iterable[CryptoSigner]) -> bytes:
+def sign(metadata: Metadata[Any], signers: Iterable[Signer]) -> bytes:
     """Sign `metadata` anew with `signers` alone; return the bytes that are published."""
     metadata.signatures.clear()
     for signer in signers:
@@ -111,7 +124,7 @@ def to_bytes(metadata: Metadata[Any]) -> bytes:
     return metadata.to_bytes(_BYTES)
 
 
-def add_signature(metadata: Metadata[Any], signer: CryptoSigner) -> bytes:
+def add_signature(metadata: Metadata[Any], signer: Signer) -> bytes:
     """Add one holder's signature to those that are there; return the bytes."""
     metadata.sign(signer, append=True)
     return metadata.to_bytes(_BYTES)

@@ -4,8 +4,11 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from securesystemslib.signer import Key
+
 from .commit import CLOCK_SLACK, last_issued
 from .current import Current
+from .holders import holder
 from .repository import Repository
 from .roles import WARN, is_online, stamp
 
@@ -20,6 +23,8 @@ class RoleStatus:
     days_left: int
     threshold: int
     keyids: tuple[str, ...]
+    holders: tuple[str, ...] = ()
+    """Their names, or the start of a key's id."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,8 @@ def read_status(repository: Repository, now: datetime) -> Status:
     for region in repository.regions():
         rollout = repository.rollout(region)
         rollouts[region] = rollout.serial if rollout is not None else 0
-    warnings = (*_clock_warnings(current, now), *_warnings(roles, now))
+    rotten = tuple(f"left out of what is published: {text}" for text in repository.rotten())
+    warnings = (*_clock_warnings(current, now), *_warnings(roles, now), *rotten)
     return Status(repository.fleet, repository.regions(), roles, releases, rollouts, warnings)
 
 
@@ -70,16 +76,28 @@ def _roles(current: Current, now: datetime) -> tuple[RoleStatus, ...]:
         signed = {"root": current.root, "snapshot": current.snapshot, "timestamp": current.timestamp}.get(name)
         body = signed if signed is not None else current.roles["targets"]
         owner = current.root.roles[name]
-        rows.append(_row(name, body.version, body.expires, owner.threshold, owner.keyids, now))
+        keys = [current.root.keys[keyid] for keyid in owner.keyids]
+        rows.append(_row(name, body.version, body.expires, owner.threshold, keys, now))
     delegations = current.roles["targets"].delegations
     for name, role in ((delegations.roles if delegations is not None else None) or {}).items():
         body = current.roles[name]
-        rows.append(_row(name, body.version, body.expires, role.threshold, role.keyids, now))
+        assert delegations is not None
+        keys = [delegations.keys[keyid] for keyid in role.keyids]
+        rows.append(_row(name, body.version, body.expires, role.threshold, keys, now))
     return tuple(rows)
 
 
-def _row(name: str, version: int, expires: datetime, threshold: int, keyids: list[str], now: datetime) -> RoleStatus:
-    return RoleStatus(name, version, expires, (expires - now) // timedelta(days=1), threshold, tuple(sorted(keyids)))
+def _row(name: str, version: int, expires: datetime, threshold: int, keys: list[Key], now: datetime) -> RoleStatus:
+    ordered = sorted(keys, key=lambda key: key.keyid)
+    return RoleStatus(
+        role=name,
+        version=version,
+        expires=expires,
+        days_left=(expires - now) // timedelta(days=1),
+        threshold=threshold,
+        keyids=tuple(key.keyid for key in ordered),
+        holders=tuple(holder(key) for key in ordered),
+    )
 
 
 def _warnings(roles: tuple[RoleStatus, ...], now: datetime) -> list[str]:
@@ -91,10 +109,24 @@ def _warnings(roles: tuple[RoleStatus, ...], now: datetime) -> list[str]:
             "can be signed any more. Keep a copy apart, and add holders before this fleet matters"
         )
     for row in roles:
+        if is_online(row.role) or len(row.keyids) == 1:
+            continue
+        if row.threshold == len(row.keyids):
+            out.append(
+                f"{row.role} needs every one of {', '.join(row.holders)}: one more loss and nothing can be signed. Add a "
+                "holder with `edgefleet trust rotate`"
+            )
+        if row.threshold == 1:
+            out.append(f"{row.role} trusts each person: any one of {', '.join(row.holders)} can sign alone")
+    for row in roles:
         if row.expires <= now:
             out.append(f"{row.role} expired on {row.expires:%Y-%m-%d}: devices take no change until it is signed anew")
         elif row.days_left < WARN.get(row.role, WARN["snapshot"]):
-            who = "the server signs it anew" if is_online(row.role) else "its holders must sign it anew"
+            who = (
+                "the server signs it anew"
+                if is_online(row.role)
+                else f"{row.threshold} of {', '.join(row.holders)} must sign it anew: edgefleet trust renew {row.role}"
+            )
             out.append(f"{row.role} expires in {row.days_left} days: {who}")
     return out
 
@@ -107,7 +139,7 @@ def describe_status(status: Status) -> list[str]:
     for row in status.roles:
         lines.append(
             f"{row.role:<{width}}  {row.version:>7}  {row.expires:%Y-%m-%d}  {row.days_left:>4}  "
-            f"{f'{row.threshold} of {len(row.keyids)}':<10}  {' '.join(keyid[:8] for keyid in row.keyids)}"
+            f"{f'{row.threshold} of {len(row.keyids)}':<10}  {' '.join(row.holders)}"
         )
     lines += ["", "Listed releases:" if status.releases else "No release is listed yet."]
     lines += [f"  {name}  {digest}" for name, digest in status.releases.items()]

@@ -9,6 +9,7 @@ from ..errors import BadAssembly
 from ..live import Live, Tally
 from ..log import LOG
 from ..observe import Now
+from ..store.facts import Governed
 from .tools import HOLD_AFTER_FULL_DISK_S, Tools
 
 
@@ -27,7 +28,7 @@ class Keeping(Tools):
         assert live.server is not None
         live.server.worker.accept()
         live.server.accepting_since = now.monotonic_s
-        live.probation = Tally()
+        live.probation, live.noted_s = Tally(), 0.0
         if live.leaving is not None:  # the one that failed served until now, so that no request was lost
             live.leaving.worker.pause()
             live.leaving.worker.stop(self.drain_s)
@@ -39,8 +40,7 @@ class Keeping(Tools):
         live.crashes_in_a_row += 1
         live.start_not_before = now.monotonic_s + step.again_in_s
         facts = self.facts(model)
-        if not step.slot.proven:
-            facts = replace(facts, crashes=facts.crashes + 1)
+        facts = replace(facts, crashes=facts.crashes + 1)
         told = self.journal.event("worker-died", step.why, model, release=step.slot.release, variant=step.slot.variant)
         self.journal.commit(model, facts, told)
 
@@ -67,7 +67,9 @@ class Keeping(Tools):
             f"{slot.release} is damaged on the disk; {back.release if back else 'nothing'} serves until it is fetched"
         )
         self.journal.commit(
-            model, replace(facts, active=back, previous=None), self.journal.event("damaged", text, model)
+            model,
+            replace(facts, active=back, previous=None, probation_s=0.0),
+            self.journal.event("damaged", text, model),
         )
         live.crashes_in_a_row = 0
 
@@ -75,8 +77,44 @@ class Keeping(Tools):
         facts = self.facts(model)
         assert facts.active is not None
         told = self.journal.event("proven", step.why, model, release=step.slot.release, variant=step.slot.variant)
-        self.journal.commit(model, replace(facts, active=replace(facts.active, proven=True), crashes=0), told)
+        known = facts.with_proven(facts.active.slot)
+        active = replace(facts.active, proven=True)
+        self.journal.commit(model, replace(known, active=active, crashes=0, probation_s=0.0), told)
         live.crashes_in_a_row = 0
+
+    def _note_probation(self, model: str, live: Live, step: steps.NoteProbation, now: Now) -> None:
+        facts = self.facts(model)
+        self.journal.commit(model, replace(facts, probation_s=facts.probation_s + step.add_s))
+        live.noted_s += step.add_s
+
+    def _note_calm(self, model: str, live: Live, step: steps.NoteCalm, now: Now) -> None:
+        self.journal.commit(model, replace(self.facts(model), crashes=0))
+
+    def _forget_wish(self, model: str, live: Live, step: steps.ForgetWish, now: Now) -> None:
+        self.stop_trial(live)
+        self.drop_candidate(live)
+        self.journal.commit(model, replace(self.facts(model), wish=None))
+
+    def _govern(self, model: str, live: Live, step: steps.Govern, now: Now) -> None:
+        """Only the fact: the next steps fetch, verify, try and switch as for any other variant."""
+        facts = self.facts(model)
+        before = facts.governed
+        base = before.base if before is not None and before.release_sha256 == step.release_sha256 else None
+        if facts.active is not None and facts.active.proven and facts.active.variant == step.chosen:
+            base = facts.active
+        fact = Governed(
+            release_sha256=step.release_sha256,
+            chosen=step.chosen,
+            below=step.below,
+            base=base,
+            why=step.why,
+            since_s=now.wall_s,
+        )
+        self.stop_trial(live)
+        self.drop_candidate(live)
+        live.governed_at = now.monotonic_s
+        told = self.journal.event("governed", step.why, model, variant=step.below[-1] if step.below else step.chosen)
+        self.journal.commit(model, replace(facts, governed=fact), told)
 
     def _fall_back(self, model: str, live: Live, step: steps.FallBack, now: Now) -> None:
         """First the fact, then the processes: after a cut in between, the previous one is started at boot."""
@@ -87,11 +125,13 @@ class Keeping(Tools):
         if step.to is None:
             text = f"{failure.release} failed ({step.why}); there is nothing to go back to, so it keeps serving"
             told = self.journal.event("failed", text, model, release=failure.release, variant=failure.variant)
-            self.journal.commit(model, replace(known, crashes=0), told)
+            self.journal.commit(model, replace(known, crashes=0, probation_s=0.0), told)
             return
         text = f"{failure.release} failed ({step.why}); {step.to.release} serves again"
         told = self.journal.event("fell-back", text, model, release=failure.release, variant=failure.variant)
-        self.journal.commit(model, replace(known, active=step.to, previous=None, crashes=0), told)
+        is_before = facts.previous is not None and step.to.slot == facts.previous.slot
+        previous = None if is_before else facts.previous
+        self.journal.commit(model, replace(known, active=step.to, previous=previous, crashes=0, probation_s=0.0), told)
         leaving = live.server
         live.crashes_in_a_row, live.start_not_before = 0, 0.0
         release = self.documents.release(step.to.release_sha256)

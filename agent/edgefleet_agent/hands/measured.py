@@ -35,6 +35,8 @@ def trial_words(step: steps.NoteTrial, report: TrialReport) -> str:
         words += f", p50 {report.latency_p50_s * 1e3:.2f} ms"
     if report.memory_bytes is not None:
         words += f", {report.memory_bytes / 1e6:.0f} MB"
+    if report.tuning is not None:
+        words += f"; served with {report.tuning_why or report.tuning}"
     return words
 
 

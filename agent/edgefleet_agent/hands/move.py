@@ -1,5 +1,7 @@
 """Steps from a wish to a new active model: choose, put together, try, load, switch; and what fails on the way."""
 
+import dataclasses
+
 from msgspec.structs import replace
 
 from edgefleet_protocol.choose import choose
@@ -9,10 +11,11 @@ from ..errors import BadAssembly
 from ..live import Live, Process
 from ..observe import Now, missing_chunks
 from ..rules.seen import failed_variants
+from ..serve import providers
 from ..slots import slot_name
 from ..store.facts import ChoiceFact, Slot, TrialFact, Wish
 from .measured import measured, measured_p50, trial_words
-from .tools import TRIAL_EXTRA_S, Tools
+from .tools import Tools
 
 
 class Moving(Tools):
@@ -24,6 +27,7 @@ class Moving(Tools):
         )
         self.stop_trial(live)
         self.drop_candidate(live)
+        live.back_in_place()
         self.journal.commit(model, replace(self.facts(model), wish=wish))
 
     def _choose(self, model: str, live: Live, step: steps.Choose, now: Now) -> None:
@@ -54,28 +58,82 @@ class Moving(Tools):
         slot = slot_name(step.release_sha256, step.variant.name)
         facts = self.facts(model)
         known = facts.trial(slot) or TrialFact(slot=slot)
-        self.journal.commit(model, facts.with_trial(replace(known, begun=known.begun + 1)))
+        board = self.placing.board
+        if known.board not in ("", board):  # what failed or passed under another system says nothing of this one
+            known = replace(known, begun=0, passed=False, refused={})
+        self.journal.commit(model, facts.with_trial(replace(known, begun=known.begun + 1, board=board)))
         spec = self.spec(model, step.release, step.release_sha256, step.variant, serving=False)
-        wall_limit_s = 2 * step.variant.requires.load_s + TRIAL_EXTRA_S
+        if spec.engines is not None:
+            spec = dataclasses.replace(spec, engines=self.store.engines.begin(spec.engines.name))
         self.stop_trial(live)
-        live.trial = (slot, self.launcher.try_out(spec, wall_limit_s))
+        live.trial = (slot, self.launcher.try_out(spec, providers.wall_limit_s(spec.provider, spec.load_s)))
+        live.trial_since, live.trial_on = now.monotonic_s, spec.provider
+        live.trial_bytes = step.variant.requires.memory_bytes
 
     def _note_trial(self, model: str, live: Live, step: steps.NoteTrial, now: Now) -> None:
         assert live.trial is not None
         slot, trial = live.trial
         report = trial.poll()
         assert report is not None
-        if not report.ok:
+        place = self.placing.trial(self.facts(model), step.release, step.release_sha256, step.variant)
+        if not report.ok and self._next_provider(model, live, step, report.reason):
+            pass
+        elif not report.ok:
+            live.back_in_place()
             self.failed(model, step.release.name, step.release_sha256, step.variant.name, "trial", report.reason, now)
         else:
             fact = TrialFact(
-                slot=slot, begun=0, passed=True, measured=measured(step, report), limits_held=dict(report.limits_held)
+                slot=slot,
+                begun=0,
+                passed=True,
+                measured=measured(step, report),
+                limits_held=dict(report.limits_held),
+                board=self.placing.board,
+                provider=live.trial_on,
+                refused=known.refused if (known := self.facts(model).trial(slot)) is not None else {},
+                tuning=report.tuning,
+                tuning_why=report.tuning_why[:500],
+                engine=place.engine if place is not None else "",
             )
+            if fact.engine:
+                self.store.engines.settle(fact.engine)
             told = self.journal.event(
                 "tried", trial_words(step, report), model, release=step.release.name, variant=step.variant.name
             )
             self.journal.commit(model, self.facts(model).with_trial(fact), told)
-        live.trial = None
+        live.trial, live.trial_since, live.trial_on = None, None, ""
+
+    def _next_provider(self, model: str, live: Live, step: steps.NoteTrial, reason: str) -> bool:
+        """Note that a provider failed, when another is left to try the variant on; return whether that is so."""
+        facts, slot = self.facts(model), slot_name(step.release_sha256, step.variant.name)
+        known = facts.trial(slot) or TrialFact(slot=slot, board=self.placing.board)
+        noted = facts.with_trial(replace(known, begun=0, refused={**known.refused, live.trial_on: reason[:500]}))
+        after = self.placing.trial(noted, step.release, step.release_sha256, step.variant)
+        if after is None:
+            return False
+        text = f"{step.release.name} ({step.variant.name}) failed its trial on {live.trial_on}: {reason}; {after.provider} is next"
+        told = self.journal.event("provider-refused", text, model, release=step.release.name, variant=step.variant.name)
+        self.journal.commit(model, noted, told)
+        return True
+
+    def _stand_aside(self, model: str, live: Live, step: steps.StandAside, now: Now) -> None:
+        """The sockets stay bound: from now until the next worker accepts, requests wait in their queue."""
+        old = live.server
+        live.aside = slot_name(step.release_sha256, step.variant.name)
+        live.aside_since = now.monotonic_s
+        self.journal.tell("stood-aside", step.why, model)
+        if old is not None:
+            live.sample(now.monotonic_s)
+            old.worker.pause()
+            old.worker.stop(self.drain_s)
+            live.ended = old
+            live.serve_by(None)
+
+    def _cancel(self, model: str, live: Live, step: steps.Cancel, now: Now) -> None:
+        self.stop_trial(live)
+        self.drop_candidate(live)
+        live.back_in_place()
+        self.journal.tell("cancelled", step.why, model)
 
     def _load(self, model: str, live: Live, step: steps.Load, now: Now) -> None:
         self.drop_candidate(live)
@@ -93,12 +151,13 @@ class Moving(Tools):
             if why_not is not None:
                 self.failed(model, new.spec.release, new.spec.release_sha256, new.spec.variant, "switch", why_not, now)
             else:
-                self._note_active(model, new, now)
+                self._note_active(model, live, new, now)
         except OSError:
             why_not = "the disk"
             raise
         finally:
             live.candidate = None
+            live.back_in_place()
             if why_not is None:
                 live.serve_by(new)
                 new.accepting_since = now.monotonic_s
@@ -109,8 +168,13 @@ class Moving(Tools):
             if leaving is not None:
                 leaving.worker.stop(self.drain_s)
 
-    def _note_active(self, model: str, new: Process, now: Now) -> None:
+    def _note_active(self, model: str, live: Live, new: Process, now: Now) -> None:
         facts, spec = self.facts(model), new.spec
+        was = facts.active
+        # Another variant of the release that runs may be proven already; another release is on probation, each time.
+        within = was is not None and was.release_sha256 == spec.release_sha256
+        others = tuple(name for name in facts.proven_slots if not name.startswith(slot_name(spec.release_sha256, "")))
+        proven_slots = facts.proven_slots if within else others
         active = Slot(
             slot=new.slot,
             release=spec.release,
@@ -118,17 +182,27 @@ class Moving(Tools):
             variant=spec.variant,
             variant_sha256=spec.variant_sha256,
             since_s=now.wall_s,
+            proven=new.slot in proven_slots,
         )
-        was = facts.active
-        previous = was if was is not None and was.proven else facts.previous
+        if was is not None and was.slot == active.slot:  # the same variant, on another provider
+            active, previous = replace(active, proven=was.proven), facts.previous
+        else:
+            previous = was if was is not None and was.proven else facts.previous
+        if facts.governed is not None and within:
+            previous = facts.previous  # the governor moves within a release: the version before it is kept
         text = f"{spec.release} ({spec.variant}) answered the golden inputs and serves" + (
             f" instead of {was.release}" if was else ""
         )
+        if live.aside is not None:
+            text += f"; requests waited for {now.monotonic_s - live.aside_since:.1f} s, as there was no memory for both"
+
         told = self.journal.event("activated", text, model, release=spec.release, variant=spec.variant)
-        self.journal.commit(model, replace(facts, active=active, previous=previous, crashes=0), told)
+        facts = replace(facts, active=active, previous=previous, proven_slots=proven_slots, crashes=0, probation_s=0.0)
+        self.journal.commit(model, facts, told)
 
     def _fail(self, model: str, live: Live, step: steps.Fail, now: Now) -> None:
         failure = step.failure
         self.stop_trial(live)
         self.drop_candidate(live)
+        live.back_in_place()
         self.failed(model, failure.release, failure.release_sha256, failure.variant, failure.stage, failure.reason, now)

@@ -80,6 +80,12 @@ def model(root: Path) -> str:
     return text(root / DEVICE_TREE / "model") or fields(root / "proc/cpuinfo").get("Model", "")
 
 
+def serial_number(root: Path) -> str:
+    """Return the board's serial number as its firmware says it, or nothing: another SD card does not change it."""
+    said = text(root / DEVICE_TREE / "serial-number") or fields(root / "proc/cpuinfo").get("Serial", "")
+    return "".join(letter for letter in said if letter.isprintable()).strip()[:128]
+
+
 def hwmons(root: Path, name: str) -> list[Path]:
     """Return the folders of the hardware monitors called `name`."""
     found = matching(root, "sys/class/hwmon/hwmon*") + matching(root, "sys/bus/i2c/devices/*/hwmon/hwmon*")

@@ -6,7 +6,7 @@ from pathlib import Path
 from edgefleet_protocol.hardware import Hardware, class_of
 from edgefleet_protocol.telemetry import DeviceWindow
 
-from . import board, sensors
+from . import board, network, pressure, sensors
 from .runtimes import runtimes
 
 
@@ -25,6 +25,10 @@ class HardwareProbe:
         self._machine = machine
         self._hardware: Hardware | None = None
         self._load = sensors.Load(root)
+
+    def machine(self) -> str:
+        """Return the board's serial number, or nothing."""
+        return board.serial_number(self._root)
 
     def hardware(self) -> Hardware:
         """Return what the device is; read at the first call."""
@@ -72,3 +76,11 @@ class HardwareProbe:
     def memory_available_bytes(self) -> int | None:
         """Bytes that a new process could have."""
         return sensors.memory_available_bytes(self._root)
+
+    def memory_pressure_percent(self) -> float | None:
+        """Share of the last ten seconds in which some task waited for memory."""
+        return pressure.memory_pressure_percent(self._root)
+
+    def interface(self) -> str | None:
+        """The network interface of the way out."""
+        return network.way_out(self._root)

@@ -5,6 +5,7 @@ thread only moves bytes: what came is queued here, in order, until the agent's n
 """
 
 import random
+import ssl
 import sys
 import threading
 import time
@@ -13,11 +14,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 
 from ..log import LOG
 from ..seams import Message
+from .reconnect import delay_s, failures_after
 from .standing import Standing
 
 TOPICS_PER_SUBSCRIBE = 8
@@ -28,8 +31,9 @@ MAX_QUEUED_BYTES = 8_000_000
 """What may wait for the next turn; beyond it the network thread waits, and so does the broker."""
 BACK_PRESSURE_S = 20.0
 """How long the network thread waits for a turn before it drops a message: well below the keepalive."""
+MESSAGE_BYTES = 400
+"""What a message takes beside its topic and payload: a flood of empty ones fills the memory as well."""
 MAX_QUEUED_MESSAGES = 1000
-RECONNECT_MIN_S, RECONNECT_MAX_S = 1.0, 60.0
 GOODBYE_S = 3.0
 
 
@@ -58,6 +62,8 @@ class MqttLink:
         self._standing = Standing(broker=f"{host}:{port}", connected=False, since=time.monotonic())
         self._next = 0
         self._failures = 0
+        self._renewing = False
+        """The connection is being ended by `use_certificate`; nobody need be told."""
         self._numbers: dict[int, int] = {}
         self._early: set[int] = set()
         """Message ids that the broker acknowledged before `publish` had returned them."""
@@ -70,12 +76,13 @@ class MqttLink:
         self._client = paho.Client(
             CallbackAPIVersion.VERSION2, client_id=client_id, clean_session=False, protocol=paho.MQTTv311
         )
+        self._tls: ssl.SSLContext | None = None
         if ca is not None:
-            self._client.tls_set(
-                ca_certs=str(ca),
-                certfile=str(certificate) if certificate else None,
-                keyfile=str(key) if key else None,
-            )
+            self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            self._tls.load_verify_locations(ca)
+            if certificate is not None:
+                self._tls.load_cert_chain(certificate, key)
+            self._client.tls_set_context(self._tls)
         self._client.suppress_exceptions = True
         self._client.connect_timeout = 10.0
         self._client.max_queued_messages_set(MAX_QUEUED_MESSAGES)
@@ -93,8 +100,30 @@ class MqttLink:
         """Connect, and stay connected."""
         self._next, self._will = first_session, (will_topic, will)
         self._set_delay()
+        self._begin()
+
+    def _begin(self) -> None:
         self._client.connect_async(*self._address, keepalive=self._keepalive_s)
         self._client.loop_start()
+
+    def use_certificate(self, certificate: Path, key: Path) -> None:
+        """Connect anew with another pair, and by it from now on; what is queued goes out then.
+
+        Raises OSError or ssl.SSLError, with nothing changed, for a pair that cannot be read or does not belong together.
+        """
+        if self._tls is None:
+            raise ValueError("a connection without TLS has no certificate: name an authority with ca")
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, key)
+        with self._lock:
+            self._renewing = True
+            self._lock.notify_all()
+        self._client.disconnect()  # with a goodbye, so that no last will is sent
+        self._client.loop_stop()
+        self._tls.load_cert_chain(certificate, key)
+        with self._lock:
+            self._renewing, self._failures = False, 0
+        self._set_delay()
+        self._begin()
 
     def connected_session(self) -> int | None:
         """The number of this connection; None while there is none."""
@@ -179,13 +208,14 @@ class MqttLink:
     def _on_connect(self, client: paho.Client, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
         if reason.is_failure:
             self._unconnected(f"the broker refused the connection: {reason}")
-            self._set_delay()
+            self._failed(None)
             return
         with self._lock:
-            self._failures = 0
             self._session = self._next
             self._next += 1
-            self._standing = Standing(broker=self._standing.broker, connected=True, since=time.monotonic())
+            self._standing = Standing(
+                broker=self._standing.broker, connected=True, since=time.monotonic(), dropped=self.dropped
+            )
             self._news()
         LOG.info("connected to the broker at %s", self._standing.broker)
 
@@ -193,17 +223,19 @@ class MqttLink:
         # paho calls this while it handles the error, and says nothing of it.
         error = sys.exc_info()[1]
         self._unconnected(getattr(error, "strerror", None) or str(error or ""))
-        self._set_delay()
+        self._failed(None)
 
     def _on_disconnect(self, client: paho.Client, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
         """Called twice for one loss on a keepalive timeout; the second time changes nothing."""
         with self._lock:
-            if self._session is not None:
+            was_connected, lasted_s = self._session is not None, time.monotonic() - self._standing.since
+            if was_connected:
                 self._session = None
                 self._news()
-        if not self._stopping:
+        if not self._stopping and not self._renewing:
             self._unconnected(f"the connection was lost ({reason})")
-        self._set_delay()
+        if was_connected:
+            self._failed(lasted_s)
 
     def _unconnected(self, why: str) -> None:
         """Note why there is no connection; the log has a line when it ends, and when the reason is another one."""
@@ -212,31 +244,39 @@ class MqttLink:
             since = time.monotonic() if before.connected else before.since
             # A refusal is followed by a disconnect, which says less.
             if before.connected or not before.why or not why.startswith("the connection was lost"):
-                self._standing = Standing(broker=before.broker, connected=False, since=since, why=why)
+                self._standing = Standing(
+                    broker=before.broker, connected=False, since=since, why=why, dropped=self.dropped
+                )
             changed = self._standing != before
             if changed:
                 self._news()
         if changed:
             LOG.warning("no broker at %s: %s; it is tried again", before.broker, why)
 
+    def _failed(self, lasted_s: float | None) -> None:
+        self._failures = failures_after(self._failures, lasted_s)
+        self._set_delay()
+
     def _set_delay(self) -> None:
-        """Full jitter: any time up to a limit that doubles, so that a fleet does not come back in step."""
-        limit = min(RECONNECT_MAX_S, RECONNECT_MIN_S * 2 ** min(self._failures, 10))
-        self._failures += 1
-        delay = max(0.05, self._dice() * limit)
-        self._client.reconnect_delay_set(delay, delay)
+        delay = delay_s(self._failures, self._dice())
+        self._client.reconnect_delay_set(delay, delay)  # type: ignore[arg-type]  # it says int and takes seconds
 
     def _on_message(self, client: paho.Client, userdata: Any, message: paho.MQTTMessage) -> None:
-        size = len(message.payload)
+        size = len(message.payload) + len(message.topic) + MESSAGE_BYTES
         with self._lock:
-            if size > MAX_PAYLOAD_BYTES or not self._lock.wait_for(
-                lambda: self._inbox_bytes + size <= MAX_QUEUED_BYTES or self._stopping, BACK_PRESSURE_S
+            if len(message.payload) > MAX_PAYLOAD_BYTES or not self._lock.wait_for(
+                lambda: self._inbox_bytes + size <= MAX_QUEUED_BYTES or self._stopping or self._renewing,
+                BACK_PRESSURE_S,
             ):
-                self.dropped += 1
+                self._drop()
                 return
             self._inbox.append(Message(message.topic, bytes(message.payload)))
             self._inbox_bytes += size
             self._news()
+
+    def _drop(self) -> None:
+        self.dropped += 1
+        self._standing = msgspec.structs.replace(self._standing, dropped=self.dropped)
 
     def _on_publish(self, client: paho.Client, userdata: Any, mid: int, reason: Any, properties: Any) -> None:
         with self._lock:

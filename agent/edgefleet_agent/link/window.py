@@ -111,9 +111,12 @@ class Window:
         return found | {name: f"chunk {name[:12]} was refused: {why}; {asked}" for name, why in self._refused.items()}
 
     def forget(self) -> None:
-        """The connection is new: nothing is asked for any more. What came is kept."""
+        """The connection is new: nothing is asked for any more. What came is kept.
+
+        The broker may have kept the session, and then what was asked for in it; it is given up, or asked for anew.
+        """
+        self._unsubscribe = [*self._asked]
         self._asked.clear()
-        self._unsubscribe.clear()
         self._measured = None
 
     def moves(self, now: float) -> Moves:

@@ -6,7 +6,17 @@ from edgefleet_protocol.codec import sha256_hex
 from edgefleet_protocol.rollout import Policy
 
 from ..steps import Choose, Fail, FallBack, NoteWish, Step, Wait
-from .seen import FINAL_STAGES, Desired, Observed, chosen, chosen_name, failure_of, is_late, wished_name
+from .seen import (
+    Desired,
+    Observed,
+    back_to,
+    chosen_name,
+    failure_of,
+    final_failure,
+    is_late,
+    to_serve,
+    wished_name,
+)
 
 
 def nothing_wished(seen: Observed, want: Desired, now: float) -> Step | None:
@@ -34,10 +44,8 @@ def note_new_wish(seen: Observed, want: Desired, now: float) -> Step | None:
 
 def release_failed_here(seen: Observed, want: Desired, now: float) -> Step | None:
     """What failed is not tried again."""
-    for failure in seen.facts.failures:
-        if failure.release_sha256 == want.sha256 and failure.stage in FINAL_STAGES:
-            return Wait(f"{failure.release} failed here ({failure.stage}): {failure.reason}")
-    return None
+    failure = final_failure(seen.facts, want.sha256)
+    return Wait(f"{failure.release} failed here ({failure.stage}): {failure.reason}") if failure else None
 
 
 def deadline_passed(seen: Observed, want: Desired, now: float) -> Step | None:
@@ -46,12 +54,12 @@ def deadline_passed(seen: Observed, want: Desired, now: float) -> Step | None:
     if assignment is None or not is_late(seen, want):
         return None
     running = active is not None and active.release_sha256 == want.sha256
-    if active is not None and running and active.proven:
+    if running and seen.facts.was_proven(assignment.release.sha256):
         return None
     reason = f"not proven within {assignment.deadline_s:g} s" + (f": {want.problem}" if want.problem else "")
     variant = active.variant if active is not None and running else chosen_name(seen, want)
     failure = failure_of(seen, wished_name(want), assignment.release.sha256, variant, "deadline", reason)
-    return FallBack(failure, seen.facts.previous, reason) if running else Fail(failure, reason)
+    return FallBack(failure, back_to(seen.facts), reason) if running else Fail(failure, reason)
 
 
 def not_chosen_yet(seen: Observed, want: Desired, now: float) -> Step | None:
@@ -79,12 +87,14 @@ def none_fits(seen: Observed, want: Desired, now: float) -> Step | None:
 def already_running(seen: Observed, want: Desired, now: float) -> Step | None:
     """It runs, and is proven."""
     active = seen.facts.active
-    variant = chosen(seen, want)
-    if active is None or active.release_sha256 != want.sha256 or active.variant != variant.name:
+    if active is None or active.release_sha256 != want.sha256 or active.variant != to_serve(seen.facts, want.sha256):
         return None
+    if seen.aim is not None and seen.server is not None and seen.server.state == "ready":
+        return None  # it runs, and another variant is fetched and tried ahead
     if seen.server is None or seen.server.state != "ready":
         return Wait(f"{active.release} ({active.variant}) is started again", until=seen.start_not_before)
-    return Wait(f"{active.release} ({active.variant}) runs" + (" and is proven" if active.proven else ""))
+    pinned = f"; {want.pinned}" if want.pinned else ""
+    return Wait(f"{active.release} ({active.variant}) runs" + (" and is proven" if active.proven else "") + pinned)
 
 
 def choice_key(seen: Observed, want: Desired) -> str:
@@ -100,5 +110,5 @@ def choice_key(seen: Observed, want: Desired) -> str:
         download_budget_bytes=policy.download_budget_bytes,
         min_accuracy=policy.min_accuracy,
     )
-    parts = (want.sha256, narrow, seen.hardware, seen.agent_version, sorted(seen.failed))
+    parts = (want.sha256, narrow, seen.hardware, seen.agent_version, sorted(seen.failed), want.recovered)
     return sha256_hex(msgspec.json.encode(parts, order="deterministic"))[:32]

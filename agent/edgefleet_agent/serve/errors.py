@@ -3,6 +3,7 @@
 ServeError
 ├── CannotBind    a socket that cannot be had
 ├── CannotOpen    a model that cannot be loaded here
+├── NoRuntime     the runtime itself cannot be imported: no model is at fault
 └── Refused       a request that is answered with an error, with its HTTP status
 """
 
@@ -17,6 +18,10 @@ class CannotBind(ServeError):
 
 class CannotOpen(ServeError):
     """A model that cannot be loaded here."""
+
+
+class NoRuntime(ServeError):
+    """The runtime itself cannot be imported: no model is at fault."""
 
 
 class Refused(ServeError):

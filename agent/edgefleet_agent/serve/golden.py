@@ -12,7 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from struct import unpack
 
-from edgefleet_protocol.manifest import DATATYPE_BYTES, Golden, Interface, TensorFile
+from edgefleet_protocol.manifest import DATATYPE_BYTES, Golden, Interface, TensorFile, Tolerance
+
+from . import boxes
 
 _CODES = {
     "BOOL": "B", "UINT8": "B", "INT8": "b", "INT16": "h", "INT32": "i", "INT64": "q", "FP32": "f", "FP64": "d",
@@ -61,6 +63,11 @@ def compare(
     wanted = list(samples(folder, golden.outputs))
     if len(answers) != len(wanted):
         return f"{len(answers)} samples were answered and there are golden answers for {len(wanted)}"
+    if (found := boxes.roles(interface)) is not None and all(
+        name is None or any(row.name == name for row in golden.outputs)
+        for name in (found.boxes, found.scores, found.labels)
+    ):
+        return _compare_boxes(answers, wanted, golden, interface, found, tolerance)
     worst, where = 0.0, ""
     agree = 0
     for index, (got, want) in enumerate(zip(answers, wanted, strict=True)):
@@ -77,6 +84,42 @@ def compare(
         return f"{where} and {provider} is allowed {tolerance.max_abs:.4g}"
     if interface.task == "classification" and agree < tolerance.min_top1 * len(wanted):
         return f"{agree} of {len(wanted)} golden samples got the golden label and {tolerance.min_top1:.0%} must on {provider}"
+    return None
+
+
+def _compare_boxes(
+    answers: Sequence[Mapping[str, bytes]],
+    wanted: Sequence[Mapping[str, bytes]],
+    golden: Golden,
+    interface: Interface,
+    found: boxes.Roles,
+    tolerance: Tolerance,
+) -> str | None:
+    """For detection: enough boxes have a partner of the same label. Their order and number of rows mean nothing."""
+    kinds = {row.name: row.datatype for row in golden.outputs}
+    threshold = min(
+        (interface.thresholds[name] for name in ("score", "confidence") if name in interface.thresholds), default=0.0
+    )
+    matched = total = 0
+    for index, (got, want) in enumerate(zip(answers, wanted, strict=True)):
+        if lacking := [name for name in kinds if name not in got]:
+            return f"sample {index}: {', '.join(lacking)} was not answered"
+        ours, theirs = (
+            boxes.read({name: numbers(side[name], kind) for name, kind in kinds.items()}, found) for side in (got, want)
+        )
+        pair, both = boxes.agreement(
+            ours,
+            theirs,
+            threshold=threshold,
+            score_apart=tolerance.max_abs,
+            iou=interface.thresholds.get("iou", boxes.MATCH_IOU),
+        )
+        matched, total = matched + pair, total + both
+    if matched < tolerance.min_top1 * total:
+        return (
+            f"{matched} of {total} boxes, found and golden, have a partner of the same label and {tolerance.min_top1:.0%} "
+            f"must on {tolerance.provider}"
+        )
     return None
 
 

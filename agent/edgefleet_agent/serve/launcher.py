@@ -15,7 +15,7 @@ from edgefleet_protocol.sketch import Sketch, merge
 from ..seams import Served, TrialReport, WorkerSpec
 from .ask import ask_golden
 from .memory import pss_bytes
-from .messages import Counted, Do, Done, Failed, Order, Ready, Said, Tried
+from .messages import Counted, Do, Done, Failed, Imported, Order, Ready, Said, Tried
 from .process import KILL_AFTER_S, WORKER, Channel, Process, folder_of, sweep
 from .sockets import Sockets
 
@@ -118,6 +118,9 @@ class ProcessTrial:
         self._launcher, self._process, self._channel = launcher, process, process.channel
         self._wall_limit_s = wall_limit_s
         self._ends_at = time.monotonic() + wall_limit_s
+        self._imported = False
+        self._said: TrialReport | None = None
+        """What it said, until it has ended."""
         self._report: TrialReport | None = None
 
     def poll(self) -> TrialReport | None:
@@ -126,16 +129,26 @@ class ProcessTrial:
             # Asked before the channel is read: what it said before it died is still in there.
             alive = self._process.alive
             said = self._channel.hear()
+            if isinstance(said, Imported):
+                self._imported, said = True, self._channel.hear()
             if said is not None:
-                self._report = _report(said)
-            elif not alive:
-                self._report = TrialReport(ok=False, reason=self._process.words())
-            elif time.monotonic() >= self._ends_at:
+                self._said = self._said or _report(said)
+                self._process.kill_at = time.monotonic() + KILL_AFTER_S
+            if not alive:
+                # Not before: its memory is free only now, which the next step may ask for.
+                self._report = self._said or self._died()
+            elif self._said is None and time.monotonic() >= self._ends_at:
                 self._process.kill(f"killed: took longer than {self._wall_limit_s:.0f} s")
-        if self._report is not None and self._process.kill_at is None:
-            self._process.kill_at = time.monotonic() + KILL_AFTER_S
         self._launcher.sweep()
         return self._report
+
+    def _died(self) -> TrialReport:
+        """A death before the runtime was there is no variant's fault."""
+        words = self._process.words()
+        if not self._imported and self._process.crashed:
+            words = f"the runtime {self._process.order.spec.runtime} cannot be imported: {words}"
+            return TrialReport(ok=False, reason=words, blame="runtime")
+        return TrialReport(ok=False, reason=words)
 
     def stop(self) -> None:
         """Kill it."""
@@ -154,10 +167,13 @@ def _report(said: Said) -> TrialReport:
             load_s=said.load_s,
             memory_bytes=said.memory_bytes,
             limits_held=said.limits,
+            tuning=said.tuning,
+            tuning_why=said.tuning_why,
         )
     reason = said.reason if isinstance(said, Failed) else f"a trial said {type(said).__name__}"
     limits: Mapping[str, str] = said.limits if isinstance(said, Failed) else {}
-    return TrialReport(ok=False, reason=reason, limits_held=limits)
+    blame: Literal["variant", "runtime"] = said.blame if isinstance(said, Failed) else "variant"
+    return TrialReport(ok=False, reason=reason, limits_held=limits, blame=blame)
 
 
 class ProcessWorker:
@@ -166,7 +182,10 @@ class ProcessWorker:
     def __init__(self, launcher: ProcessLauncher, process: Process) -> None:
         self._launcher, self._process, self._channel = launcher, process, process.channel
         self._ready = False
-        self._failed: str | None = None
+        self._failed: Failed | None = None
+        self._imported = False
+        self._asked_s: float | None = None
+        self._asks = 0
         self._counted: list[Counted] = []
         self.limits: Mapping[str, str] = {}
         self.load_s: float | None = None
@@ -181,7 +200,7 @@ class ProcessWorker:
         alive = self._process.alive
         self._hear_all()
         self._launcher.sweep()
-        if not alive:
+        if not alive or self._process.killed_because is not None:
             return "dead"
         if self._failed is not None:
             # It ends by itself in a moment; for the agent it is over.
@@ -192,7 +211,24 @@ class ProcessWorker:
     def why_dead(self) -> str:
         """How it ended, in words."""
         self._hear_all()
-        return self._failed or self._process.words()
+        if self._failed is not None:
+            return self._failed.reason
+        words = self._process.killed_because or self._process.words()
+        return f"the runtime {self._process.order.spec.runtime} cannot be imported: {words}" if self._early() else words
+
+    def blame(self) -> Literal["variant", "runtime"]:
+        """What its death is laid to."""
+        if self._failed is not None:
+            return self._failed.blame
+        return "runtime" if self._early() else "variant"
+
+    def kill(self, because: str) -> None:
+        """End it at once."""
+        self._process.kill(because)
+        self._launcher.sweep()
+
+    def _early(self) -> bool:
+        return not self._imported and self._process.crashed
 
     def accept(self) -> None:
         """Take connections; returns when it does, or after a second."""
@@ -205,8 +241,12 @@ class ProcessWorker:
     def served(self) -> Served:
         """Counts since the last call. What comes late is in the next ones; nothing is lost or counted twice."""
         if self._ready and self._process.alive:
+            now = time.monotonic()
             self._channel.say(Do(what="served"))
-            self._hear_until(lambda said: isinstance(said, Counted), ANSWER_S)
+            if self._hear_until(lambda said: isinstance(said, Counted), ANSWER_S):
+                self._asked_s, self._asks = None, 0
+            else:
+                self._asked_s, self._asks = self._asked_s or now, self._asks + 1
         self._hear_all()
         counted, self._counted = self._counted, []
         confidences = [count.confidence for count in counted if count.confidence is not None]
@@ -217,6 +257,9 @@ class ProcessWorker:
             latency=merge(count.latency for count in counted) if counted else Sketch(),
             confidence=merge(confidences) if confidences else None,
             memory_bytes=pss_bytes(folder_of(self._process)) if self._process.alive else None,
+            busy_s=counted[-1].busy_s if counted else None,
+            silent_s=time.monotonic() - self._asked_s if self._asked_s is not None else 0.0,
+            silent_asks=self._asks,
         )
 
     def stop(self, drain_s: float) -> None:
@@ -233,15 +276,17 @@ class ProcessWorker:
         self._hear_until(lambda said: isinstance(said, Done) and said.what == what, HEED_S)
         self._launcher.sweep()
 
-    def _hear_until(self, wanted: Callable[[Said], bool], timeout_s: float) -> None:
+    def _hear_until(self, wanted: Callable[[Said], bool], timeout_s: float) -> bool:
+        """Return whether it was heard in time."""
         end = time.monotonic() + timeout_s
         while (left := end - time.monotonic()) > 0:
             said = self._channel.hear(left)
             if said is None:
-                return
+                return False
             self._take(said)
             if wanted(said):
-                return
+                return True
+        return False
 
     def _hear_all(self) -> None:
         while (said := self._channel.hear()) is not None:
@@ -252,7 +297,9 @@ class ProcessWorker:
             case Ready():
                 self._ready, self.limits, self.load_s = True, said.limits, said.load_s
             case Failed():
-                self._failed = said.reason
+                self._failed = said
+            case Imported():
+                self._imported = True
             case Counted():
                 self._counted.append(said)
             case Done() | Tried():

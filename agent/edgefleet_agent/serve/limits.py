@@ -10,9 +10,12 @@ import resource
 import signal
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 
+from .messages import Order
+from .providers import memory_is_limited
 from .seccomp import forbid_sockets
 
 RESERVED_BYTES = 96 * 1024 * 1024
@@ -21,6 +24,10 @@ loaded: 65 MB of data reserved where 39 MB of memory are used; a connection's th
 
 MAX_OPEN_FILES = 256
 """64 connections, the model's files, and room for a runtime's own."""
+
+TRIAL_OOM_SCORE = 900
+WORKER_OOM_STEP = 200
+"""Above the agent's own score."""
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
@@ -38,6 +45,19 @@ class Limits:
     cpu_s: int | None = None
     agent_pid: int | None = None
     """Whose death ends this process."""
+    trial: bool = False
+    """Whether it only tries: then it is the first to go when memory runs out."""
+
+
+def limits_of(order: Order) -> Limits:
+    """Return what a worker that was started with `order` takes."""
+    spec = order.spec
+    return Limits(
+        memory_bytes=spec.memory_limit_bytes if memory_is_limited(spec.provider) else None,
+        cpu_s=spec.cpu_limit_s,
+        agent_pid=order.agent_pid,
+        trial=order.trial_wall_s is not None,
+    )
 
 
 def take(limits: Limits) -> dict[str, str]:
@@ -56,6 +76,7 @@ def take(limits: Limits) -> dict[str, str]:
     _drop_capabilities()
     held["memory"] = _memory(limits.memory_bytes)
     held["cpu"] = _cpu(limits.cpu_s)
+    held["oom"] = _first_to_go(limits.trial)
     # After the namespaces: a change of credentials would clear it.
     held["orphan"] = _call("prctl", _PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0) or "killed with the agent"
     if limits.agent_pid is not None and os.getppid() != limits.agent_pid:
@@ -102,6 +123,21 @@ def _cpu(limit_s: int | None) -> str:
     except (ValueError, OSError) as error:
         return f"none: {error}"
     return "rlimit"
+
+
+def _first_to_go(trial: bool) -> str:
+    """When memory runs out, the kernel ends a trial before a worker, and a worker before the agent, whose score is its own.
+
+    Anybody may raise the score; only root can lower it again.
+    """
+    path = Path("/proc/self/oom_score_adj")
+    try:
+        now = int(path.read_text())
+        score = max(now, TRIAL_OOM_SCORE if trial else min(1000, now + WORKER_OOM_STEP))
+        path.write_text(str(score))
+    except (OSError, ValueError) as error:
+        return f"none: {error}"
+    return f"score {score}: " + ("the first to go" if trial else "goes before the agent")
 
 
 def _call(name: str, *arguments: int) -> str | None:

@@ -12,6 +12,7 @@ import msgspec
 from edgefleet_protocol.sketch import Sketch
 
 from ..seams import WorkerSpec
+from ..tuning import Tuning
 
 MAX_PACKET_BYTES = 128 * 1024
 """A count with two sketches of a few hundred buckets is a few kilobytes; a full one is below this."""
@@ -48,6 +49,11 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):
 
     reason: str
     limits: dict[str, str] = {}
+    blame: Literal["variant", "runtime"] = "variant"
+
+
+class Imported(msgspec.Struct, frozen=True, kw_only=True, tag="imported"):
+    """The runtime is there; from now on a death is the model's."""
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True, tag="done"):
@@ -63,6 +69,8 @@ class Counted(msgspec.Struct, frozen=True, kw_only=True, tag="counted"):
     errors: int = 0
     latency: Sketch = Sketch()
     confidence: Sketch | None = None
+    busy_s: float | None = None
+    """How long the oldest inference under way has been running."""
 
 
 class Tried(msgspec.Struct, frozen=True, kw_only=True, tag="tried"):
@@ -75,9 +83,11 @@ class Tried(msgspec.Struct, frozen=True, kw_only=True, tag="tried"):
     load_s: float | None = None
     memory_bytes: int | None = None
     limits: dict[str, str] = {}
+    tuning: Tuning | None = None
+    tuning_why: str = ""
 
 
-Said = Ready | Failed | Done | Counted | Tried
+Said = Ready | Imported | Failed | Done | Counted | Tried
 
 
 def encode(message: Order | Do | Said) -> bytes:

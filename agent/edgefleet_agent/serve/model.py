@@ -11,8 +11,10 @@ from edgefleet_protocol.manifest import TensorSpec
 from edgefleet_protocol.onnx_guard import guard
 
 from ..seams import WorkerSpec
+from ..tuning import Tuning
 from .errors import CannotOpen
-from .runtime import Session, named
+from .providers import shape_profile
+from .runtime import Session, Setup, named
 
 
 @dataclass(frozen=True)
@@ -24,10 +26,19 @@ class Model:
     outputs: tuple[TensorSpec, ...]
 
 
-def open_model(spec: WorkerSpec) -> Model:
-    """Return the model of `spec`; raise CannotOpen, with the reason, when it is not what was signed or cannot run here."""
+def open_model(spec: WorkerSpec, tuning: Tuning | None = None) -> Model:
+    """Return the model of `spec`; raise CannotOpen, with the reason, when it is not what was signed or cannot run here.
+
+    tuning: how its session is set up, instead of as `spec` says.
+    """
     _check_files(spec)
-    session = named(spec.runtime).open(spec.model_path, spec.provider, spec.threads)
+    setup = Setup(
+        tuning=tuning or spec.tuning or Tuning(spec.threads),
+        engines=spec.engines,
+        build=spec.tune is not None,
+        profile=shape_profile(spec.golden_inputs),
+    )
+    session = named(spec.runtime).open(spec.model_path, spec.provider, spec.threads, setup)
     return Model(
         session=session,
         inputs=_agree("input", spec.interface.inputs, session.inputs),

@@ -138,6 +138,14 @@ class Process:
             self._child.wait()
         self._read_errors()
 
+    @property
+    def crashed(self) -> bool:
+        """Whether it ended by itself and not well: by a signal that code brings about, or with an exit code of failure."""
+        code = self._child.poll()
+        if code is None or self.killed_because is not None:
+            return False
+        return code > 0 or -code in (signal.SIGILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE)
+
     def words(self) -> str:
         """How it ended: exit code or signal with what that means, and the last line that it printed."""
         code = self._child.poll()

@@ -12,12 +12,14 @@ import sys
 import threading
 import time
 from types import FrameType
+from typing import Literal
 
 import msgspec
 
-from .errors import ServeError
-from .limits import Limits, take
-from .messages import MAX_PACKET_BYTES, Do, Done, Failed, Order, Ready, Said, decode_do, decode_order, encode
+from ..seams import WorkerSpec
+from .errors import NoRuntime, ServeError
+from .limits import limits_of, take
+from .messages import MAX_PACKET_BYTES, Do, Done, Failed, Imported, Order, Ready, Said, decode_do, decode_order, encode
 
 TICK_S = 0.2
 
@@ -35,25 +37,39 @@ def main() -> int:
         # Without a handler the kernel ends the process, also in the middle of the runtime's C code.
         signal.setitimer(signal.ITIMER_REAL, order.trial_wall_s)
     spec = order.spec
-    held = take(Limits(memory_bytes=spec.memory_limit_bytes, cpu_s=spec.cpu_limit_s, agent_pid=order.agent_pid))
+    held = take(limits_of(order))
     try:
+        find_runtime(order.spec)
+        _say(control, Imported())
         return _try(order, control, held) if order.trial_wall_s is not None else _serve(order, control, held)
     except MemoryError:
         allowed = (spec.memory_limit_bytes or 0) / 1e6
         return _fail(control, f"it needs more memory than the {allowed:.0f} MB that its release allows", held)
+    except (NoRuntime, ImportError) as error:
+        return _fail(control, str(error), held, "runtime")
     except ServeError as error:
         return _fail(control, str(error), held)
     except Exception as error:
         return _fail(control, f"{type(error).__name__}: {error}", held)
 
 
-def _fail(control: socket.socket, reason: str, held: dict[str, str]) -> int:
-    _say(control, Failed(reason=reason[:1500], limits=held))
+def _fail(
+    control: socket.socket, reason: str, held: dict[str, str], blame: Literal["variant", "runtime"] = "variant"
+) -> int:
+    _say(control, Failed(reason=reason[:1500], limits=held, blame=blame))
     return 1
 
 
 def _say(control: socket.socket, message: Said) -> None:
     control.send(encode(message))
+
+
+def find_runtime(spec: WorkerSpec) -> None:
+    """Import the runtime of `spec`; raise NoRuntime when that cannot be done, so that it is told from a bad model."""
+    from .runtime import RUNTIMES, named
+
+    if spec.runtime in RUNTIMES:
+        named(spec.runtime)
 
 
 def _try(order: Order, control: socket.socket, held: dict[str, str]) -> int:
@@ -63,7 +79,7 @@ def _try(order: Order, control: socket.socket, held: dict[str, str]) -> int:
     began = time.perf_counter()
     model = open_model(order.spec)
     load_s = time.perf_counter() - began
-    report = try_model(order.spec, model, load_s, order.trial_wall_s or 60.0)
+    report = try_model(order.spec, model, load_s, order.trial_wall_s or 60.0, open_model)
     _say(control, msgspec.structs.replace(report, limits=held))
     return 0
 
@@ -73,11 +89,13 @@ def _serve(order: Order, control: socket.socket, held: dict[str, str]) -> int:
     from .door import Door, Queue
     from .model import open_model
     from .oip import Protocol
+    from .pulse import Pulse
     from .trial import warm_up
 
     listeners = [socket.socket(fileno=number) for number in order.listeners]
     began = time.perf_counter()
-    model = open_model(order.spec)
+    pulse = Pulse()
+    model = pulse.watched(open_model(order.spec))
     warm_up(order.spec, model)
     load_s = time.perf_counter() - began
     counters = Counters()
@@ -122,7 +140,7 @@ def _serve(order: Order, control: socket.socket, held: dict[str, str]) -> int:
                         door.shut(selector)
                         _say(control, Done(what="pause"))
                     case "served":
-                        _say(control, counters.take())
+                        _say(control, pulse.beside(counters.take()))
                     case "stop":
                         door.shut(selector)
                         end = time.monotonic() + do.drain_s

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 from .chunks import Chunks
+from .counters import CounterStore
 from .disk import Disk
+from .engines import Engines
 from .facts import FactStore
 from .outbox import Connect, Outbox, connect_sqlite
 from .releases import Releases
@@ -18,6 +20,8 @@ class Store:
             disk.mkdir(state / name)
         # Their names become durable with the first fact: it is written into the same folder at every start.
         self.facts = FactStore(disk, state)
+        self.counters = CounterStore(disk, state)
         self.chunks = Chunks(disk, state / "chunks")
         self.releases = Releases(disk, state / "slots")
+        self.engines = Engines(disk, state / "engines")
         self.outbox = Outbox(disk, state / "outbox", connect)

@@ -18,12 +18,15 @@ from edgefleet_protocol.names import is_sha256
 from edgefleet_protocol.trust import PublicKey
 
 from ..seams import Looked, Memory
+from ..slots import slot_name
+from ..tuning import Tuning
 from . import durable
 from .disk import Disk
 
 MAX_EVENTS = 64
 """Events that wait for the broker; beyond it the oldest go, and the state still tells what they told."""
 MAX_FAILURES = 64
+MAX_PROVEN = 16
 
 
 class Slot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -63,6 +66,30 @@ class TrialFact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     passed: bool = False
     measured: Measured | None = None
     limits_held: dict[str, str] = {}
+    board: str = ""
+    """Name of board, system and runtimes under which it passed: under others it must be tried anew."""
+    provider: str = ""
+    """On which it passed."""
+    refused: dict[str, str] = {}
+    """Reason by provider, of those on which it failed here."""
+    tuning: Tuning | None = None
+    """How its sessions are best set up on this board."""
+    tuning_why: str = ""
+    engine: str = ""
+    """Name of the folder of what the provider built in the trial; empty when it builds nothing."""
+
+
+class Governed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the governor does with a release, and the choice that it departs from."""
+
+    release_sha256: str
+    chosen: str
+    below: tuple[str, ...] = ()
+    """The variants stepped down to, one after the other; the last is worked towards or runs. Empty: back at the chosen."""
+    base: Slot | None = None
+    """What it departed from: proven, and kept to go back to."""
+    why: str = ""
+    since_s: float = 0.0
 
 
 class ModelFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -75,8 +102,19 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     previous: Slot | None = None
     failures: tuple[Failure, ...] = ()
     crashes: int = 0
-    """Deaths of the active worker since it took over, until it is proven: kept, so that a crash loop that takes the
+    """Deaths of the active worker, until it is proven, or lives for a while: kept, so that a crash loop that takes the
     whole device down is counted too."""
+    probation_s: float = 0.0
+    """Time that the active one has behaved, in earlier runs of its worker and of the agent."""
+    proven_slots: tuple[str, ...] = ()
+    """The latest that were proven here."""
+    governed: Governed | None = None
+    recovered: tuple[str, ...] = ()
+    """Releases that were found whole on the disk when the facts were lost; used until something is active."""
+    strikes: int = 0
+    """Releases that hurt real requests here, since one was proven."""
+    struck_s: float = 0.0
+    """When the last one did."""
 
     def trial(self, slot: str) -> TrialFact | None:
         """Return what is known of trials of a slot."""
@@ -88,8 +126,24 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return msgspec.structs.replace(self, trials=(*others, fact)[-8:])
 
     def with_failure(self, failure: Failure) -> "ModelFacts":
-        """Return the facts with one more failure."""
-        return msgspec.structs.replace(self, failures=(*self.failures, failure)[-MAX_FAILURES:])
+        """Return the facts with one more failure; one that real requests met is a strike, too."""
+        known = msgspec.structs.replace(self, failures=(*self.failures, failure)[-MAX_FAILURES:])
+        if failure.stage not in ("switch", "probation") or self.was_proven(failure.release_sha256):
+            return known
+        return msgspec.structs.replace(known, strikes=self.strikes + 1, struck_s=failure.at_s)
+
+    def with_proven(self, slot: str) -> "ModelFacts":
+        """Return the facts with one more slot that is proven here."""
+        rest = tuple(name for name in self.proven_slots if name != slot)
+        return msgspec.structs.replace(self, proven_slots=(*rest, slot)[-MAX_PROVEN:], strikes=0, struck_s=0.0)
+
+    def was_proven(self, release_sha256: str) -> bool:
+        """Return whether a variant of a release is proven here."""
+        begins = slot_name(release_sha256, "")
+        slots = (row for row in (self.active, self.previous) if row is not None and row.proven)
+        return any(name.startswith(begins) for name in self.proven_slots) or any(
+            row.release_sha256 == release_sha256 for row in slots
+        )
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -129,6 +183,8 @@ class Trust(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Of the timestamp that was looked at: while it is the same, there is nothing new to see."""
     head_sha256: str = ""
     region: str | None = None
+    expires: datetime | None = None
+    """When the first of what was verified ends."""
 
     def memory(self) -> Memory:
         """Return the rollback memory for the next look."""
@@ -143,6 +199,8 @@ class FactStore:
 
     def __init__(self, disk: Disk, state: Path) -> None:
         self._disk, self._state = disk, state
+        self.lost = False
+        """Whether facts.json was damaged, so that what is on the disk must say what can serve."""
         self.problems: list[str] = []
         durable.remove_temporaries(disk, state)
         durable.remove_temporaries(disk, state / "documents")
@@ -158,6 +216,7 @@ class FactStore:
         try:
             return msgspec.json.decode(self._disk.read(path), type=kind)
         except (msgspec.MsgspecError, OSError, UnicodeDecodeError) as error:
+            self.lost = self.lost or name == "facts.json"
             self.problems.append(f"{name} could not be read ({error}); it was set aside as {name}.bad")
             self._disk.rename(path, path.with_name(name + ".bad"))
             return empty
@@ -200,9 +259,19 @@ class FactStore:
             timestamp_sha256=sha256_hex(timestamp),
             head_sha256=sha256_hex(head),
             region=request_region,
+            expires=looked.expires,
         )
         if trust != self.trust:
             durable.write(self._disk, self._state / "trust.json", msgspec.json.encode(trust))
+        self.trust = trust
+
+    def put_roots(self, roots: Mapping[str, bytes]) -> None:
+        """Make durable a chain to a newer root that was verified in a look which did not pass."""
+        newest = max(int(name.partition(".")[0]) for name in roots)
+        trust = msgspec.structs.replace(
+            self.trust, cache={**self.trust.cache, **roots}, versions={**self.trust.versions, "root": newest}
+        )
+        durable.write(self._disk, self._state / "trust.json", msgspec.json.encode(trust))
         self.trust = trust
 
     def document(self, sha256: str) -> bytes | None:

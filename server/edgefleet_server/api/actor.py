@@ -1,14 +1,13 @@
 """Who asks, and whether they may."""
 
 from dataclasses import dataclass
-from typing import Literal
+
+from fastapi import Request
 
 from ..errors import NotAllowed
+from .rights import Action
 
-Action = Literal[
-    "device.read", "device.assign", "device.forget", "rollout.read", "rollout.plan", "rollout.start", "rollout.pause", "rollout.resume",
-    "rollout.go-back", "release.read", "event.read", "audit.read", "health.read",
-]  # fmt: skip
+__all__ = ["LOCAL", "Action", "Actor", "authorise", "current_actor"]
 
 
 @dataclass(frozen=True)
@@ -22,18 +21,25 @@ class Actor:
 
 
 LOCAL = Actor("a person on this machine")
-"""Until there are identities, whoever reaches loopback is the operator; the server listens nowhere else."""
+"""With `http.open`, whoever reaches loopback may do everything; the server listens nowhere else then."""
 
 
 def authorise(actor: Actor, action: Action, region: str | None) -> None:
     """Return when `actor` may do `action` in `region` (None: in the whole fleet); raise NotAllowed otherwise."""
-    if actor.actions is not None and action not in actor.actions:
-        raise NotAllowed(f"{actor.name} may not {action}; they may: {', '.join(sorted(actor.actions)) or 'nothing'}")
+    authorise_somewhere(actor, action)
     if actor.regions is not None and region not in actor.regions:
         where = f"in {region}" if region else "in the whole fleet"
         raise NotAllowed(f"{actor.name} may not {action} {where}; theirs: {', '.join(sorted(actor.regions)) or 'none'}")
 
 
-def current_actor() -> Actor:
-    """Return who asks. A dependency of every route, so that identities come to all of them at once."""
-    return LOCAL
+def authorise_somewhere(actor: Actor, action: Action) -> frozenset[str] | None:
+    """Return the regions in which `actor` may do `action`, None for every region; raise NotAllowed when nowhere."""
+    if actor.actions is not None and action not in actor.actions:
+        raise NotAllowed(f"{actor.name} may not {action}; they may: {', '.join(sorted(actor.actions)) or 'nothing'}")
+    return actor.regions
+
+
+def current_actor(request: Request) -> Actor:
+    """Return who asks. A dependency of every route; raises NoToken when nobody knows."""
+    actor: Actor = request.app.state.door.who(request.headers.get("authorization"))
+    return actor

@@ -1,13 +1,16 @@
 """What may be sent to the API."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
+from edgefleet_protocol.messages import MAX_COMMAND_S
 from edgefleet_protocol.names import parse_release_name
+from edgefleet_protocol.policy_check import BadPolicy, check_policy
 from edgefleet_protocol.rollout import Audience, Gate, Policy, Probation
 
+from ..commanding import DEFAULT_LIFE_S
 from ..errors import BadRequest
 from ..rollouts.orders import DEADLINE_S, Order
 
@@ -87,6 +90,14 @@ class AssignmentBody(_Strict):
     tags: list[str] = Field(default=[], max_length=32)
 
 
+class CommandBody(_Strict):
+    """What a device should do at once."""
+
+    action: str = Field(min_length=1, max_length=128, pattern=r"^[a-z][a-z0-9-]*$", examples=["diagnose"])
+    arguments: dict[str, Annotated[str, Field(max_length=2000)]] = Field(default={}, max_length=16)
+    life_s: float = Field(default=DEFAULT_LIFE_S, ge=1, le=MAX_COMMAND_S, description="after it, no device obeys it")
+
+
 class ReasonBody(_Strict):
     """Why a person does it."""
 
@@ -99,6 +110,8 @@ def _policy(region: str, rows: dict[str, Any]) -> Policy:
             f"the policy of {region} has {extra[0]!r}, which is not known. Known: {', '.join(Policy.__struct_fields__)}"
         )
     try:
-        return msgspec.convert(rows, Policy)
-    except msgspec.ValidationError as error:
+        policy = msgspec.convert(rows, Policy)
+        check_policy(policy)
+        return policy
+    except (msgspec.ValidationError, BadPolicy) as error:
         raise BadRequest(f"the policy of {region}: {error}") from error

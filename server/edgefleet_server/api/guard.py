@@ -1,6 +1,6 @@
-"""What a browser is told, and what it is not let do: the server has no log-in yet, and a page anywhere can reach loopback."""
+"""What a browser is told, and what it is not let do: a page anywhere can make it ask a server that only it can reach."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request
@@ -19,11 +19,14 @@ MAX_BODY_BYTES = 1_000_000
 SAFE = {"GET", "HEAD", "OPTIONS"}
 
 
-def why_not(method: str, host: str, origin: str | None, content_type: str, length: str | None) -> str | None:
-    """Return why a request is refused, or None. Pure."""
-    if _name(host) not in LOCAL_NAMES:
-        # A foreign name that resolves to 127.0.0.1 would make this server part of a foreign page's own site.
-        return f"the request is for the host {host!r}, and this server answers for 127.0.0.1 and localhost only"
+def why_not(
+    method: str, host: str, origin: str | None, content_type: str, length: str | None, names: Collection[str] = ()
+) -> str | None:
+    """Return why a request is refused, or None. Pure. names: beside those of loopback."""
+    if _name(host) not in LOCAL_NAMES and _name(host) not in names:
+        # A foreign name that resolves to our address would make this server part of a foreign page's own site.
+        ours = ", ".join(("127.0.0.1", "localhost", *sorted(names)))
+        return f"the request is for the host {host!r}, and this server answers for {ours} only (http.names)"
     if method in SAFE:
         return None
     if origin is not None and urlsplit(origin).netloc != host:
@@ -36,8 +39,9 @@ def why_not(method: str, host: str, origin: str | None, content_type: str, lengt
     return None
 
 
-def install(app: FastAPI) -> None:
-    """Guard every request to `app`."""
+def install(app: FastAPI, names: Collection[str] = ()) -> None:
+    """Guard every request to `app`. names: hosts, beside those of loopback, that requests may be for."""
+    known = frozenset(name.lower() for name in names)
 
     @app.middleware("http")
     async def _guard(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
@@ -48,6 +52,7 @@ def install(app: FastAPI) -> None:
             headers.get("origin"),
             headers.get("content-type", ""),
             headers.get("content-length"),
+            known,
         )
         response = problem(403, reason) if reason else await go_on(request)
         response.headers.update(HEADERS)

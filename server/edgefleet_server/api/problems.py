@@ -12,11 +12,12 @@ from starlette.exceptions import HTTPException
 from edgefleet_protocol.errors import ProtocolError
 from edgefleet_trust.errors import BreaksRule, NotThere, TrustError
 
-from ..errors import BadRequest, NotAllowed, NotFound, Refused, ServerError
+from ..errors import BadRequest, NotAllowed, NotFound, NoToken, Refused, ServerError
 
 STATUS: tuple[tuple[type[Exception], int], ...] = (
     (NotFound, 404),
     (NotThere, 404),
+    (NoToken, 401),
     (NotAllowed, 403),
     (Refused, 409),
     (BreaksRule, 409),
@@ -48,7 +49,10 @@ def install(app: FastAPI) -> None:
 
     def ours(request: Request, error: Exception) -> JSONResponse:
         status = next(status for kind, status in STATUS if isinstance(error, kind))
-        return problem(status, str(error))
+        answer = problem(status, str(error))
+        if status == 401:
+            answer.headers["WWW-Authenticate"] = 'Bearer realm="edgefleet"'
+        return answer
 
     for kind, _ in STATUS:
         app.add_exception_handler(kind, ours)

@@ -1,11 +1,11 @@
-"""`edgefleet device list|show|assign|forget`."""
+"""`edgefleet device list|show|assign|forget|revoke`, and the queue of those that wait to be let in."""
 
 import argparse
 import sys
 from typing import Any
 from urllib.parse import quote
 
-from . import parser
+from . import approval, order, parser
 from .client import Client
 from .output import ago, as_json, clean, megabytes, milliseconds, table, warn_unsent
 
@@ -35,6 +35,14 @@ def main(argv: list[str]) -> int:
     one.add_argument("--force", action="store_true", help="also one that was heard of in the last minutes")
     parser.remote(one)
     one.set_defaults(verb=_forget)
+    order.add(verbs)
+    approval.add(verbs)
+    one = verbs.add_parser(
+        "revoke", help="cut a device off for good: its certificates are revoked and its connection is ended"
+    )
+    one.add_argument("device")
+    parser.remote(one)
+    one.set_defaults(verb=_revoke)
     return parser.run(top, argv)
 
 
@@ -49,14 +57,15 @@ def power(row: dict[str, Any]) -> str:
 
 def says(row: dict[str, Any], model: dict[str, Any] | None) -> str | None:
     """Return in the device's own words what keeps it from what is wanted, or None when nothing does."""
-    words = [f"trust: {row['trust_problem']}"] if row["trust_problem"] else []
+    words = ["in quarantine: two copies of it speak in turn"] if row["alarm"] else []
+    words += [f"trust: {row['trust_problem']}"] if row["trust_problem"] else []
     if model and model["phase"] in ("waiting", "fetching", "failed") and model["why"]:
         words.append(model["why"])
     return "; ".join(words) or None
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    client = Client(arguments.server)
+    client = Client(arguments.server, arguments.ca)
     rows = client.get("/v1/devices", region=arguments.region)
     if arguments.json:
         print(as_json(rows))
@@ -89,7 +98,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    client = Client(arguments.server)
+    client = Client(arguments.server, arguments.ca)
     row = client.get(f"/v1/devices/{quote(arguments.device, safe='')}")
     if arguments.json:
         print(as_json(row))
@@ -108,6 +117,12 @@ def _show(arguments: argparse.Namespace) -> int:
     ]
     if row["trust_problem"]:
         facts.append(("trust", row["trust_problem"]))
+    if row["frozen"]:
+        facts.append(
+            ("frozen", f"newer trust has been out for {row['trust_behind_s']:.0f} s, and it has not verified it")
+        )
+    if row["alarm"]:
+        facts.append(("quarantine", row["alarm"]["why"]))
     facts += [(f"limit on {name}", how) for name, how in row["limits_held"].items()]
     print(clean(row["id"]))
     width = max(len(clean(name)) for name, _ in facts)
@@ -126,7 +141,7 @@ def _show(arguments: argparse.Namespace) -> int:
 
 
 def _assign(arguments: argparse.Namespace) -> int:
-    answer = Client(arguments.server).put(
+    answer = Client(arguments.server, arguments.ca).put(
         f"/v1/devices/{quote(arguments.device, safe='')}/assignment",
         {"region": arguments.region, "tags": arguments.tag},
     )
@@ -140,11 +155,27 @@ def _assign(arguments: argparse.Namespace) -> int:
 
 def _forget(arguments: argparse.Namespace) -> int:
     path = f"/v1/devices/{quote(arguments.device, safe='')}"
-    answer = Client(arguments.server).delete(path, force=arguments.force)
+    answer = Client(arguments.server, arguments.ca).delete(path, force=arguments.force)
     if arguments.json:
         print(as_json(answer))
     else:
         print(f"{answer['device']} is forgotten")
     if not answer["broker_connected"]:
         print("What the broker retains of it is cleared as soon as the broker is back.", file=sys.stderr)
+    return 0
+
+
+def _revoke(arguments: argparse.Namespace) -> int:
+    answer = Client(arguments.server).post(f"/v1/devices/{quote(arguments.device, safe='')}/revoke", {})
+    if arguments.json:
+        print(as_json(answer))
+    else:
+        marks = {True: "done", False: "FAILED", None: "not done"}
+        print(table(("step", "", ""), [(row["name"], marks[row["done"]], row["words"]) for row in answer["steps"]]))
+    if not answer["done"]:
+        print(
+            f"{arguments.device} is not cut off yet: mend what failed and give the command again; what is done stays done.",
+            file=sys.stderr,
+        )
+        return 1
     return 0

@@ -3,20 +3,23 @@
 import argparse
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from edgefleet_protocol.errors import ProtocolError
 from edgefleet_trust.errors import TrustError
 
-from ..errors import BadConfig, BadRequest, NotFound, Refused, ServerError
-from .client import VARIABLE, Unreachable
+from ..errors import BadConfig, BadRequest, NotAllowed, NotFound, Refused, ServerError
+from .client import CA_VARIABLE, VARIABLE, Unreachable
 
 EXIT_CODES = (
-    "exit codes: 0 done, 1 failed, 2 usage, 3 not found, 5 refused by a rule, 7 server unreachable, 130 interrupted"
+    "exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 not allowed, 5 refused by a rule, 7 server unreachable, "
+    "130 interrupted"
 )
 
 CODES: tuple[tuple[type[Exception], int], ...] = (
     (Unreachable, 7),
     (NotFound, 3),
+    (NotAllowed, 4),
     (Refused, 5),
     (BadRequest, 2),
     (BadConfig, 2),
@@ -38,6 +41,12 @@ def remote(parser: argparse.ArgumentParser) -> None:
     """Add what every verb that asks a server takes."""
     parser.epilog = EXIT_CODES
     parser.add_argument("--server", metavar="URL", help=f"the server's address (default: {VARIABLE}, or this machine)")
+    parser.add_argument(
+        "--ca",
+        type=Path,
+        metavar="FILE",
+        help=f"the authority of the server's certificate (default: {CA_VARIABLE}, or what the system knows)",
+    )
     parser.add_argument("--json", action="store_true", help="print the server's answer as JSON")
 
 

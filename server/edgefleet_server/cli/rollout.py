@@ -137,7 +137,7 @@ def plan_text(region: dict[str, Any]) -> str:
 
 
 def _plan(arguments: argparse.Namespace) -> int:
-    answer = Client(arguments.server).post("/v1/rollouts/plan", body(arguments))
+    answer = Client(arguments.server, arguments.ca).post("/v1/rollouts/plan", body(arguments))
     if arguments.json:
         print(as_json(answer))
     else:
@@ -147,7 +147,7 @@ def _plan(arguments: argparse.Namespace) -> int:
 
 
 def _start(arguments: argparse.Namespace) -> int:
-    answer = Client(arguments.server).post("/v1/rollouts", body(arguments))
+    answer = Client(arguments.server, arguments.ca).post("/v1/rollouts", body(arguments))
     if arguments.json:
         print(as_json(answer))
     else:
@@ -160,7 +160,7 @@ def _start(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    rows = Client(arguments.server).get("/v1/rollouts", past=arguments.past or None)
+    rows = Client(arguments.server, arguments.ca).get("/v1/rollouts", past=arguments.past or None)
     if arguments.json:
         print(as_json(rows))
     elif not rows:
@@ -189,13 +189,13 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    client = Client(arguments.server)
+    client = Client(arguments.server, arguments.ca)
     _print(client, client.get(f"/v1/rollouts/{quote(arguments.region, safe='')}"), arguments)
     return 0
 
 
 def _by_hand(arguments: argparse.Namespace) -> int:
-    client = Client(arguments.server)
+    client = Client(arguments.server, arguments.ca)
     path = f"/v1/rollouts/{quote(arguments.region, safe='')}/{arguments.hand}"
     _print(client, client.post(path, {"why": arguments.why}, model=arguments.model), arguments)
     return 0

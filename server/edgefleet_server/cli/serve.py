@@ -1,11 +1,11 @@
-"""`edgefleet server run`."""
+"""`edgefleet server run`, and the nouns below `edgefleet server`."""
 
 import argparse
 import logging
 from pathlib import Path
 
 from ..config import load
-from . import parser
+from . import broker, enrol_token, identity, parser, token
 
 
 def main(argv: list[str]) -> int:
@@ -16,6 +16,10 @@ def main(argv: list[str]) -> int:
     run.add_argument("--config", type=Path, required=True, metavar="FILE", help="server.toml")
     run.add_argument("--verbose", action="store_true", help="say more of what it does")
     run.set_defaults(verb=_run)
+    token.add(verbs)
+    identity.add(verbs)
+    enrol_token.add(verbs)
+    broker.add(verbs)
     return parser.run(top, argv)
 
 

@@ -94,9 +94,11 @@ def _server_toml(layout: Layout, broker_port: int, http_port: int) -> str:
         "[broker]",
         'host = "127.0.0.1"',
         f"port = {broker_port}",
+        "open = true",
         "[http]",
         'host = "127.0.0.1"',
         f"port = {http_port}",
+        "open = true",
         "[rollouts]",
         "tick_s = 0.5",
     ]

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from edgefleet_protocol.codec import Document, decode
-from edgefleet_protocol.errors import BadDocument, ProtocolError
-from edgefleet_protocol.messages import MAX_MESSAGE_BYTES, DeviceState, Event, Need, Presence
+from edgefleet_protocol.errors import BadDocument, BadSignature, ProtocolError
+from edgefleet_protocol.messages import MAX_MESSAGE_BYTES, DeviceState, Event, Need, Presence, Reply
 from edgefleet_protocol.telemetry import Window
 from edgefleet_protocol.topics import Kind, Parsed, Topics
 
@@ -15,13 +15,15 @@ from ..config import KeepConfig
 from ..link.broker import Broker
 from ..link.inbox import Incoming
 from ..seams import Clock
-from ..store import devices, events
+from ..store import audit, commands, devices, events
 from ..store import telemetry as telemetry_store
 from ..store.database import Connection, Database, Unavailable
 from . import telemetry
 from .counters import Counters
 from .freshness import beyond_belief, stale_presence, stale_state
+from .lineage import Alarm, Lineage, Verdict, judge
 from .shares import HOUR_S, Shares
+from .signed import DeviceAuthority
 
 LOG = logging.getLogger(__name__)
 
@@ -34,6 +36,7 @@ BATCH = 200
 """Messages to a commit: SQLite is three times as fast with a hundred than with one."""
 PAUSE_AFTER_FAULT_S = 1.0
 DAY_S = 86400.0
+TELL_REFUSED_EVERY_S = 600.0
 
 
 class Stale(Exception):
@@ -53,7 +56,11 @@ class Router:
         on_change: Callable[[], None],
         on_need: Callable[[Need], None],
         keep: KeepConfig | None = None,
+        authority: DeviceAuthority | None = None,
     ) -> None:
+        """authority: says whose state is believed; without one, whatever comes is taken: development on loopback."""
+        self._authority = authority or DeviceAuthority(None)
+        self._told_refused: dict[str, float] = {}
         self._keep = keep or KeepConfig()
         self._events = Shares(self._keep.events_per_device_per_hour)
         self._broker, self._topics, self._database, self._clock = broker, topics, database, clock
@@ -129,6 +136,8 @@ class Router:
                 except Stale as late:
                     counted.append((f"{kind}_stale", 1, f"{message.topic}: {late}"))
                 except ProtocolError as error:
+                    if kind == "state" and isinstance(error, BadSignature):
+                        self._tell_refused(connection, parsed.name, str(error), now)
                     counted.append((f"{kind}_refused", 1, f"{message.topic}: {error}"))
                 except Unavailable:
                     raise
@@ -177,7 +186,7 @@ class Router:
         if topic.kind == "need":
             return self._decode(message.payload, Need, topic.name)
         if topic.kind == "reply":
-            return False
+            return self._reply(connection, topic.name, message.payload, now)
         raise BadDocument(f"{topic.kind} is the server's to write")
 
     def _window(self, connection: Connection, device: str, window: Window, now: float) -> tuple[str, int, str | None]:
@@ -197,15 +206,49 @@ class Router:
         known = devices.find(connection, device)
         if not payload and known is None:
             return False  # the broker tells everybody that a topic was cleared: this device was forgotten
+        payload, key = self._authority.opened(payload, device, now, live=live)
         state = self._decode(payload, DeviceState, device)
         self._believe(beyond_belief(known, state.session, state.assignment_number))
-        if reason := stale_state(known, state.session, state.boot, state.at_s):
+        verdict = judge(known.lineage if known else Lineage(), state, key=key, live=live, now=now)
+        if verdict.kind == "stale":
+            raise Stale(verdict.why)
+        # Where starts say nothing, connections and clocks must do.
+        if (not live or not state.starts) and (reason := self._older(known, verdict, state)):
             raise Stale(reason)
         same = known is not None and known.state_bytes == payload
         if same and not live:
             return False
-        devices.put_state(connection, state, payload, now, live=live)
+        devices.put_state(connection, state, payload, now, live=live, lineage=verdict.lineage)
+        if verdict.alarm is not None and (known is None or known.alarm is None):
+            self._quarantine(connection, device, state.region if known is None else known.region, verdict.alarm, now)
         return not same
+
+    @staticmethod
+    def _older(known: devices.Device | None, verdict: Verdict, state: DeviceState) -> str | None:
+        if verdict.kind not in ("first", "copy", "anew"):
+            return None
+        return stale_state(known, state.session, state.boot, state.at_s)
+
+    def _quarantine(self, connection: Connection, device: str, region: str | None, alarm: Alarm, now: float) -> None:
+        LOG.error("%s is in quarantine: %s", device, alarm.why)
+        devices.put_alarm(connection, device, alarm)
+        events.add_own(connection, device, "cloned", alarm.why, now)
+        audit.add(connection, audit.AuditRow(now, "the server", "device.quarantine", region, device, alarm.why))
+
+    def _tell_refused(self, connection: Connection, device: str, reason: str, now: float) -> None:
+        """A state that is not signed as it must be: told with the device that it claims to be of, now and then."""
+        if now < self._told_refused.get(device, float("-inf")) + TELL_REFUSED_EVERY_S:
+            return
+        if devices.find(connection, device) is not None:  # names that nobody knows must not fill the database
+            self._told_refused[device] = now
+            events.add_own(connection, device, "state-refused", reason, now)
+
+    def _reply(self, connection: Connection, device: str, payload: bytes, now: float) -> bool:
+        """Keep the answer to a command that the server gave; the first one counts."""
+        reply = self._decode(payload, Reply, device)
+        if not commands.answer(connection, reply, now):
+            raise Stale(f"an answer to number {reply.number} of epoch {reply.epoch[:16]}, for which none is waited")
+        return False
 
     def _presence(self, connection: Connection, device: str, payload: bytes, now: float, live: bool) -> bool:
         known = devices.find(connection, device)

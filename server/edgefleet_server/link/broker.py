@@ -19,6 +19,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 from .inbox import Inbox, Incoming
+from .tls import Tls
 
 LOG = logging.getLogger(__name__)
 
@@ -44,11 +45,23 @@ class Broker:
         first: str | None = None,
         inbox: Inbox | None = None,
         on_dropped: Callable[[str], None] = lambda topic: None,
+        tls: Tls | None = None,
+        why_not: Callable[[], str | None] = lambda: None,
+        watch: Sequence[str] = (),
+        on_seen: Callable[[str, bytes], None] = lambda topic, payload: None,
     ) -> None:
         """keep: those of `filters` whose newest message is never dropped. on_dropped: told each topic that was.
 
         first: a topic whose retained message is asked for before anything else in each connection, see `retained`.
+        why_not: asked before each connection why this broker must not be used; while it says why, none is made.
+        watch: filters of topics that this server itself retains; on_seen is told, in the link's thread, what they hold.
         """
+        self._tls, self._why_not = tls, why_not
+        self._watch, self._on_seen = tuple(watch), on_seen
+        self._asking = threading.Lock()
+        self._answers: dict[str, queue.SimpleQueue[bytes]] = {}
+        self.problem: str | None = None
+        """Why this broker is not used, where it must not be."""
         self._first = first
         self._host, self._port = host, port
         self._filters, self._keep = tuple(filters), tuple(keep)
@@ -137,6 +150,26 @@ class Broker:
             self._client.unsubscribe(topic)
             self._probes.pop(topic, None)
 
+    def ask(self, topic: str, answer_topic: str, payload: bytes, timeout_s: float) -> bytes | None:
+        """Return the next message on `answer_topic` after `payload` was sent to `topic`, or None when none came in time.
+
+        For questions to the broker itself, one at a time.
+        """
+        with self._asking:
+            if self.session is None:
+                return None
+            answer: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+            self._answers[answer_topic] = answer
+            try:
+                self._client.subscribe(answer_topic, qos=0)
+                self._client.publish(topic, payload, qos=1, retain=False)
+                return answer.get(timeout=timeout_s)
+            except queue.Empty:
+                return None
+            finally:
+                self._answers.pop(answer_topic, None)
+                self._client.unsubscribe(answer_topic)
+
     def _ask(self, client: paho.Client, topic: str) -> "queue.SimpleQueue[bytes]":
         answer: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._probes[topic] = answer
@@ -157,6 +190,8 @@ class Broker:
         client.max_inflight_messages_set(MAX_INFLIGHT)
         client.max_queued_messages_set(0)
         client.suppress_exceptions = True
+        if self._tls is not None:
+            self._tls.apply(client)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
@@ -166,8 +201,10 @@ class Broker:
         attempt = 0
         while not self._stopping.is_set():
             began = time.monotonic()
-            self._client = self._new_client()
             try:
+                self._refuse_open()
+                # The files of an identity may be new since the last connection.
+                self._client = self._new_client()
                 self._client.connect(self._host, self._port, keepalive=KEEPALIVE_S)
                 self._client.loop_forever(retry_first_connection=False)
             except OSError as error:
@@ -175,6 +212,14 @@ class Broker:
             self._lost()
             attempt = 0 if time.monotonic() - began > BACKOFF_CAP_S else attempt + 1
             self._stopping.wait(random.uniform(0, min(BACKOFF_CAP_S, 0.25 * 2 ** min(attempt, 10))))
+
+    def _refuse_open(self) -> None:
+        """Raise OSError while this broker must not be used; say so once."""
+        before, self.problem = self.problem, self._why_not()
+        if self.problem is not None:
+            if self.problem != before:
+                LOG.error("%s", self.problem)
+            raise ConnectionRefusedError("it must not be used")
 
     def _on_connect(self, client: paho.Client, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
         if reason.is_failure:
@@ -184,6 +229,8 @@ class Broker:
             self._ask(client, self._first)
         for at in range(0, len(self._filters), TOPICS_PER_SUBSCRIBE):
             client.subscribe([(topic, 1) for topic in self._filters[at : at + TOPICS_PER_SUBSCRIBE]])
+        for at in range(0, len(self._watch), TOPICS_PER_SUBSCRIBE):
+            client.subscribe([(topic, 0) for topic in self._watch[at : at + TOPICS_PER_SUBSCRIBE]])
         with self._state:
             self._session += 1
             self._connected = True
@@ -203,6 +250,13 @@ class Broker:
             topic = message.topic
         except UnicodeDecodeError:  # a topic that is no UTF-8 is nobody's
             client.ack(message.mid, message.qos)
+            return
+        answer = self._answers.get(topic)
+        if answer is not None:
+            answer.put(bytes(message.payload))
+            return
+        if any(paho.topic_matches_sub(row, topic) for row in self._watch):
+            self._on_seen(topic, bytes(message.payload))
             return
         probe = self._probes.get(topic)
         if probe is not None and message.retain:

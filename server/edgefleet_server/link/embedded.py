@@ -5,8 +5,6 @@ neither persistence nor access rules and was measured to carry about fifty devic
 """
 
 import contextlib
-import os
-import pwd
 import shutil
 import socket
 import subprocess
@@ -17,16 +15,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
+from ..broker import limits
+from ..broker.place import owner
 from ..errors import NoBroker
 from .lifeline import lifeline
 
 Kind = Literal["mosquitto", "iotcore"]
 
-# Measured: a payload of 60 KiB with its topic fits; a client that does not read costs the broker at most 4 MB instead
-# of the whole retained store; a limit by count would drop silently.
-MAX_PACKET_BYTES = 300_000
-MAX_QUEUED_BYTES = 4_000_000
-MAX_QUEUED_MESSAGES = 0
 START_TIMEOUT_S = 20.0
 
 
@@ -88,7 +83,7 @@ class EmbeddedBroker:
 
     def start(self) -> None:
         """Start it and return once it listens; raise NoBroker with its last words when it does not."""
-        if _listens(self.port):
+        if listens(self.port):
             raise NoBroker(f"port {self.port} is taken by another program: choose another, or end that one")
         self._settings.folder.mkdir(parents=True, exist_ok=True)
         log = self._settings.folder / "broker.log"
@@ -97,14 +92,14 @@ class EmbeddedBroker:
                 self._command(), stdin=subprocess.DEVNULL, stdout=output, stderr=output, preexec_fn=lifeline()
             )
         try:
-            self._wait_until_it_listens(self._process, log)
+            self._wait_until_itlistens(self._process, log)
         except BaseException:  # Ctrl-C too: whoever could not enter the `with` block never leaves it
             self.stop()
             raise
 
-    def _wait_until_it_listens(self, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    def _wait_until_itlistens(self, process: "subprocess.Popen[bytes]", log: Path) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
-        while not _listens(self.port):
+        while not listens(self.port):
             if process.poll() is not None or time.monotonic() > deadline:
                 words = log.read_text(errors="replace").strip().splitlines()[-3:]
                 raise NoBroker(f"{self.kind} did not listen on port {self.port}: {' / '.join(words) or 'no words'}")
@@ -150,15 +145,12 @@ def mosquitto_config(settings: Settings) -> str:
         "# Made by EdgeFleet for a demo or a test. Open to every program on this machine, and to no other machine.",
         f"listener {settings.port} 127.0.0.1",
         "allow_anonymous true",
-        f"max_packet_size {MAX_PACKET_BYTES}",
-        f"max_queued_messages {MAX_QUEUED_MESSAGES}",
-        f"max_queued_bytes {MAX_QUEUED_BYTES}",
-        "max_inflight_messages 100",
+        *limits.lines(),
         f"persistence {'true' if settings.persistence else 'false'}",
     ]
     # Started by root it would become the user `mosquitto`, who may not write into the folder and has lost its lifeline:
     # the kernel forgets the signal when a process becomes somebody else.
-    lines.append(f"user {pwd.getpwuid(os.getuid()).pw_name}")
+    lines.append(f"user {owner()}")
     if settings.persistence:
         lines += [f"persistence_location {settings.folder}/", "autosave_interval 60"]
     return "\n".join(lines) + "\n"
@@ -171,7 +163,8 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _listens(port: int) -> bool:
+def listens(port: int) -> bool:
+    """Return whether somebody accepts connections on `port` of this machine."""
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -22,6 +22,7 @@ from ..store.database import Database
 from ..store.retained import UNSETTLED
 from .needs import Needs
 from .picks import picked
+from .seen import Seen
 from .wanted import Wanted, chunks_of, marker, settled, wanted
 
 LOG = logging.getLogger(__name__)
@@ -38,11 +39,6 @@ NEEDS_AT_ONCE = 200
 """Needs that one turn answers: what devices ask for must not keep back what rollouts say."""
 NEEDS_WAITING = 10_000
 """A need that does not fit is dropped: its device asks again, and memory has an end."""
-
-
-def marker_topic(topics: Topics) -> str:
-    """The hub's note to itself, of what it has put there. No device reads or writes it, so it is not in the table."""
-    return f"{topics.prefix}/server/retained"
 
 
 class LostBroker(Exception):
@@ -66,6 +62,7 @@ class Publisher:
         self._database, self._clock, self._counters = database, clock, counters
         self._budget_bytes = budget_bytes
         self._needs = Needs()
+        self._seen = Seen()
         self._asked: queue.Queue[Need] = queue.Queue(NEEDS_WAITING)
         self._look = threading.Event()
         self._stopping = threading.Event()
@@ -89,6 +86,11 @@ class Publisher:
     def look(self) -> None:
         """Something changed: look at once."""
         self._look.set()
+
+    def seen(self, topic: str, payload: bytes) -> None:
+        """The broker says what one of our own topics holds."""
+        if self._seen.came(topic, payload):
+            self._look.set()
 
     def need(self, need: Need) -> None:
         """A device lacks something."""
@@ -123,8 +125,20 @@ class Publisher:
             self._session = session
         with self._database.read() as connection:  # what others want cleared, as of a device that was forgotten
             self._present = retained.unsettled(connection) | self._present
+        self._distrust()
         self._put(want, session)
         self._answer_needs(session)
+
+    def _distrust(self) -> None:
+        """What somebody else wrote over is no longer known to be there: it is sent again, or cleared if nobody names it."""
+        assert self._present is not None
+        wrong = self._seen.wrong(self._present, time.monotonic())
+        if wrong:
+            LOG.warning(
+                "the broker held something else on %d topic(s), as on %s: putting it right", len(wrong), wrong[0]
+            )
+            self._counters.add("healed", len(wrong), reason=f"{wrong[0]} held what the server did not put there")
+            self._present |= dict.fromkeys(wrong, UNSETTLED)
 
     def _remembered(self) -> dict[str, str]:
         """What the broker still holds: all that we put there, when our note is there too; else nothing for certain.
@@ -135,7 +149,7 @@ class Publisher:
         """
         with self._database.read() as connection:
             put = retained.every(connection)
-        note = self._broker.retained(marker_topic(self._topics), MARKER_WAIT_S) if put else None
+        note = self._broker.retained(self._topics.note, MARKER_WAIT_S) if put else None
         if put and note == marker(settled(put)):
             return put
         if put:
@@ -208,7 +222,7 @@ class Publisher:
             self._present |= {topic: digest for topic, (digest, _) in sent.items()}
             for topic in gone:
                 del self._present[topic]
-            self._send(marker_topic(self._topics), marker(settled(self._present)), session)
+            self._send(self._topics.note, marker(settled(self._present)), session)
             self._flush(session)
             with self._database.write() as connection:
                 retained.drop(connection, gone)
@@ -285,15 +299,21 @@ class Publisher:
         with self._database.write() as connection:
             retained.put(connection, sent)
         self._present |= {topic: digest for topic, (digest, _) in sent.items()}
-        self._send(marker_topic(self._topics), marker(settled(self._present)), session)
+        self._send(self._topics.note, marker(settled(self._present)), session)
         self._flush(session)
 
     def _send(self, topic: str, payload: bytes, session: int) -> None:
         if self._broker.session != session:
             raise LostBroker
+        if self._watched(topic):
+            self._seen.sent(topic, payload)
         self._broker.publish(topic, payload, retain=True)
         if self._broker.unflushed >= FLUSH_EVERY:
             self._flush(session)
+
+    def _watched(self, topic: str) -> bool:
+        """Chunks are not: to hear each again would cost as much as to send it."""
+        return not topic.startswith(f"{self._topics.prefix}/chunk/")
 
     def _flush(self, session: int) -> None:
         began = time.monotonic()

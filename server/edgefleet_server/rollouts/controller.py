@@ -22,7 +22,7 @@ from ..errors import NotFound, Refused
 from ..ingest.counters import Counters
 from ..ingest.freshness import ASSIGNMENTS_AHEAD
 from ..seams import Clock, Repository, Signer
-from ..store import audit, devices, releases, retained, rollouts
+from ..store import audit, devices, events, releases, retained, rollouts
 from ..store.database import Database, Unavailable
 from ..store.devices import Device
 from ..store.pruning import prune
@@ -195,6 +195,10 @@ class Controller:
             now = self._clock.now()
             with self._database.read() as connection:
                 known = devices.find(connection, device)
+            if known is not None and known.alarm is not None:
+                raise Refused(
+                    f"{device} is in quarantine: {known.alarm.why}. See: edgefleet device clear-alarm {device} --help"
+                )
             number = 1 + _newest_number(known)
             document = DeviceAssignment(device=device, number=number, region=region, tags=tags, issued=_time(now))
             envelope = self._signer.sign_envelope(DEVICE_ASSIGNMENT_TYPE, encode(document))
@@ -231,6 +235,26 @@ class Controller:
                 retained.put(connection, dict.fromkeys(topics, (retained.UNSETTLED, 0)))
                 audit.add(connection, audit.AuditRow(now, actor, "device.forget", known.region, device, "forgotten"))
         self._on_signed()
+        self.look()
+
+    def clear_alarm(self, device: str, actor: str, why: str) -> None:
+        """Take a device out of quarantine: its owner says that one copy is left.
+
+        What spoke last is believed from now on; should the other one speak again, the alarm is raised anew. Raises NotFound,
+        or Refused for a device that is not in quarantine.
+        """
+        with self._lock:
+            now = self._clock.now()
+            with self._database.write() as connection:
+                known = devices.find(connection, device)
+                if known is None:
+                    raise NotFound(f"no device {device} is known. See: edgefleet device list")
+                if known.alarm is None:
+                    raise Refused(f"{device} is not in quarantine, so there is no alarm to clear")
+                devices.put_alarm(connection, device, None)
+                text = f"alarm of {len(known.lineage.rows)} starts cleared: {why or 'no reason given'}"
+                audit.add(connection, audit.AuditRow(now, actor, "device.clear-alarm", known.region, device, text))
+                events.add_own(connection, device, "alarm-cleared", f"{actor}: {why or 'no reason given'}", now)
         self.look()
 
     def _try_to_advance(self, record: Record, now: float) -> None:

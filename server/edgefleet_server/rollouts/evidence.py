@@ -53,6 +53,8 @@ def _standing(
     hardware_class = device.hardware.hardware_class if device.hardware else ""
     if reason := why_not(device.id, device.tags, hardware_class, record.assignment):
         return "outside", reason
+    if device.alarm is not None:
+        return "frozen", "it is in quarantine: two copies of it speak in turn"
     if FROZEN_TAG in device.tags:
         return "frozen", f"it is tagged {FROZEN_TAG}"
     state = device.model(record.model)

@@ -112,6 +112,8 @@ def plan(
             left_out.append(LeftOut(device.id, "it has not said what it is yet"))
         elif reason := why_not(device.id, device.tags, device.hardware.hardware_class, whole):
             left_out.append(LeftOut(device.id, reason))
+        elif device.alarm is not None:
+            left_out.append(LeftOut(device.id, "it is in quarantine: two copies of it speak in turn"))
         elif FROZEN_TAG in device.tags:
             left_out.append(LeftOut(device.id, f"it is tagged {FROZEN_TAG}, so it is counted apart"))
         elif choice.taken is None:

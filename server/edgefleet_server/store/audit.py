@@ -1,5 +1,6 @@
 """Who did what: written in the transaction of the change, and for every refusal."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, insert, select
@@ -33,9 +34,12 @@ def add(connection: Connection, row: AuditRow) -> None:
     )
 
 
-def latest(connection: Connection, limit: int = 100) -> tuple[AuditRow, ...]:
-    """Return the newest rows first."""
+def latest(connection: Connection, limit: int = 100, regions: Collection[str] | None = None) -> tuple[AuditRow, ...]:
+    """Return the newest rows first; of `regions` only, where they are given."""
+    query = select(audit).order_by(audit.c.id.desc()).limit(limit)
+    if regions is not None:
+        query = query.where(audit.c.region.in_(sorted(regions)))
     return tuple(
         AuditRow(row.at_s, row.actor, row.action, row.region, row.subject, row.outcome)
-        for row in connection.execute(select(audit).order_by(audit.c.id.desc()).limit(limit))
+        for row in connection.execute(query)
     )

@@ -63,6 +63,17 @@ class Database:
         self._held.close()
 
 
+def held(path: Path) -> bool:
+    """Return whether a server has the database at `path` now."""
+    try:
+        _hold(path.with_suffix(".lock")).close()
+    except FileNotFoundError:
+        return False
+    except ServerError:
+        return True
+    return False
+
+
 def _hold(path: Path) -> IO[bytes]:
     """Two servers over one database would take the broker's connection from each other, and both would sign."""
     file = path.open("ab")

@@ -1,11 +1,12 @@
 """Devices: what each says of itself, kept as the bytes that came, and where it was assigned."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, delete, select, update
+import msgspec
+from sqlalchemy import ColumnElement, Connection, RowMapping, case, delete, select, true, update
 from sqlalchemy.dialects.sqlite import insert
 
 from edgefleet_protocol.codec import decode
@@ -13,7 +14,8 @@ from edgefleet_protocol.errors import ProtocolError
 from edgefleet_protocol.hardware import Hardware
 from edgefleet_protocol.messages import DeviceState, ModelState
 
-from .schema import devices, events, model_windows, windows
+from ..ingest.lineage import Alarm, Lineage
+from .schema import commands, devices, events, model_windows, windows
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,10 @@ class Device:
     state_at_s: float | None
     """When the state came, by the server's clock."""
     dropped_windows: int = 0
+    lineage: Lineage = field(default_factory=Lineage)
+    """The starts of its agent, as far as they were heard."""
+    alarm: Alarm | None = None
+    """Two copies of it speak in turn. Until somebody decides it is in quarantine: it counts for nothing."""
 
     @property
     def hardware(self) -> Hardware | None:
@@ -56,14 +62,38 @@ def find(connection: Connection, device: str) -> Device | None:
     return None if row is None else _device(row)
 
 
-def every(connection: Connection, region: str | None = None) -> tuple[Device, ...]:
-    """Return all devices, or those of one region, by id."""
-    rows = connection.execute(select(devices).order_by(devices.c.id)).mappings()
+def of_regions(regions: Collection[str] | None) -> ColumnElement[bool]:
+    """Return the condition for devices that belong to one of `regions`; None is every region, and none yet."""
+    if regions is None:
+        return true()
+    return case((devices.c.assigned_number > 0, devices.c.assigned_region), else_=devices.c.region).in_(sorted(regions))
+
+
+def find_in(connection: Connection, device: str, regions: Collection[str] | None) -> Device | None:
+    """Return one device of `regions`, or None: of another region's device nothing is told, not even that it is there."""
+    query = select(devices).where(devices.c.id == device).where(of_regions(regions))
+    row = connection.execute(query).mappings().first()
+    return None if row is None else _device(row)
+
+
+def every(
+    connection: Connection, region: str | None = None, regions: Collection[str] | None = None
+) -> tuple[Device, ...]:
+    """Return all devices, or those of one region, by id; of `regions` only, where they are given."""
+    rows = connection.execute(select(devices).where(of_regions(regions)).order_by(devices.c.id)).mappings()
     found = (_device(row) for row in rows)
     return tuple(device for device in found if region is None or device.region == region)
 
 
-def put_state(connection: Connection, state: DeviceState, data: bytes, now: float, *, live: bool) -> None:
+def put_state(
+    connection: Connection,
+    state: DeviceState,
+    data: bytes,
+    now: float,
+    *,
+    live: bool,
+    lineage: Lineage | None = None,
+) -> None:
     """Keep the state of a device. `live`: it came now, and not from the broker's memory."""
     values: dict[str, Any] = {
         "session": state.session,
@@ -76,7 +106,17 @@ def put_state(connection: Connection, state: DeviceState, data: bytes, now: floa
     }
     if live:
         values |= {"online": True, "last_seen_s": now}
+    if lineage is not None:
+        values["lineage"] = msgspec.json.encode(lineage)
     _upsert(connection, state.device, now, values)
+
+
+def put_alarm(connection: Connection, device: str, alarm: Alarm | None, lineage: Lineage | None = None) -> None:
+    """Raise the alarm over a device, or clear it; with `lineage`, its starts are remembered so from now on."""
+    values: dict[str, Any] = {"alarm": None if alarm is None else msgspec.json.encode(alarm)}
+    if lineage is not None:
+        values["lineage"] = msgspec.json.encode(lineage)
+    connection.execute(update(devices).where(devices.c.id == device).values(**values))
 
 
 def put_presence(connection: Connection, device: str, session: int, online: bool, now: float, *, live: bool) -> None:
@@ -121,6 +161,7 @@ def forget(connection: Connection, device: str) -> None:
     connection.execute(delete(model_windows).where(model_windows.c.device == device))
     connection.execute(delete(windows).where(windows.c.device == device))
     connection.execute(delete(events).where(events.c.device == device))
+    connection.execute(delete(commands).where(commands.c.device == device))
     connection.execute(delete(devices).where(devices.c.id == device))
 
 
@@ -146,6 +187,8 @@ def _device(row: RowMapping) -> Device:
         state_bytes=row["state"],
         state_at_s=row["state_at_s"],
         dropped_windows=row["dropped_windows"],
+        lineage=msgspec.json.decode(row["lineage"], type=Lineage) if row["lineage"] else Lineage(),
+        alarm=msgspec.json.decode(row["alarm"], type=Alarm) if row["alarm"] else None,
     )
 
 

@@ -1,6 +1,7 @@
 """Events of devices, each once, whatever the broker repeats."""
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, select
@@ -8,7 +9,11 @@ from sqlalchemy.dialects.sqlite import insert
 
 from edgefleet_protocol.messages import Event
 
-from .schema import events
+from .devices import of_regions
+from .schema import devices, events
+
+SERVER = "the server"
+"""In the place of a boot: the server noticed it."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +49,19 @@ def add(connection: Connection, event: Event, now: float) -> bool:
     return connection.execute(statement.on_conflict_do_nothing()).rowcount == 1
 
 
-def latest(connection: Connection, *, device: str | None = None, limit: int = 100) -> tuple[EventRow, ...]:
-    """Return events, newest first, of one device or of all."""
+def add_own(connection: Connection, device: str, kind: str, text: str, now: float) -> None:
+    """Keep what the server itself noticed of a device."""
+    number = int(now * 1000)
+    add(connection, Event(device=device, boot=SERVER, number=number, at_s=now, kind=kind, text=text[:2000]), now)
+
+
+def latest(
+    connection: Connection, *, device: str | None = None, limit: int = 100, regions: Collection[str] | None = None
+) -> tuple[EventRow, ...]:
+    """Return events, newest first, of one device or of all; of devices of `regions` only, where they are given."""
     query = select(events).order_by(events.c.received_s.desc(), events.c.number.desc()).limit(limit)
+    if regions is not None:
+        query = query.where(events.c.device.in_(select(devices.c.id).where(of_regions(regions))))
     if device is not None:
         query = query.where(events.c.device == device)
     return tuple(

@@ -36,6 +36,8 @@ devices = Table(
     Column("assigned_tags", Text, nullable=False, default="[]"),
     Column("assignment", LargeBinary),
     Column("dropped_windows", Integer, nullable=False, default=0),
+    Column("lineage", LargeBinary),
+    Column("alarm", LargeBinary),
 )
 
 releases = Table(
@@ -144,10 +146,92 @@ audit = Table(
     Column("outcome", Text, nullable=False),
 )
 
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", String(16), primary_key=True),
+    Column("name", String(64), nullable=False),
+    Column("sha256", String(64), nullable=False, unique=True),
+    Column("role", String(16), nullable=False),
+    Column("regions", Text),
+    Column("created_s", Float, nullable=False),
+    Column("expires_s", Float, nullable=False),
+    Column("revoked_s", Float),
+)
+
+commands = Table(
+    "commands",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("device", String(64), nullable=False),
+    Column("epoch", String(128), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("action", String(128), nullable=False),
+    Column("arguments", Text, nullable=False),
+    Column("actor", String(128), nullable=False),
+    Column("sent_s", Float, nullable=False),
+    Column("expires_s", Float, nullable=False),
+    Column("replied_s", Float),
+    Column("ok", Boolean),
+    Column("text", Text),
+    Column("facts", Text),
+    Index("commands_by_number", "device", "epoch", "number", unique=True),
+)
+
 retained = Table(
     "retained",
     metadata,
     Column("topic", String(300), primary_key=True),
     Column("digest", String(64), nullable=False),
     Column("bytes", Integer, nullable=False),
+)
+
+identities = Table(
+    "identities",
+    metadata,
+    Column("serial", String(40), primary_key=True),
+    Column("device", String(64), nullable=False),
+    Column("public_key", String(64), nullable=False),
+    Column("region", String(64), nullable=False),
+    Column("issued_s", Float, nullable=False),
+    Column("not_after_s", Float, nullable=False),
+    Column("certificate", Text, nullable=False),
+    Column("replaces", String(40)),
+    Column("confirmed_s", Float),
+    Column("revoked_s", Float),
+    Column("token", String(16)),
+    Index("identities_by_device", "device"),
+    Index("identities_by_key", "public_key"),
+    Index("identities_by_predecessor", "replaces"),
+)
+
+enrol_tokens = Table(
+    "enrol_tokens",
+    metadata,
+    Column("id", String(16), primary_key=True),
+    Column("sha256", String(64), nullable=False, unique=True),
+    Column("region", String(64), nullable=False),
+    Column("tags", Text, nullable=False),
+    Column("created_s", Float, nullable=False),
+    Column("expires_s", Float, nullable=False),
+    Column("cap", Integer, nullable=False),
+    Column("device", String(64)),
+    Column("allowed", Text, nullable=False),
+    Column("approve", Boolean, nullable=False),
+    Column("revoked_s", Float),
+)
+
+enrolments = Table(
+    "enrolments",
+    metadata,
+    Column("token", String(16), nullable=False),
+    Column("public_key", String(64), nullable=False),
+    Column("device", String(64), nullable=False),
+    Column("hardware_serial", String(64)),
+    Column("region", String(64), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("first_s", Float, nullable=False),
+    Column("last_s", Float, nullable=False),
+    PrimaryKeyConstraint("token", "public_key"),
+    Index("enrolments_by_device", "device"),
 )

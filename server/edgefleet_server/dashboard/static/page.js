@@ -124,11 +124,13 @@ const STUCK = ["waiting", "fetching", "failed"];
 
 // What keeps a device from what is wanted, in its own words; else why it chose what it runs.
 function words(device, model) {
-  const stuck = [device.trust_problem ? `trust: ${device.trust_problem}` : null, STUCK.includes(model?.phase) ? model.why : null];
+  const stuck = [device.alarm?.why ?? null, device.trust_problem ? `trust: ${device.trust_problem}` : null, STUCK.includes(model?.phase) ? model.why : null];
   return stuck.filter(Boolean).join("; ") || model?.chosen_why || null;
 }
 
 function now(device, model) {
+  if (device.alarm) return state("failed", "quarantine");
+  if (device.frozen) return state("failed", model ? `${model.phase}, frozen` : "frozen");
   if (device.trust_problem) return state("failed", model ? `${model.phase}, stuck` : "stuck");
   return model ? state(model.phase) : state("idle", device.hardware_class ? "idle" : "unknown");
 }
@@ -233,7 +235,7 @@ async function one(all) {
 // Events
 
 const EVENT_HEADINGS = [["When"], ["Device"], ["What"], ["Release"], ["In its words", "words wide"]];
-const EVENT_KIND = (kind) => (/fail|refus|fell|crash|no-space|problem/.test(kind) ? "bad" : /proven|activated/.test(kind) ? "good" : "idle");
+const EVENT_KIND = (kind) => (/fail|refus|fell|crash|no-space|problem|cloned/.test(kind) ? "bad" : /proven|activated/.test(kind) ? "good" : "idle");
 
 function events(all) {
   when("events", all.events, () => {
@@ -247,11 +249,36 @@ function events(all) {
 
 // The loop
 
+// A token lives as long as this tab, and no page of another site can read it. The page itself holds nothing, so it needs none.
+const TOKEN = "edgefleet-token";
+
 async function ask(path) {
-  const answer = await fetch(path, { headers: { Accept: "application/json" } });
+  const token = sessionStorage.getItem(TOKEN);
+  const answer = await fetch(path, { headers: { Accept: "application/json", ...(token ? { Authorization: `Bearer ${token}` } : {}) } });
+  if (answer.status === 401) {
+    const why = (await answer.json().catch(() => null))?.detail;
+    askForToken(token ? why : null);
+    throw new Error("it asks for a token");
+  }
   if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
+  byId("door").hidden = true;
   return answer.json();
 }
+
+function askForToken(why) {
+  sessionStorage.removeItem(TOKEN);
+  byId("door-why").textContent = why ?? "";
+  if (!byId("door").hidden) return;
+  byId("door").hidden = false;
+  byId("token").focus();
+}
+
+byId("door").addEventListener("submit", (event) => {
+  event.preventDefault();
+  sessionStorage.setItem(TOKEN, byId("token").value.trim());
+  byId("token").value = "";
+  turn();
+});
 
 async function turn() {
   try {
@@ -264,6 +291,7 @@ async function turn() {
     ages(all.now_s);
   } catch (error) {
     drawn.delete("summary");
+    if (!byId("door").hidden) return byId("summary").replaceChildren("This server asks for a token.");
     byId("summary").replaceChildren(make("span", { class: "bad" }, `The server does not answer (${error.message}); what is below may be old. Trying again…`));
   }
 }
