@@ -7,7 +7,8 @@ prediction = fashion.predict(image)
 print(prediction.label, prediction.release)
 """
 
-from .errors import BadInput, ClientError, ModelFailed, ModelNotServed, NoAnswer, ServerBusy
+from .errors import BadInput, ClientError, ModelFailed, ModelNotServed, NoAnswer, NotAllowed, ServerBusy, TooLate
+from .latest import Latest
 from .model import Model
 from .prediction import Prediction
 
@@ -16,10 +17,13 @@ __version__ = "0.1.0"
 __all__ = [
     "BadInput",
     "ClientError",
+    "Latest",
     "Model",
     "ModelFailed",
     "ModelNotServed",
     "NoAnswer",
+    "NotAllowed",
     "Prediction",
     "ServerBusy",
+    "TooLate",
 ]
