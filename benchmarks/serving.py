@@ -56,7 +56,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=40, help="turns of each door (40)")
     parser.add_argument("--requests", type=int, default=25, help="requests in a turn (25)")
-    parser.add_argument("--width", type=int, default=44, help="channels of the model: how long it computes (44)")
+    parser.add_argument("--width", type=int, default=52, help="channels of the model: how long it computes (52)")
     arguments = parser.parse_args()
     figures: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="serving-") as folder:
@@ -70,9 +70,7 @@ def main() -> None:
     report("serving", figures)
 
 
-def measure(
-    launcher: ProcessLauncher, served: Served, suffix: str, rounds: int, requests: int
-) -> dict[str, float]:
+def measure(launcher: ProcessLauncher, served: Served, suffix: str, rounds: int, requests: int) -> dict[str, float]:
     """Return the figures of one model."""
     doors = dict(open_doors(launcher, served))
     frames = cycle(served.frames)
@@ -199,7 +197,11 @@ def network(kind: str, width: int) -> bytes:
         helper.make_node("Flatten", ["p"], ["f"]),
         helper.make_node("MatMul", ["f", "w3"], ["scores"]),
     ]
-    initializers = [weights("w1", width, 3, 8, 8), weights("w2", 2 * width, width, 3, 3), weights("w3", 2 * width, CLASSES)]
+    initializers = [
+        weights("w1", width, 3, 8, 8),
+        weights("w2", 2 * width, width, 3, 3),
+        weights("w3", 2 * width, CLASSES),
+    ]
     if kind == "UINT8":
         initializers.append(onnx.numpy_helper.from_array(np.float32([1 / 255]), "scale"))
     datatype = TensorProto.UINT8 if kind == "UINT8" else TensorProto.FLOAT

@@ -4,6 +4,7 @@ Why not http.client: it copies a body to send it and reads headers with the pars
 as a small model. What answers here is the agent's worker, whose answers have a Content-Length.
 """
 
+import contextlib
 import socket
 import time
 from collections.abc import Sequence
@@ -77,10 +78,9 @@ class Connection:
             lines.append(f"Content-Length: {sum(len(piece) for piece in body)}")
         head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
         try:
-            try:
+            # Where the other side stopped reading, it may have said why before that.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 send(sock, [head, *body], end)
-            except (BrokenPipeError, ConnectionResetError):
-                pass  # where the other side stopped reading, it may have said why before that
             answer = receive(sock, end)
         except BaseException:
             self.close()

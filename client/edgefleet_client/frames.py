@@ -56,6 +56,7 @@ class Frames:
         self._region: _Region | None = None
         self._who: Json = {}
         self._number = 0
+        self._needs = 0
 
     @property
     def unattached(self) -> bool:
@@ -77,14 +78,13 @@ class Frames:
         refuses, and Unavailable.
         """
         end = time.monotonic() + timeout_s
-        room = _output_bytes(outputs, arrays)
         try:
             while True:
                 try:
-                    return self._ask(arrays, room, end, deadline_s)
+                    return self._ask(arrays, outputs, end, deadline_s)
                 except _TooSmall as small:
                     # Measured from the first byte of the file, so it is more than what the outputs alone need.
-                    room = small.needs
+                    self._needs = small.needs
                     self._region = None
         except (ClientError, Unavailable):
             raise
@@ -94,15 +94,16 @@ class Frames:
             raise
 
     def _ask(
-        self, arrays: Mapping[str, Array], room: int, end: float, deadline_s: float | None
+        self, arrays: Mapping[str, Array], outputs: list[Json], end: float, deadline_s: float | None
     ) -> tuple[dict[str, Array], Json]:
         if self._sock is None:
             self._sock = self._open(end)
             self._region = None
         sock = self._sock
-        if self._region is None or not self._region.fits(arrays, room):
+        if self._region is None or not self._region.fits(arrays):
             self._region = None
-            region = _Region(arrays, room)
+            region = _Region(arrays, max(self._needs, _output_bytes(outputs, arrays)))
+            self._needs = 0
             last, self._who = self._ring(sock, ATTACH, region.words, region.descriptor, end, 0)
             self._region = region
             if last:
@@ -153,7 +154,9 @@ class Frames:
             raise Lost(str(error)) from error
         answered, status, number, _, length = BELL.unpack(head)
         if answered not in (ANSWER, LAST) or number != self._number or length > MAX_WORDS:
-            raise Broken(f"an answer of kind {answered} to question {number} with {length} bytes came to {self._number}")
+            raise Broken(
+                f"an answer of kind {answered} to question {number} with {length} bytes came to {self._number}"
+            )
         said = _exactly(sock, length, end, Broken) if length else b""
         if status != 200:
             if answered == LAST:
@@ -173,10 +176,11 @@ class _Region:
         rows: list[Json] = []
         at = 0
         for name, value in arrays.items():
-            rows.append({"name": name, "datatype": _DATATYPES[value.dtype.str], "shape": list(value.shape), "offset": at})
+            rows.append(
+                {"name": name, "datatype": _DATATYPES[value.dtype.str], "shape": list(value.shape), "offset": at}
+            )
             at = _up(at + value.nbytes)
         self._key = [(name, value.dtype, value.shape) for name, value in arrays.items()]
-        self._room = room
         size = at + room
         self.words = json.dumps({"bytes": size, "inputs": rows, "outputs_at": at}).encode()
         try:
@@ -200,9 +204,9 @@ class _Region:
         if hasattr(self, "descriptor"):
             os.close(self.descriptor)
 
-    def fits(self, arrays: Mapping[str, Array], room: int) -> bool:
-        """Whether these arrays lie here in the same way, with as much room behind them."""
-        return room <= self._room and self._key == [(name, each.dtype, each.shape) for name, each in arrays.items()]
+    def fits(self, arrays: Mapping[str, Array]) -> bool:
+        """Whether these arrays lie here in the same way."""
+        return self._key == [(name, each.dtype, each.shape) for name, each in arrays.items()]
 
     def write(self, arrays: Mapping[str, Array]) -> None:
         """Put the inputs in."""

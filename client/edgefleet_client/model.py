@@ -74,6 +74,7 @@ class Model:
         self._check: Check = check
         self._lock = threading.Lock()
         self._metadata: Json | None = None
+        self._specs: dict[str, Json] = {}
         self._release: str | None = None
 
     def predict(
@@ -89,14 +90,15 @@ class Model:
         began = time.perf_counter()
         end = None if deadline_ms is None else time.monotonic() + deadline_ms / 1e3
         with self._lock:
-            specs = specs_of(self._known(end))
+            known = self._known(end)
+            specs = self._specs
             arrays = _arrays(value, specs, cast, self._check)
             outputs, said = self._infer(arrays, specs, end)
             release, variant = str(said.get("release", "")), str(said.get("variant", ""))
             if release != self._release:
                 # Another release answers: its labels are asked for anew.
                 self._metadata, self._release = None, release
-            known = self._known(end)
+                known = self._known(end)
             names = tuple(known.get("parameters", {}).get("labels", ()))
             task = str(contract(known).get("task") or "classification")
             before, self._answered = self._answered, (release, variant)
@@ -156,7 +158,7 @@ class Model:
                 self._release = str(known.get("parameters", {}).get("release", ""))
             except (ValueError, AttributeError) as error:
                 raise ModelFailed(f"the metadata of {self.name} is not readable: {error}") from error
-            self._metadata = known
+            self._metadata, self._specs = known, specs_of(known)
         return self._metadata
 
     def _infer(
@@ -166,7 +168,7 @@ class Model:
         frames = self._frames
         # Whether there is the short way is asked again of another release: its agent may be another one too.
         if frames is not None and (self._only_frames or self._no_frames_for != self._release):
-            rows = list((self._metadata or {}).get("outputs", ()))
+            rows: list[Json] = (self._metadata or {}).get("outputs", [])
             with contextlib.suppress(Unavailable):
                 try:
                     return self._persist(lambda left: frames.ask(arrays, rows, left, _left(end)), end)
@@ -209,7 +211,9 @@ class Model:
             except TimeoutError as error:
                 if left is not None and left <= self._timeout_s:
                     raise TooLate(f"{target} gave no answer before the deadline") from error
-                raise NoAnswer(f"{target} took the request and gave no answer within {self._timeout_s:.0f} s") from error
+                raise NoAnswer(
+                    f"{target} took the request and gave no answer within {self._timeout_s:.0f} s"
+                ) from error
             except Broken as error:
                 raise ModelFailed(f"the connection to {target} broke within an answer: {error}") from error
             except (Lost, OSError) as error:

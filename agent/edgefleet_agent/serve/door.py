@@ -7,6 +7,7 @@ A connection costs a thread, so there are few. Who takes one and asks nothing mu
 within seconds is closed, and when all are taken, the one that has been silent for longest gives way.
 """
 
+import contextlib
 import selectors
 import socket
 import threading
@@ -15,12 +16,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from .answers import refusal
 from .core import Core, Ran
 from .errors import Refused
 from .frames import PROTOCOL, Frames
-from .handoff import MAX_PASSED, give, receive
+from .handoff import ANY_WORKER, MAX_PASSED, give, receive
 from .http import HEAD_S, Closed, Head, Reader, Request, Response, body_length, part, send
-from .oip import refusal
 from .runtime import Array
 
 MAX_CONNECTIONS = 64
@@ -258,9 +259,8 @@ class Door:
             if guest.handed and self._hand_back(guest, reader):
                 return False
             head = reader.head()
-            if "upgrade" in head.headers and self._core is not None and sock.family == socket.AF_UNIX:
-                if head.headers["upgrade"].lower() == PROTOCOL and self._is_frames(head.path):
-                    return self._frames(guest, reader, self._core)
+            if self._core is not None and sock.family == socket.AF_UNIX and _wants_frames(head, self._core):
+                return self._frames(guest, reader, self._core)
             length = body_length(head)
             hold(length or 0)
             if length != 0 and head.headers.get("expect", "").lower() == "100-continue":
@@ -299,9 +299,6 @@ class Door:
             self._guests.discard(guest)
         part(guest.sock)
 
-    def _is_frames(self, path: str) -> bool:
-        return self._core is not None and path == f"/v2/models/{self._core.spec.model}/frames"
-
     def _frames(self, guest: _Guest, reader: Reader, core: Core) -> bool:
         """Serve bells until the client goes. Returns False: the connection is no HTTP any more."""
         if reader.rest:
@@ -330,7 +327,7 @@ class Door:
         words = reader.line().split(b" ")
         ours = f"/v2/models/{self._core.spec.model}".encode()
         path = words[1].partition(b"?")[0] if len(words) > 1 else b""
-        if path == ours or path.startswith(ours + b"/") or len(reader.rest) > MAX_PASSED:
+        if path == ours or path.startswith((ours + b"/", ANY_WORKER)) or len(reader.rest) > MAX_PASSED:
             return False
         return give(self._back, guest.sock, reader.rest)
 
@@ -351,8 +348,10 @@ class Door:
             self._bodies += length
 
 
+def _wants_frames(head: Head, core: Core) -> bool:
+    return head.headers.get("upgrade", "").lower() == PROTOCOL and head.path == f"/v2/models/{core.spec.model}/frames"
+
+
 def _cut(sock: socket.socket) -> None:
-    try:
+    with contextlib.suppress(OSError):
         sock.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass

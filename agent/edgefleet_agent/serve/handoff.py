@@ -8,6 +8,8 @@ import contextlib
 import os
 import socket
 
+ANY_WORKER = b"/v2/systemsharedmemory"
+"""Paths below this are every worker's: the regions are those of the device."""
 MAX_PASSED = 64 * 1024
 """Bytes that were read already and go with a connection."""
 
@@ -40,5 +42,3 @@ def receive(end: socket.socket) -> tuple[socket.socket, bytes] | None:
         return None
     os.set_inheritable(descriptors[0], False)
     return socket.socket(fileno=descriptors[0]), data[1:]
-
-

@@ -258,34 +258,41 @@ def unpack(body: memoryview, encoding: str) -> memoryview:
     return memoryview(data)
 
 
+def render(response: Response, *, keep_alive: bool, head_only: bool = False) -> bytes:
+    """Return `response` as one piece; for small ones."""
+    head = _head(response, keep_alive)
+    return head if head_only else b"".join((head, *response.body))
+
+
 def send(sock: socket.socket, response: Response, *, keep_alive: bool, head_only: bool = False) -> None:
     """Send `response`; raise Closed when the client does not take it."""
-    try:
-        phrase = HTTPStatus(response.status).phrase
-    except ValueError:
-        phrase = ""
     pieces = response.body
-    lines = [
-        f"HTTP/1.1 {response.status} {phrase}",
-        f"Content-Length: {sum(len(piece) for piece in pieces)}",
-        f"Content-Type: {response.content_type}",
-        f"Connection: {'keep-alive' if keep_alive else 'close'}",
-        *(f"{name}: {value}" for name, value in response.headers.items()),
-    ]
-    head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
     try:
         sock.settimeout(SEND_S)
-        if head_only:
-            sock.sendall(head)
-        elif sum(len(piece) for piece in pieces) <= 65536:
+        if head_only or sum(len(piece) for piece in pieces) <= 65536:
             # One packet: head and body in two would wait for each other's acknowledgement.
-            sock.sendall(b"".join((head, *pieces)))
+            sock.sendall(render(response, keep_alive=keep_alive, head_only=head_only))
         else:
-            sock.sendall(head)
+            sock.sendall(_head(response, keep_alive))
             for piece in pieces:
                 sock.sendall(piece)
     except OSError as error:
         raise Closed(str(error)) from error
+
+
+def _head(response: Response, keep_alive: bool) -> bytes:
+    try:
+        phrase = HTTPStatus(response.status).phrase
+    except ValueError:
+        phrase = ""
+    lines = [
+        f"HTTP/1.1 {response.status} {phrase}",
+        f"Content-Length: {sum(len(piece) for piece in response.body)}",
+        f"Content-Type: {response.content_type}",
+        f"Connection: {'keep-alive' if keep_alive else 'close'}",
+        *(f"{name}: {value}" for name, value in response.headers.items()),
+    ]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
 def part(sock: socket.socket) -> None:

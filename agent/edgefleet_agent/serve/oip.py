@@ -7,7 +7,7 @@ the advice to ask for binary data: 16 bit floats, NaN and infinity.
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
@@ -15,20 +15,15 @@ from urllib.parse import unquote
 import msgspec
 import numpy as np
 
-from .. import __version__
 from . import about
+from .answers import get, index, method, only, refusal, server, split, unmovable
 from .core import Core, Ran, check_shape
 from .errors import Refused
-from .http import Request, Response, unpack
+from .http import Request, Response
 from .runtime import Array
 from .shared import Part, Regions, part_of
 from .tensors import from_json, from_raw, to_raw
 
-EXTENSIONS = ["binary_tensor_data", "statistics", "model_configuration", "model_repository"]
-SHARED_MEMORY = "system_shared_memory"
-JSON_LENGTH = "inference-header-content-length"
-
-MAX_ID = 4096
 NUMBERS_AT_ONCE = 16384
 
 Json = dict[str, Any]
@@ -105,7 +100,7 @@ class Protocol:
             case ["config"]:
                 return get(request, about.config(self._core))
             case ["infer"]:
-                raise _method("POST")
+                raise method("POST")
         raise Refused(404, f"nothing is at {request.path[:200]}")
 
     def _shared_memory(self, request: Request, rest: list[str]) -> Response:
@@ -117,16 +112,16 @@ class Protocol:
             case ["region", name, "status"]:
                 return get(request, self._regions_said(name))
             case ["region", name, "register"]:
-                _only(request, "POST")
-                asked, _ = _split(request)
+                only(request, "POST")
+                asked, _ = split(request)
                 self._regions.register(name, asked)
                 return Response(200)
             case ["region", name, "unregister"]:
-                _only(request, "POST")
+                only(request, "POST")
                 self._regions.unregister(name)
                 return Response(200)
             case ["unregister"]:
-                _only(request, "POST")
+                only(request, "POST")
                 self._regions.unregister(None)
                 return Response(200)
         raise Refused(404, f"nothing is at {request.path[:200]}")
@@ -160,7 +155,7 @@ class Protocol:
                 self._check_name(model, version)
             case _:
                 raise Refused(404, f"nothing is at {request.path[:200]}")
-        asked, raw = _split(request)
+        asked, raw = split(request)
         inputs = self._read_inputs(asked, raw)
         wanted = self._read_outputs(asked)
         ran = self._core.run(inputs, _deadline(_parameters(asked), arrived))
@@ -177,7 +172,9 @@ class Protocol:
             name = row.get("name")
             spec = self._core.inputs.get(name) if isinstance(name, str) else None
             if spec is None:
-                raise Refused(400, f"unexpected input {str(name)[:100]!r}; {self._core.spec.model} takes {self._core.names()}")
+                raise Refused(
+                    400, f"unexpected input {str(name)[:100]!r}; {self._core.spec.model} takes {self._core.names()}"
+                )
             if spec.name in inputs:
                 raise Refused(400, f"the input {spec.name} comes twice")
             if row.get("datatype") != spec.datatype:
@@ -199,7 +196,9 @@ class Protocol:
             inputs[spec.name] = from_raw(raw[:size], spec.datatype, shape, spec.name)
             raw = raw[size:]
         if missing := [name for name in self._core.inputs if name not in inputs]:
-            raise Refused(400, f"missing input {', '.join(missing)}; {self._core.spec.model} takes {self._core.names()}")
+            raise Refused(
+                400, f"missing input {', '.join(missing)}; {self._core.spec.model} takes {self._core.names()}"
+            )
         if len(raw):
             raise Refused(400, f"{len(raw)} binary bytes belong to no input")
         return inputs
@@ -299,78 +298,6 @@ def _numbers(values: Array) -> Iterator[bytes]:
         bytearray(NUMBERS_AT_ONCE * 64)
         text = msgspec.json.encode(flat[at : at + NUMBERS_AT_ONCE].tolist())
         yield text[1:-1] if at == 0 else b"," + text[1:-1]
-
-
-def get(request: Request, body: object) -> Response:
-    """Return `body` to a GET; raise Refused for another method."""
-    if request.method not in ("GET", "HEAD"):
-        raise _method("GET")
-    return Response(200, (msgspec.json.encode(body),))
-
-
-def server(*, shared_memory: bool) -> Json:
-    """Return what the server says of itself."""
-    return {
-        "name": "edgefleet",
-        "version": __version__,
-        "extensions": [*EXTENSIONS, SHARED_MEMORY] if shared_memory else EXTENSIONS,
-    }
-
-
-def index(request: Request, rows: list[Json]) -> Response:
-    """Return the repository's index; a body `{"ready": true}` asks for those that are ready alone."""
-    _only(request, "POST")
-    ready = False
-    if len(request.body):
-        asked, _ = _split(request)
-        ready = asked.get("ready") is True
-    return Response(200, (msgspec.json.encode([row for row in rows if not ready or row["state"] == "READY"]),))
-
-
-def unmovable(request: Request) -> Refused:
-    """Return the refusal of `load` and `unload`."""
-    if request.method != "POST":
-        return _method("POST")
-    return Refused(403, "which model is served is decided by signed releases, not by callers on the device")
-
-
-def _only(request: Request, method: str) -> None:
-    if request.method != method:
-        raise _method(method)
-
-
-def refusal(error: Refused) -> Response:
-    """Return the answer that says `error`."""
-    headers = {"Retry-After": "1"} if error.status == 503 else {}
-    if error.status == 405:
-        headers["Allow"] = str(error).rpartition(" ")[2]
-    return Response(error.status, (msgspec.json.encode({"error": str(error)}),), headers)
-
-
-def _method(allowed: str) -> Refused:
-    return Refused(405, f"the method here is {allowed}")
-
-
-def _split(request: Request) -> tuple[Json, memoryview]:
-    """Return the JSON part of the body and the bytes behind it."""
-    body = unpack(request.body, request.headers.get("content-encoding", "").lower())
-    text = request.headers.get(JSON_LENGTH)
-    length = len(body)
-    if text is not None:
-        if not (text.isascii() and text.isdigit()) or len(text) > 18 or int(text) > length:
-            raise Refused(400, f"Inference-Header-Content-Length is {text[:40]!r} and the body has {length} bytes")
-        length = int(text)
-    try:
-        asked = msgspec.json.decode(body[:length])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Refused(400, f"the request is not JSON: {error}") from error
-    if not isinstance(asked, dict):
-        raise Refused(400, "the request is not a JSON object")
-    if not isinstance(asked.get("id", ""), str):
-        raise Refused(400, "id is no text")
-    if len(asked.get("id", "")) > MAX_ID:
-        raise Refused(400, f"id has {len(asked['id'])} characters and may have {MAX_ID}")
-    return asked, body[length:]
 
 
 def _parameters(row: Json) -> Json:

@@ -18,7 +18,8 @@ import msgspec
 
 from .errors import Refused
 
-FOLDER = Path("/dev/shm")  # noqa: S108 (where shm_open puts them; nothing is made here)
+FOLDER = Path("/dev/shm")
+"""Where shm_open puts them; nothing is made here."""
 MAX_REGIONS = 64
 MAX_REGION_BYTES = 64 * 1024 * 1024
 _KEY = re.compile(r"/?([A-Za-z0-9_.-]{1,200})")
@@ -70,7 +71,9 @@ class Regions:
             raise Refused(400, f"a region may have 1 to {MAX_REGION_BYTES} bytes and got {region.byte_size}")
         with _open(region.key, os.O_RDWR) as file:
             if file.size < region.offset + region.byte_size:
-                raise Refused(400, f"{region.key} has {file.size} bytes and {region.offset + region.byte_size} were said")
+                raise Refused(
+                    400, f"{region.key} has {file.size} bytes and {region.offset + region.byte_size} were said"
+                )
         with self._lock:
             regions = self.all()
             if name in regions and regions[name] != region:
@@ -127,7 +130,9 @@ def part_of(parameters: dict[str, object], what: str) -> Part | None:
     if name is None:
         return None
     size, offset = parameters.get("shared_memory_byte_size"), parameters.get("shared_memory_offset", 0)
-    numbers = [n for n in (size, offset) if isinstance(n, int) and not isinstance(n, bool) and 0 <= n <= MAX_REGION_BYTES]
+    numbers = [
+        n for n in (size, offset) if isinstance(n, int) and not isinstance(n, bool) and 0 <= n <= MAX_REGION_BYTES
+    ]
     if not isinstance(name, str) or len(numbers) != 2:
         raise Refused(400, f"{what}: shared_memory_byte_size and shared_memory_offset must be numbers of bytes")
     return Part(name, numbers[1], numbers[0])

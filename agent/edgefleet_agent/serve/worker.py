@@ -35,7 +35,8 @@ def main() -> int:
         # Without a handler the kernel ends the process, also in the middle of the runtime's C code.
         signal.setitimer(signal.ITIMER_REAL, order.trial_wall_s)
     spec = order.spec
-    held = take(Limits(memory_bytes=spec.memory_limit_bytes, cpu_s=spec.cpu_limit_s, agent_pid=order.agent_pid))
+    own_users = not (order.allow_uids or order.allow_gids)
+    held = take(Limits(spec.memory_limit_bytes, spec.cpu_limit_s, order.agent_pid, own_users))
     try:
         return _try(order, control, held) if order.trial_wall_s is not None else _serve(order, control, held)
     except MemoryError:
@@ -79,7 +80,9 @@ def _serve(order: Order, control: socket.socket, held: dict[str, str]) -> int:
     from .trial import warm_up
 
     listeners = [socket.socket(fileno=number) for number in order.listeners]
-    handoff, back = (socket.socket(fileno=number) if number is not None else None for number in (order.handoff, order.back))
+    handoff, back = (
+        socket.socket(fileno=number) if number is not None else None for number in (order.handoff, order.back)
+    )
     regions = Regions(order.regions) if order.regions is not None else None
     began = time.perf_counter()
     model = open_model(order.spec)
