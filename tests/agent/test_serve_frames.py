@@ -210,7 +210,7 @@ def strangers(folder: Path) -> Iterator[tuple[str, int]]:
 
 def _tmpfs() -> int:
     file, name = tempfile.mkstemp(dir="/dev/shm")
-    os.unlink(name)
+    Path(name).unlink()
     os.ftruncate(file, SIZE)
     return file
 
@@ -292,7 +292,7 @@ def test_what_is_already_too_late_is_dropped_and_is_no_error_of_the_model(served
 
 def test_descriptors_that_a_client_floods_are_closed(served: Served) -> None:
     def descriptors() -> int:
-        return len(os.listdir(f"/proc/{served.worker.pid}/fd"))
+        return len(list(Path(f"/proc/{served.worker.pid}/fd").iterdir()))
 
     before = descriptors()
     with served.open() as sock, memfd() as file:
