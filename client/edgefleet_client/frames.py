@@ -12,7 +12,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import prod
 from typing import Any
 
@@ -70,18 +70,24 @@ class Frames:
         self._sock, self._region = None, None
 
     def ask(
-        self, arrays: Mapping[str, Array], outputs: list[Json], timeout_s: float, deadline_s: float | None
+        self,
+        arrays: Mapping[str, Array],
+        outputs: list[Json],
+        timeout_s: float,
+        deadline_s: float | None,
+        meanwhile: Callable[[], None] = lambda: None,
     ) -> tuple[dict[str, Array], Json]:
         """Return the outputs, and who answered.
 
-        outputs: rows of the metadata, for their sizes. Raises as `Connection.exchange`, ClientError for what the worker
+        outputs: rows of the metadata, for their sizes. meanwhile: done while the model computes; a ClientError that it
+        raises is raised in the place of the answer. Raises as `Connection.exchange`, ClientError for what the worker
         refuses, and Unavailable.
         """
         end = time.monotonic() + timeout_s
         try:
             while True:
                 try:
-                    return self._ask(arrays, outputs, end, deadline_s)
+                    return self._ask(arrays, outputs, end, deadline_s, meanwhile)
                 except _TooSmall as small:
                     # Measured from the first byte of the file, so it is more than what the outputs alone need.
                     self._needs = small.needs
@@ -94,7 +100,12 @@ class Frames:
             raise
 
     def _ask(
-        self, arrays: Mapping[str, Array], outputs: list[Json], end: float, deadline_s: float | None
+        self,
+        arrays: Mapping[str, Array],
+        outputs: list[Json],
+        end: float,
+        deadline_s: float | None,
+        meanwhile: Callable[[], None],
     ) -> tuple[dict[str, Array], Json]:
         if self._sock is None:
             self._sock = self._open(end)
@@ -111,7 +122,7 @@ class Frames:
                 raise Lost("the worker is about to end")
         self._region.write(arrays)
         micros = 0 if deadline_s is None else max(1, int(deadline_s * 1e6))
-        last, said = self._ring(sock, RUN, b"", None, end, micros)
+        last, said = self._ring(sock, RUN, b"", None, end, micros, meanwhile)
         found = self._region.read(said)
         if last:
             self.close()
@@ -136,7 +147,14 @@ class Frames:
         return sock
 
     def _ring(
-        self, sock: socket.socket, kind: int, words: bytes, descriptor: int | None, end: float, deadline_us: int
+        self,
+        sock: socket.socket,
+        kind: int,
+        words: bytes,
+        descriptor: int | None,
+        end: float,
+        deadline_us: int,
+        meanwhile: Callable[[], None] = lambda: None,
     ) -> tuple[bool, Json]:
         """Return whether it is the last answer on this connection, and its JSON."""
         self._number = (self._number + 1) % 2**32
@@ -149,6 +167,11 @@ class Frames:
                 send(sock, [bell[sent:]], end)
             else:
                 sock.sendall(bell)
+            wrong: ClientError | None = None
+            try:
+                meanwhile()
+            except ClientError as error:
+                wrong = error
             head = _exactly(sock, BELL.size, end, Lost)
         except (BrokenPipeError, ConnectionResetError) as error:
             raise Lost(str(error)) from error
@@ -158,6 +181,10 @@ class Frames:
                 f"an answer of kind {answered} to question {number} with {length} bytes came to {self._number}"
             )
         said = _exactly(sock, length, end, Broken) if length else b""
+        if wrong is not None:
+            # Where the outputs lie may have been told in the answer that is thrown away.
+            self._region = None
+            raise wrong
         if status != 200:
             if answered == LAST:
                 self.close()

@@ -15,7 +15,7 @@ from .connection import Answer, Broken, Connection, Lost, Piece
 from .errors import BadInput, ModelFailed, ModelNotServed, NoAnswer, ServerBusy, TooLate
 from .frames import Frames, Unavailable
 from .prediction import Array, Prediction
-from .protocol import Check, Json, contract, error_for, fit, question, read, specs_of
+from .protocol import Check, Json, check_values, contract, error_for, fit, question, read, specs_of
 
 DEFAULT_RUN = "/run/edgefleet"
 """Where the agent's sockets lie unless EDGEFLEET_RUN says otherwise."""
@@ -92,7 +92,7 @@ class Model:
         with self._lock:
             known = self._known(end)
             specs = self._specs
-            arrays = _arrays(value, specs, cast, self._check)
+            arrays = _arrays(value, specs, cast)
             outputs, said = self._infer(arrays, specs, end)
             release, variant = str(said.get("release", "")), str(said.get("variant", ""))
             if release != self._release:
@@ -166,12 +166,18 @@ class Model:
     ) -> tuple[dict[str, Array], Json]:
         """Return the outputs and who answered, by frames in memory where that goes."""
         frames = self._frames
+
+        def check() -> None:
+            if self._check != "off":
+                for name, array in arrays.items():
+                    check_values(array, specs[name], self._check)
+
         # Whether there is the short way is asked again of another release: its agent may be another one too.
         if frames is not None and (self._only_frames or self._no_frames_for != self._release):
             rows: list[Json] = (self._metadata or {}).get("outputs", [])
             with contextlib.suppress(Unavailable):
                 try:
-                    return self._persist(lambda left: frames.ask(arrays, rows, left, _left(end)), end)
+                    return self._persist(lambda left: frames.ask(arrays, rows, left, _left(end), check), end)
                 except Unavailable as error:
                     if self._only_frames:
                         raise ModelFailed(f"there is no way by files in memory to {self.name}: {error}") from error
@@ -181,6 +187,8 @@ class Model:
                     # All memory for frames may be taken; a request by REST needs it for a moment only.
                     if self._only_frames or not frames.unattached:
                         raise
+
+        check()
 
         def ask(left_s: float) -> Answer:
             left = _left(end)
@@ -232,7 +240,7 @@ def _left(end: float | None) -> float | None:
     return None if end is None else end - time.monotonic()
 
 
-def _arrays(value: object, specs: Mapping[str, Mapping[str, Any]], cast: bool, check: Check) -> dict[str, Array]:
+def _arrays(value: object, specs: Mapping[str, Mapping[str, Any]], cast: bool) -> dict[str, Array]:
     if isinstance(value, Mapping):
         given = {str(name): each for name, each in value.items()}
     elif len(specs) == 1:
@@ -241,4 +249,4 @@ def _arrays(value: object, specs: Mapping[str, Mapping[str, Any]], cast: bool, c
         raise BadInput(f"the model takes {', '.join(specs)}: hand over a mapping of these")
     if set(given) != set(specs):
         raise BadInput(f"the model takes {', '.join(specs)} and got {', '.join(given) or 'nothing'}")
-    return {name: fit(given[name], spec, cast=cast, check=check) for name, spec in specs.items()}
+    return {name: fit(given[name], spec, cast=cast, check="off") for name, spec in specs.items()}

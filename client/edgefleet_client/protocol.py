@@ -59,7 +59,7 @@ def fit(value: object, spec: Mapping[str, Any], *, cast: bool = False, check: Ch
     if array.ndim != len(wanted) or any(want not in (-1, got) for want, got in zip(wanted, array.shape, strict=True)):
         raise BadInput(f"{spec['name']} takes the shape {wanted} and got {given}")
     if check != "off":
-        _check_values(array, spec, check)
+        check_values(array, spec, check)
     return np.ascontiguousarray(array)
 
 
@@ -77,7 +77,8 @@ def _check_kind(array: Array, dtype: "np.dtype[Any]", spec: Mapping[str, Any]) -
         raise BadInput(f"{name} takes {spec['datatype']} and got {array.dtype}: convert it first, or say cast=True")
 
 
-def _check_values(array: Array, spec: Mapping[str, Any], check: Check) -> None:
+def check_values(array: Array, spec: Mapping[str, Any], check: Check) -> None:
+    """Raise BadInput for values that `check` looks for."""
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         bad = int(array.size - np.count_nonzero(np.isfinite(array)))
         raise BadInput(f"{spec['name']} has {bad} values of {array.size} that are NaN or infinite")

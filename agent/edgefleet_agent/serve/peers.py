@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 _SO_PEERGROUPS = 59
 """Not named by Python; linux/include/uapi/asm-generic/socket.h."""
-_MAX_GROUPS = 1024
+_MAX_BYTES = 1024
+"""All that Python's getsockopt takes."""
 
 
 class Peers:
@@ -21,7 +22,15 @@ class Peers:
             return True
         try:
             _, uid, gid = struct.unpack("=iII", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-            groups = sock.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, 4 * _MAX_GROUPS)
         except OSError:
             return False
-        return uid in self._uids or bool(self._gids & {gid, *struct.unpack(f"={len(groups) // 4}I", groups)})
+        return uid in self._uids or bool(self._gids & {gid, *_groups(sock)})
+
+
+def _groups(sock: socket.socket) -> tuple[int, ...]:
+    """Return the peer's further groups; none where it has more than 256 or the kernel (before 4.13) does not say."""
+    try:
+        data = sock.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _MAX_BYTES)
+    except OSError:
+        return ()
+    return struct.unpack(f"={len(data) // 4}I", data)
