@@ -2,7 +2,6 @@
 
 import json
 import re
-import select
 import signal
 import subprocess
 import sys
@@ -16,6 +15,7 @@ import pytest
 
 from edgefleet_agent.commands import main
 from edgefleet_client import Model
+from tests.fakes.package import make_package
 from tests.fakes.served import FEATURES, interface, write_model
 
 
@@ -36,7 +36,6 @@ def said(process: "subprocess.Popen[str]") -> str:
     assert process.stdout is not None
     words = ""
     while "REST" not in words:
-        assert select.select([process.stdout], [], [], 60)[0], words
         line = process.stdout.readline()
         assert line, process.stderr.read() if process.stderr else ""
         words += line
@@ -70,6 +69,15 @@ def test_a_sidecar_says_what_the_file_cannot(tmp_path: Path) -> None:
             "ant", "bee", "cat", "dog")  # fmt: skip
         metadata = Model("bees", socket=tmp_path / "run/bees.sock", wait_s=60).metadata()
         assert metadata["parameters"]["interface"]["task"] == "other"
+
+
+def test_a_package_is_served_by_one_of_its_variants(tmp_path: Path) -> None:
+    package = make_package(tmp_path)
+    with dev(package, "--run", tmp_path / "run", "--variant", "int8") as process:
+        said(process)
+        answer = Model("fashion", socket=tmp_path / "run/fashion.sock").predict(np.zeros(4, np.float32))
+        assert (answer.variant, answer.release) == ("int8", "fashion/1")
+    assert main(["dev", str(package), "--variant", "none"]) == 1
 
 
 def test_what_cannot_be_served_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
