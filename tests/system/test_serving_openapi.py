@@ -35,7 +35,9 @@ def test_what_the_file_describes_is_answered_so(launcher: ProcessLauncher, tmp_p
         for operation in path.values():
             for parameter in operation["parameters"]:
                 if parameter["name"] in ("model", "version"):
-                    parameter["schema"]["enum"] = {"model": ["fashion", "cats"], "version": ["1", "2"]}[parameter["name"]]
+                    parameter["schema"]["enum"] = {"model": ["fashion", "cats"], "version": ["1", "2"]}[
+                        parameter["name"]
+                    ]
     (tmp_path / "openapi.json").write_text(json.dumps(document))
     checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,unsupported_method"
     words = ["run", str(tmp_path / "openapi.json"), "--url", f"http://127.0.0.1:{launcher.port('fashion')}"]
