@@ -18,9 +18,14 @@ Json = dict[str, Any]
 
 def get(request: Request, body: object) -> Response:
     """Return `body` to a GET; raise Refused for another method."""
+    readable(request)
+    return Response(200, (msgspec.json.encode(body),))
+
+
+def readable(request: Request) -> None:
+    """Raise Refused when the method is none that reads."""
     if request.method not in ("GET", "HEAD"):
         raise method("GET")
-    return Response(200, (msgspec.json.encode(body),))
 
 
 def server(*, shared_memory: bool) -> Json:

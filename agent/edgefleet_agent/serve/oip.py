@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from . import about
-from .answers import get, index, method, only, refusal, server, split, unmovable
+from .answers import get, index, method, only, readable, refusal, server, split, unmovable
 from .core import Core, Ran, check_shape
 from .errors import Refused
 from .http import Request, Response
@@ -110,6 +110,7 @@ class Protocol:
             case ["status"]:
                 return get(request, self._regions_said(None))
             case ["region", name, "status"]:
+                readable(request)
                 return get(request, self._regions_said(name))
             case ["region", name, "register"]:
                 only(request, "POST")
