@@ -15,7 +15,7 @@ from .rules.move import activate, assemble, cancelled, disk_refused, fetch, load
 from .rules.permits import held_back, held_by_owner, no_way_to_fetch, outside_window, quarantined
 from .rules.provider import better_provider, engine_lost, no_runtime
 from .rules.seen import Desired, Observed
-from .rules.turn import room_made, untried
+from .rules.turn import come_back, room_made, untried
 from .rules.wish import (
     already_running,
     deadline_passed,
@@ -27,6 +27,9 @@ from .rules.wish import (
     release_failed_here,
 )
 from .steps import Step
+
+UNDER_WAY = (read_trial, room_made, load)
+"""Rules whose waits are part of a move for which the active worker made room."""
 
 
 def decide(seen: Observed, want: Desired, now: float) -> Step:
@@ -68,5 +71,5 @@ def decide(seen: Observed, want: Desired, now: float) -> Step:
     for rule in rules:
         step = rule(seen, want, now)
         if step is not None:
-            return step
+            return come_back(seen, step) if rule not in UNDER_WAY else step
     return activate(seen, want, now)

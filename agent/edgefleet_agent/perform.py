@@ -39,6 +39,7 @@ class Performer(Keeping, Moving, Mending):
             steps.Fail: self._fail,
             steps.FallBack: self._fall_back,
             steps.StandAside: self._stand_aside,
+            steps.ComeBack: self._come_back,
             steps.EndWorker: self._end_worker,
             steps.Replace: self._replace,
             steps.NoteRuntime: self._note_runtime,

@@ -202,6 +202,13 @@ class StandAside:
 
 
 @dataclass(frozen=True)
+class ComeBack:
+    """What the active worker made room for does not come now: it serves again."""
+
+    why: str
+
+
+@dataclass(frozen=True)
 class EndWorker:
     """The active worker hangs: kill it, and count that as a death."""
 
@@ -264,6 +271,7 @@ Step = (
     | Fail
     | FallBack
     | StandAside
+    | ComeBack
     | EndWorker
     | Replace
     | NoteRuntime

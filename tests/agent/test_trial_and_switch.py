@@ -7,7 +7,9 @@ import pytest
 
 from edgefleet_agent.conditions import Surroundings
 from edgefleet_agent.rules.room import need_bytes, reserve_bytes, room
+from edgefleet_agent.store import owner
 from edgefleet_agent.store.facts import TrialFact
+from edgefleet_agent.store.owner import Hands, OwnerHold
 from edgefleet_protocol.hardware import RuntimeInfo
 from edgefleet_protocol.manifest import Requirement
 from edgefleet_protocol.messages import Measured
@@ -356,3 +358,11 @@ def test_an_engine_is_never_built_where_nothing_would_serve_meanwhile() -> None:
     device.run(turns=30)
     assert "built only beside the worker that serves" in device.model().why  # type: ignore[union-attr]
     assert device.serving() == "fashion/1"
+
+
+def test_an_owner_who_holds_a_model_while_the_old_worker_has_made_room_gets_the_old_one_back() -> None:
+    device, hub, second = tight()
+    wish(hub, second)
+    device.run(until=lambda one: one.serving() is None)
+    owner.write(device.disk, STATE, Hands(holds={"fashion": OwnerHold(by="ana", since_s=0.0)}))
+    device.run(until=lambda one: one.serving() == "fashion/1", turns=40)

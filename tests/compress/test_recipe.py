@@ -45,7 +45,10 @@ def test_an_export_of_ones_own_is_not_doubled() -> None:
     ("text", "words"),
     [
         (variant('{step = "shrink"}'), "no step 'shrink'. There are: finetune, distill, separable, low_rank"),
-        (variant('{step = "prune", rate = 1}'), "no setting 'rate'. There are: attempts, keep, lower_by, ratio"),
+        (
+            variant('{step = "prune", rate = 1}'),
+            "no setting 'rate'. There are: attempts, criterion, keep, lower_by, ratio",
+        ),
         (variant('{step = "prune", ratio = 1.5}'), "ratio must be between 0 and 1"),
         (variant('{step = "prune", ratio = "much"}'), "ratio is a float, not 'much'"),
         (variant('{step = "finetune", epochs = 0}'), "epochs must be 1 or more"),

@@ -10,8 +10,8 @@ import edgefleet_compress
 ROOT = Path(edgefleet_compress.__file__).parent
 HOMES = {
     "torch_pruning": {"steps/prune.py"},
-    "onnxruntime.quantization": {"steps/quantize_static.py"},
-    "onnxruntime": {"runtime.py", "steps/quantize_static.py"},
+    "onnxruntime.quantization": {f"steps/quantize_{how}.py" for how in ("static", "dynamic", "weights")},
+    "onnxruntime": {"runtime.py", *(f"steps/quantize_{how}.py" for how in ("static", "dynamic", "weights"))},
     "rich": {"progress.py"},
 }
 

@@ -129,6 +129,12 @@ class Moving(Tools):
             live.ended = old
             live.serve_by(None)
 
+    def _come_back(self, model: str, live: Live, step: steps.ComeBack, now: Now) -> None:
+        self.stop_trial(live)
+        self.drop_candidate(live)
+        live.back_in_place()
+        self.journal.tell("came-back", step.why, model)
+
     def _cancel(self, model: str, live: Live, step: steps.Cancel, now: Now) -> None:
         self.stop_trial(live)
         self.drop_candidate(live)

@@ -63,7 +63,7 @@ def make_room(seen: Observed, want: Desired, now: float) -> Step | None:
         return Wait(
             f"what is tried ahead comes only beside the worker that serves: {place.why}", until=now + LOOK_AGAIN_S
         )
-    if builds(seen.provider) and (known is None or not known.passed):
+    if builds(seen.provider) and (known is None or not known.passed or known.board not in ("", seen.board)):
         # It takes minutes, in which nothing would serve.
         return Wait(f"its engine is built only beside the worker that serves: {place.why}", until=now + LOOK_AGAIN_S)
     return StandAside(want.sha256, variant, f"{wished_name(want)} ({variant.name}) comes {place.why}")

@@ -99,7 +99,7 @@ class Process:
                 stdin=given,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                pass_fds=(order.control, *order.listeners),
+                pass_fds=order.inherited,
                 cwd="/",
                 env=environment(),
             )
