@@ -1,6 +1,6 @@
 """onnxruntime sessions under the graph rules of a target. Tried with onnxruntime 1.32."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -37,20 +37,29 @@ def session_keys(model: bytes, rules: Rules) -> dict[str, str]:
 
 
 def open_session(
-    model: bytes, rules: Rules = "arm", threads: int = 1, save_graph: Path | None = None
+    model: bytes,
+    rules: Rules = "arm",
+    threads: int = 1,
+    save_graph: Path | None = None,
+    keys: Mapping[str, str] | None = None,
+    without: Sequence[str] = (),
 ) -> onnxruntime.InferenceSession:
-    """Return a session on the CPU provider. save_graph: where to write the graph as it will run."""
+    """Return a session on the CPU provider. save_graph: where to write the graph as it will run. keys: those of
+    `session_keys`, where the caller has them already. without: names of optimizers of onnxruntime to leave out.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     if rules == "plain":
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    for key, value in session_keys(model, rules).items():
+    for key, value in (session_keys(model, rules) if keys is None else keys).items():
         options.add_session_config_entry(key, value)
     if save_graph is not None:
         options.optimized_model_filepath = str(save_graph)
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(
+        model, options, providers=["CPUExecutionProvider"], disabled_optimizers=list(without)
+    )
 
 
 def answers(session: onnxruntime.InferenceSession, inputs: Array, batch: int = 250) -> Array:
