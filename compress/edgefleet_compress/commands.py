@@ -17,7 +17,7 @@ import msgspec
 from edgefleet_protocol.codec import encode
 from edgefleet_protocol.manifest import Release, Variant
 
-from . import __version__, commands_coverage
+from . import __version__, commands_coverage, commands_onnx
 from .errors import BadMetric, CompressError, DiskFull, RecipeError, WorkloadError
 from .points import change_in_points, signed
 
@@ -261,8 +261,8 @@ def _parser() -> argparse.ArgumentParser:
     show = verbs.add_parser("show", help="print what is in a package, after checking it")
     show.add_argument("out", type=Path, metavar="DIR")
     show.set_defaults(verb=_show)
-    coverage = commands_coverage.add(verbs)
-    for each in (run, example, show, coverage):
+    more = (commands_coverage.add(verbs), commands_onnx.add(verbs))
+    for each in (run, example, show, *more):
         each.epilog = EXIT_CODES
         each.add_argument("--json", action="store_true", help="print one JSON object on standard output instead")
     return parser

@@ -118,3 +118,33 @@ def coverage(model: bytes, rules: Rules = "arm") -> Coverage:
         operators = [node.op_type for node in onnx.load(path).graph.node]
     int8 = sum(operator in INT8 for operator in operators)
     return Coverage(int8, int8 + sum(operator in FLOAT for operator in operators), len(operators), frozenset(operators))
+
+
+def folded(model: bytes) -> bytes:
+    """Return the file with constants computed, known branches entered and BatchNorm folded: onnxruntime's basic graph
+    optimizations, which any machine can run.
+    """
+    with TemporaryDirectory(prefix="edgefleet-") as folder:
+        path = Path(folder) / "folded.onnx"
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.optimized_model_filepath = str(path)
+        onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        return path.read_bytes()
+
+
+def run_all(session: onnxruntime.InferenceSession, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """Return every output for samples given one at a time: row i of each input is sample i, with a first dimension of 1."""
+    names = [output.name for output in session.get_outputs()]
+    count = len(next(iter(feeds.values())))
+    parts = [session.run(None, {name: rows[i : i + 1] for name, rows in feeds.items()}) for i in range(count)]
+    return {name: _stack([part[place] for part in parts]) for place, name in enumerate(names)}
+
+
+def _stack(parts: list[Array]) -> Array:
+    if len({part.shape for part in parts}) > 1:
+        raise ValueError(
+            f"the answers have different shapes, {sorted({part.shape for part in parts})[:3]}, from one sample to the next"
+        )
+    return np.concatenate(parts)

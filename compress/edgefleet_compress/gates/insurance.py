@@ -44,7 +44,7 @@ class Verdict:
     def words(self) -> str:
         """One line for reports."""
         lost = (
-            f"loses {self.lost_points:.2f} points" if self.lost_points > 0 else f"gains {-self.lost_points:.2f} points"
+            f"loses {self.lost_points:.2f} points" if self.lost_points >= 0 else f"gains {-self.lost_points:.2f} points"
         )
         more = f", {self.flips_percent:.2f} % of answers changed" if self.flips_percent is not None else ""
         worst = f", worst class {self.worst_class} ({-self.worst_class_points:+.1f})" if self.worst_class else ""
