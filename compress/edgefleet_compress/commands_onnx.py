@@ -43,11 +43,11 @@ def add(verbs: Any) -> argparse.ArgumentParser:
         "--error", type=float, default=0.15, metavar="E", help="relative error allowed of every output (default: 0.15)"
     )
     parser.add_argument(
-        "--tries",
+        "--groups",
         type=int,
-        default=12,
+        default=8,
         metavar="N",
-        help="how many groups of nodes may be tried in float (default: 12)",
+        help="how finely nodes are looked at when some must stay in float: more takes longer and leaves fewer (default: 8)",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of inputs that are made up (default: 0)")
     parser.set_defaults(verb=_onnx)

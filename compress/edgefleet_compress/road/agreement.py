@@ -74,11 +74,14 @@ def _is_choice(values: Array) -> bool:
 def _slices(want: Array, got: Array) -> Array:
     """Return the relative error of each slice along the axis that tells kinds of values apart, clipped to 1.
 
-    That axis is the shortest of those between 2 and 128 long, samples apart. An error is relative to the slice's spread,
-    or to a hundredth of its largest value, or of the output's where the slice is nearly constant.
+    Of three dimensions it is the shorter one behind the samples, of four or more the second or the last, whichever is
+    shorter: channels come first or last, and places lie between. An error is relative to the slice's spread, or to a
+    hundredth of its largest value, or to a tiny share of the output's where the slice is nearly constant.
     """
-    candidates = [axis for axis in range(1, want.ndim) if 2 <= want.shape[axis] <= MOST_SLICES]
-    axis = min(candidates, key=lambda place: want.shape[place]) if want.ndim > 2 and candidates else None
+    axis = None
+    if want.ndim > 2:
+        axis = min((1, want.ndim - 1), key=lambda place: want.shape[place])
+        axis = axis if 2 <= want.shape[axis] <= MOST_SLICES else None
     largest = float(np.abs(want).max()) if want.size else 0.0
     parts = [(want, got)] if axis is None else list(
         zip(np.moveaxis(want, axis, 0), np.moveaxis(got, axis, 0), strict=True)

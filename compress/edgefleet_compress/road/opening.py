@@ -54,9 +54,11 @@ def open_file(path: Path, fixed: Mapping[str, float] | None = None) -> Opened:
             "the model to ONNX where it was trained, or bring it as a workload: edgefleet compress example DIR"
         )
     try:
+        if missing := sorted(name for name in _external(path) if not (path.parent / name).is_file()):
+            raise RoadRefused(f"{path} keeps weights in a file beside it that is not there: {', '.join(missing)}")
         model = onnx.load(str(path))
-    except FileNotFoundError as error:
-        raise RoadRefused(f"{path} keeps weights in a file beside it that is not there: {error}") from error
+    except RoadRefused:
+        raise
     except Exception as error:  # onnx raises what protobuf and its checker raise, which have no common base
         raise RoadRefused(f"{path} is not an ONNX file that can be read: {_first(error)}") from error
     if not model.graph.node:
@@ -210,7 +212,8 @@ def _branches(opened: Opened) -> Opened:
     model.ir_version = max(MIN_IR, opened.model.ir_version)
     entered = _domains(_named(replace(opened, model=model)))
     notes = opened.notes
-    if len(model.graph.node) > len(opened.model.graph.node):
+    before, after = (sum(n.op_type in BRANCHES for n in every_node(m.graph)) for m in (opened.model, model))
+    if after < before:
         opened, notes = entered, (*notes, "the branch that is always taken was entered")
     if left := sorted({node.op_type for node in opened.model.graph.node} & set(BRANCHES)):
         inside = sum(1 for _ in every_node(opened.model.graph)) - len(opened.model.graph.node)

@@ -221,7 +221,7 @@ def _macs(data: bytes, sample: Mapping[str, Array]) -> Macs:
         value.CopyFrom(helper.make_tensor_value_info(value.name, value.type.tensor_type.elem_type, shape))
     try:
         return count_macs(model.SerializeToString())
-    except (CompressError, RuntimeError, onnx.shape_inference.InferenceError):
+    except (CompressError, RuntimeError, LookupError, onnx.shape_inference.InferenceError):
         return Macs(0, 0)  # shapes that only running shows: the time on other boards is then not predicted well
 
 

@@ -11,6 +11,7 @@ from typing import Protocol
 from ..errors import CannotQuantize, RoadRefused
 from ..gates.coverage import Table, table
 from ..runtime import Array, open_session, run_all
+from ..steps.tidy import tidy
 from .agreement import Agreement, agreements, lowest
 from .candidates import DYNAMIC, EVERY, HEAVY, Calibrated, dynamic, heavy_names, operators_of, tail
 
@@ -66,9 +67,10 @@ def search(
     ) -> Way | None:
         try:
             made = make()
-            if len(made) > SMALLER * original_bytes and not part:
+            size = len(tidy(made))
+            if size > SMALLER * original_bytes and not part:
                 raise CannotQuantize(
-                    f"the file has {len(made)} bytes and the original {original_bytes}: nothing really changed"
+                    f"the file has {size} bytes and the original {original_bytes}: nothing really changed"
                 )
             found = table(made, "arm")
             if not found.int8:
@@ -81,7 +83,7 @@ def search(
             _note(f"{words}: onnxruntime does not run it: {str(error).splitlines()[0][:160]}")
             return None
         way = Way(words, made, agreements(want, got), found, float_nodes)
-        _note(f"{words}: error {way.error:.3f}, {found.int8}/{found.all} int8, {len(made) / 1000:.0f} kB")
+        _note(f"{words}: error {way.error:.3f}, {found.int8}/{found.all} int8, {size / 1000:.0f} kB")
         return way
 
     def _note(words: str) -> None:
