@@ -71,24 +71,41 @@ def _is_choice(values: Array) -> bool:
     )
 
 
-def _slices(want: Array, got: Array) -> Array:
-    """Return the relative error of each slice along the axis that tells kinds of values apart, clipped to 1.
+def _axes(shape: tuple[int, ...]) -> list[int]:
+    """Return which axes tell kinds of values apart: channels come first or last, and places lie beside each other."""
+    if len(shape) < 3:
+        return []
+    if len(shape) == 3:
+        found = [1 if shape[1] <= shape[2] else 2]
+    elif shape[2] == shape[3]:
+        found = [1]
+    elif shape[1] == shape[2]:
+        found = [len(shape) - 1]
+    else:
+        found = [1, len(shape) - 1]  # cannot be told: whichever looks worse counts
+    return [axis for axis in found if 2 <= shape[axis] <= MOST_SLICES]
 
-    Of three dimensions it is the shorter one behind the samples, of four or more the second or the last, whichever is
-    shorter: channels come first or last, and places lie between. An error is relative to the slice's spread, or to a
-    hundredth of its largest value, or to a tiny share of the output's where the slice is nearly constant.
+
+def _slices(want: Array, got: Array) -> Array:
+    """Return the relative error of each slice, clipped to 1; of two axes that may tell kinds apart, the worse.
+
+    An error is relative to the slice's spread, or to a hundredth of its largest value, or to a tiny share of the output's
+    where the slice is nearly constant.
     """
-    axis = None
-    if want.ndim > 2:
-        axis = min((1, want.ndim - 1), key=lambda place: want.shape[place])
-        axis = axis if 2 <= want.shape[axis] <= MOST_SLICES else None
     largest = float(np.abs(want).max()) if want.size else 0.0
-    parts = [(want, got)] if axis is None else list(
-        zip(np.moveaxis(want, axis, 0), np.moveaxis(got, axis, 0), strict=True)
-    )  # fmt: skip
-    errors = []
-    for one, two in parts:
-        spread = max(float(one.std()), 0.01 * float(np.abs(one).max()), 1e-4 * largest, 1e-12)
-        missed = float(np.sqrt(np.mean((one - two) ** 2))) / spread
-        errors.append(min(missed, 1.0) if np.isfinite(missed) else 1.0)
-    return np.array(errors)
+    ways = []
+    axes: list[int | None] = [*_axes(want.shape)]
+    for axis in axes or [None]:
+        parts = [(want, got)] if axis is None else list(
+            zip(np.moveaxis(want, axis, 0), np.moveaxis(got, axis, 0), strict=True)
+        )  # fmt: skip
+        ways.append(np.array([_relative(one, two, largest) for one, two in parts]))
+    return max(ways, key=lambda errors: float(errors.mean()))
+
+
+def _relative(want: Array, got: Array, largest: float) -> float:
+    if not want.size:
+        return 0.0
+    spread = max(float(want.std()), 0.01 * float(np.abs(want).max()), 1e-4 * largest, 1e-12)
+    missed = float(np.sqrt(np.mean((want - got) ** 2))) / spread
+    return min(missed, 1.0) if np.isfinite(missed) else 1.0
