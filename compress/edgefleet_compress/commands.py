@@ -1,4 +1,4 @@
-"""`edgefleet compress run|onnx|coverage|example|show`."""
+"""`edgefleet compress run|onnx|coverage|boards|example|show`."""
 
 import argparse
 import errno
@@ -17,7 +17,7 @@ import msgspec
 from edgefleet_protocol.codec import encode
 from edgefleet_protocol.manifest import Release, Variant
 
-from . import __version__, commands_coverage, commands_onnx
+from . import __version__, commands_boards, commands_coverage, commands_onnx
 from .errors import BadMetric, CompressError, DiskFull, RecipeError, WorkloadError
 from .points import change_in_points, signed
 
@@ -67,6 +67,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from .package.report import Facts, report
     from .pipeline import Pipeline
     from .progress import for_this_terminal
+    from .targets import use_folder
     from .work import Work
 
     since = time.monotonic()
@@ -77,6 +78,8 @@ def _run(arguments: argparse.Namespace) -> int:
                 file=sys.stderr,
             )
             return NOT_FOUND
+    if arguments.targets is not None:
+        use_folder(arguments.targets)
     torch.set_num_threads(arguments.threads)
     recipes = recipe.load(arguments.recipes)
     warnings = [*doubts.of_recipes(recipes)]
@@ -261,7 +264,8 @@ def _parser() -> argparse.ArgumentParser:
     show = verbs.add_parser("show", help="print what is in a package, after checking it")
     show.add_argument("out", type=Path, metavar="DIR")
     show.set_defaults(verb=_show)
-    more = (commands_coverage.add(verbs), commands_onnx.add(verbs))
+    more = (commands_coverage.add(verbs), commands_onnx.add(verbs), commands_boards.add(verbs))
+    run.add_argument("--targets", type=Path, metavar="DIR", help=commands_boards.TARGETS_HELP)
     for each in (run, example, show, *more):
         each.epilog = EXIT_CODES
         each.add_argument("--json", action="store_true", help="print one JSON object on standard output instead")
