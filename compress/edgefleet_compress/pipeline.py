@@ -94,8 +94,8 @@ class Pipeline:
                 kept.append(made)
                 continue
             self.progress.begin(f"{made.name}: insurance")
-            verdict = self._verdict(original, made, limits, first)
-            self.progress.end(verdict.words)
+            verdict, kept_before = self._verdict(original, made, limits, first)
+            self.progress.end(verdict.words + (", kept from before" if kept_before else ""))
             if verdict.refusals and limits.refuse:
                 why = "; ".join(verdict.refusals)
                 refused.append(LeftOut(made.name, f"refused by the insurance gate: {why}"))
@@ -105,8 +105,8 @@ class Pipeline:
                 kept.append(replace(made, verdict=verdict))
         return Outcome(tuple(kept), (*outcome.left_out, *refused))
 
-    def _verdict(self, original: Made, made: Made, limits: Limits, first: list[Array]) -> Verdict:
-        """Return the verdict on one variant, kept from before where there is one. first: the original's answers, once had."""
+    def _verdict(self, original: Made, made: Made, limits: Limits, first: list[Array]) -> tuple[Verdict, bool]:
+        """Return the verdict on one variant, and whether it was kept from before. first: the original's answers, once had."""
         data = (original.candidate.onnx_bytes("insurance"), made.candidate.onnx_bytes("insurance"))
         key = key_of(
             self.loaded.digest,
@@ -115,12 +115,12 @@ class Pipeline:
             "gates",
         )
         if (facts := self.work.load_facts(key)) is not None:
-            return Verdict(**(facts | {"refusals": tuple(facts["refusals"])}))
+            return Verdict(**(facts | {"refusals": tuple(facts["refusals"])})), True
         if not first:
             first.append(answers_of(data[0], self.loaded.workload))
         verdict = judge(first[0], answers_of(data[1], self.loaded.workload), self.loaded.workload, limits)
         self.work.save_facts(key, asdict(verdict))
-        return verdict
+        return verdict, False
 
     def _make(self, recipe: Recipe, original: Candidate, key: str) -> Made:
         candidate, key = self._apply(recipe.name, recipe.steps, original, key, original)

@@ -1,6 +1,8 @@
 """The gates: which kernels run, whether a variant is as good as its original, and what is said where it is not."""
 
+import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -218,3 +220,10 @@ def test_a_gate_that_cannot_be_is_named(text: str, words: str) -> None:
 def test_the_same_answers_pass(trained: Trained) -> None:
     answers = np.eye(10, dtype=np.float32)[trained.workload.test.targets.numpy()]
     assert judge(answers, answers, trained.workload, Limits()).refusals == ()
+
+
+def test_the_guide_names_every_limit_with_its_default() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "guides" / "workload.md").read_text()
+    text = page.split("### `[gates]`")[1].split("\n### ")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| (\S+) \|", text, re.MULTILINE))
+    assert rows == {name: str(value).lower() for name, value in dataclasses.asdict(Limits()).items()}
