@@ -273,6 +273,17 @@ def test_a_folder_of_samples_is_read_in_the_order_of_names(tmp_path: Path) -> No
     assert feed(open_file(file), folder).feeds["x"][:, 0, 0, 0].tolist() == [0, 1, 2]
 
 
+def test_sizes_that_an_exporter_wrote_down_give_way_to_those_of_the_samples(tmp_path: Path) -> None:
+    model = onnx.load_from_string(detector())
+    for value, shape in ((model.graph.input[0], (10, 3, 32, 32)), (model.graph.output[0], (10, 10, 30, 30))):
+        for dimension, size in zip(value.type.tensor_type.shape.dim, shape, strict=True):
+            dimension.dim_value = size
+    file, feeds = place(tmp_path, model.SerializeToString(), x=np.zeros((2, 3, 12, 14), np.float32))
+    fed = feed(open_file(file), feeds)
+    assert "said 10x3x32x32" in fed.opened.notes[0]
+    assert open_session(fed.opened.data).run(None, fed.rows(slice(0, 1)))[0].shape == (1, 10, 10, 12)
+
+
 def test_a_file_that_would_not_change_is_never_called_compressed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

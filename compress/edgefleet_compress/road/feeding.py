@@ -70,11 +70,7 @@ def feed(opened: Opened, path: Path | None, seed: int = 0) -> Fed:
     counts = {name: len(rows) for name, rows in feeds.items()}
     if len(set(counts.values())) > 1 or not min(counts.values()):
         raise RoadRefused(f"each input needs as many samples as the others, and there are {counts}")
-    for value in values:
-        if value.name not in framed and value.type.tensor_type.shape.dim[0].dim_value > 1:
-            # A batch that an exporter wrote down: samples are asked one at a time.
-            for other in (*opened.model.graph.input, *opened.model.graph.output):
-                _free_batch(other, value.type.tensor_type.shape.dim[0].dim_value)
+    opened = _freed(opened, feeds, framed)
     outputs = _outputs_without_room(opened, feeds, framed)
     if framed or outputs:
         opened = _frame(opened, framed, outputs)
@@ -159,10 +155,26 @@ def _shape(value: onnx.ValueInfoProto) -> str:
     )
 
 
-def _free_batch(value: onnx.ValueInfoProto, size: int) -> None:
-    dimensions = value.type.tensor_type.shape.dim
-    if dimensions and dimensions[0].dim_value == size:
-        dimensions[0].dim_param = "batch"
+def _freed(opened: Opened, feeds: Mapping[str, Array], framed: list[str]) -> Opened:
+    """Return the model without sizes that an exporter wrote down and the samples do not have, such as its own batch."""
+    notes = []
+    for value in opened.model.graph.input:
+        if value.name in framed:
+            continue
+        shape = _shape(value)
+        for place, dimension in enumerate(value.type.tensor_type.shape.dim):
+            has = 1 if place == 0 else feeds[value.name].shape[place]
+            if dimension.dim_value not in (0, has):
+                dimension.dim_param = "batch" if place == 0 else f"{value.name}_{place}"
+        if (now := _shape(value)) != shape:
+            notes.append(f"its input {value.name} said {shape}, which the samples do not have; now {now}")
+    if not notes:
+        return opened
+    for value in opened.model.graph.output:
+        for place, dimension in enumerate(value.type.tensor_type.shape.dim):
+            dimension.dim_param = "batch" if place == 0 else f"{value.name}_{place}"
+    del opened.model.graph.value_info[:]
+    return replace(opened, notes=(*opened.notes, *notes))
 
 
 def _outputs_without_room(opened: Opened, feeds: Mapping[str, Array], framed: list[str]) -> list[str]:
