@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
-from PIL import Image
 
 from edgefleet_compress.errors import CompressError
 from edgefleet_compress.gates.coverage import table
@@ -66,6 +65,8 @@ def texts(site: Path, size: tuple[int, int], count: int, seed: int = 0) -> Array
 
 
 def _crops(files: list[Path], size: tuple[int, int], count: int, seed: int) -> Array:
+    from PIL import Image  # installed beside the models, whose folder `main` puts on the path
+
     draw = np.random.default_rng(seed)
     made = []
     pictures = [Image.open(file).convert("RGB") for file in files]
@@ -231,6 +232,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="models whose kind contains this")
     parser.add_argument("--write", action="store_true", help=f"write the table into {PAGE.name}")
     arguments = parser.parse_args()
+    sys.path.append(str(arguments.site))
     rows = []
     for model in MODELS:
         if arguments.only not in model.kind:
