@@ -29,6 +29,8 @@ from .search import Found, refuse, search
 ALLOWED_ERROR = 0.15
 """Of every output, slice by slice: what convolutional networks lose to int8 when it goes well is 0.02 to 0.1."""
 GROUPS = 8
+BY_CHANCE = 1.5
+"""How much larger the error may be on samples that no choice has seen."""
 GROWN = 1.1
 APART = 24
 """From so many samples on, the figures are of samples that no choice has seen."""
@@ -75,6 +77,12 @@ def travel(path: Path, settings: Settings, say: Callable[[str], None] = lambda w
     want = run_all(open_session(float_data, "arm"), judged)
     small = _tidied(found.way.data, judged)
     got = agreements(want, run_all(open_session(small, "arm"), judged))
+    missed = max(got, key=lambda entry: entry.error)
+    if missed.error > BY_CHANCE * settings.error:
+        raise RoadRefused(
+            f"nothing was compressed: {found.way.words} has an error of {found.way.error:.3f} on the samples that it was chosen "
+            f"by, and of {missed.error:.3f} in {missed.output} on others; {settings.error:g} is allowed. Give more inputs"
+        )
     same = tuple(Agreement(entry.output, entry.how, 1.0, 0.0, 0.0) for entry in got)
     samples = len(next(iter(judged.values())))
     warnings += tuple(
