@@ -8,10 +8,11 @@ import pytest
 import edgefleet_compress
 
 ROOT = Path(edgefleet_compress.__file__).parent
+QUANTIZERS = {*(f"steps/quantize_{how}.py" for how in ("static", "dynamic", "weights")), "road/candidates.py"}
 HOMES = {
     "torch_pruning": {"steps/prune.py"},
-    "onnxruntime.quantization": {f"steps/quantize_{how}.py" for how in ("static", "dynamic", "weights")},
-    "onnxruntime": {"runtime.py", *(f"steps/quantize_{how}.py" for how in ("static", "dynamic", "weights"))},
+    "onnxruntime.quantization": QUANTIZERS,
+    "onnxruntime": {"runtime.py", *QUANTIZERS},
     "rich": {"progress.py"},
 }
 
