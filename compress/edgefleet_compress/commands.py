@@ -64,6 +64,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from .gates.coverage import table
     from .package import variants
     from .package.gates_page import gates_document
+    from .package.lineage import LINEAGE, lineage_document
     from .package.report import Facts, report
     from .pipeline import Pipeline
     from .progress import for_this_terminal
@@ -104,6 +105,7 @@ def _run(arguments: argparse.Namespace) -> int:
         page = report(Facts(packed.release, outcome, packed.golden, made_with, lineage, (*warnings, *found), tables))
         packed.contents.beside["gates.json"] = json.dumps(gates_document(tables, verdicts)).encode()
         packed.contents.beside["report.html"] = page.encode()
+        packed.contents.beside[LINEAGE] = lineage_document(loaded, arguments.recipes, made_with, lineage)
         variants.write(arguments.out, encode(packed.release), packed.contents)
         progress.end(str(arguments.out))
     summary = _summary(packed.release, {made.name: made.measures.wire_bytes for made in outcome.made})
