@@ -31,6 +31,7 @@ class Performer(Keeping, Moving, Mending):
             steps.NoteTrial: self._note_trial,
             steps.Load: self._load,
             steps.Activate: self._activate,
+            steps.Settle: self._settle,
             steps.NoteProbation: self._note_probation,
             steps.NoteCalm: self._note_calm,
             steps.ForgetWish: self._forget_wish,

@@ -127,11 +127,18 @@ class Load:
 
 @dataclass(frozen=True)
 class Activate:
-    """Switch: the candidate takes over, and answers the golden inputs through the serving path."""
+    """Switch: the candidate takes over, and is asked the golden inputs through the serving path."""
 
     release: Release
     release_sha256: str
     variant: Variant
+    why: str
+
+
+@dataclass(frozen=True)
+class Settle:
+    """The candidate that was asked at the switch answered, or did not: it is active, or the old one takes over again."""
+
     why: str
 
 
@@ -263,6 +270,7 @@ Step = (
     | NoteTrial
     | Load
     | Activate
+    | Settle
     | NoteProbation
     | NoteCalm
     | ForgetWish

@@ -115,6 +115,47 @@ def test_s32_what_made_room_serves_again_at_once_when_the_new_one_fails(behaviou
     device.run(until=lambda one: one.serving() == "fashion/1", turns=10)
 
 
+def test_s10_a_wish_that_goes_back_in_the_middle_of_a_switch_lets_the_old_one_accept_again() -> None:
+    device, hub = fleet()
+    first, second = package(1), package(2)
+    running(first, device, hub)
+    old = device.launcher.workers[-1]
+    device.behaviours[second.variant_sha256("small")] = Behaviour(golden_polls=10**6)
+    wish(hub, second)
+    device.run(until=lambda one: one.agent.lives["fashion"].asking is not None)
+    assert not old.accepting and device.model().running.release == "fashion/1"  # type: ignore[union-attr]
+    device.run(until=lambda one: "asked the golden inputs" in one.model().why)  # type: ignore[union-attr]
+    hub.roll_out(assign(first))
+    device.run(until=lambda one: one.serving() == "fashion/1")
+    assert old.accepting and device.launcher.workers[-1].stopped
+    assert not device.model().failures  # type: ignore[union-attr]
+
+
+def test_an_agent_that_ends_in_the_middle_of_a_switch_starts_with_the_old_one_and_switches_again() -> None:
+    device, hub = fleet()
+    second = package(2)
+    running(package(1), device, hub)
+    device.behaviours[second.variant_sha256("small")] = Behaviour(golden_polls=10**6)
+    wish(hub, second)
+    device.run(until=lambda one: one.agent.lives["fashion"].asking is not None)
+    device.boot().run(until=lambda one: one.serving() == "fashion/1", turns=10)
+    device.behaviours.clear()
+    device.run(until=proven(second))
+
+
+def test_a_worker_that_dies_in_the_middle_of_a_switch_is_not_waited_for() -> None:
+    device, hub = fleet()
+    second = package(2)
+    running(package(1), device, hub)
+    device.behaviours[second.variant_sha256("small")] = Behaviour(golden_polls=10**6)
+    wish(hub, second)
+    device.run(until=lambda one: one.agent.lives["fashion"].asking is not None)
+    device.launcher.workers[-1].dead = "killed by SIGSEGV"
+    device.run(until=failed(second), turns=10)
+    assert device.serving() == "fashion/1"
+    assert "died at the switch: killed by SIGSEGV" in texts(device, "switch-failed")[0]
+
+
 def test_what_does_not_fit_even_alone_is_waited_for_and_nothing_stops_serving() -> None:
     device, hub, _ = tight()
     second = package(2, requires=Requirement(load_s=5.0, memory_bytes=500 * MB))

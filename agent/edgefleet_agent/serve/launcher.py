@@ -13,7 +13,7 @@ from typing import Literal
 from edgefleet_protocol.sketch import Sketch, merge
 
 from ..seams import Served, TrialReport, WorkerSpec
-from .ask import ask_golden
+from .ask import GoldenAsking
 from .front import Front
 from .memory import pss_bytes
 from .messages import Counted, Do, Done, Failed, Imported, Order, Ready, Said, Tried
@@ -88,9 +88,9 @@ class ProcessLauncher:
         self.sockets(spec.model)
         return ProcessWorker(self, self._spawn(spec, None))
 
-    def ask_golden(self, spec: WorkerSpec, deadline_s: float) -> str | None:
-        """Ask through the model's Unix socket."""
-        return ask_golden(self.socket_path(spec.model), spec, deadline_s)
+    def begin_golden(self, spec: WorkerSpec, deadline_s: float) -> GoldenAsking:
+        """Ask through the model's Unix socket; nothing is sent before the first poll."""
+        return GoldenAsking(self.socket_path(spec.model), spec, deadline_s)
 
     def sweep(self) -> None:
         """Reap and kill what is due."""
