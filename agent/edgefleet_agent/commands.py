@@ -13,7 +13,7 @@ from . import config as configuration
 from . import enrol_commands
 from .errors import AgentError, AlreadyRuns, BadConfig
 from .log import LEVELS
-from .owning import BadTime, NotAllowed, NotFound, add_verbs
+from .owning import OWNERS_VERBS, BadTime, NotAllowed, NotFound, add_verbs
 
 DONE, FAILED, USAGE, NOT_FOUND, NOT_ALLOWED, REFUSED, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 EXIT_CODES = f"""exit codes:
@@ -46,6 +46,12 @@ def main(argv: list[str]) -> int:
     except AlreadyRuns as error:
         print(f"edgefleet agent: {error}", file=sys.stderr)
         return REFUSED
+    except PermissionError as error:
+        if arguments.verb not in OWNERS_VERBS:
+            print(f"edgefleet agent: {error}", file=sys.stderr)
+            return FAILED
+        print(f"edgefleet agent: only the owner decides about this device's models: {error}", file=sys.stderr)
+        return NOT_ALLOWED
     except (AgentError, OSError) as error:
         print(f"edgefleet agent: {error}", file=sys.stderr)
         return FAILED

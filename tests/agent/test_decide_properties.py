@@ -12,12 +12,14 @@ from edgefleet_agent.conditions import Surroundings
 from edgefleet_agent.decide import decide
 from edgefleet_agent.rules.seen import Desired, Lease, Observed, ProbationSeen, Strain, WorkerSeen
 from edgefleet_agent.rules.wish import choice_key
+from edgefleet_agent.serve.providers import CPU, TENSORRT
 from edgefleet_agent.slots import slot_name
 from edgefleet_agent.store.facts import ChoiceFact, ModelFacts, TrialFact
+from edgefleet_protocol.hardware import RuntimeInfo
 from edgefleet_protocol.rollout import Governor, OpenHours, Policy
 from edgefleet_protocol.telemetry import DeviceWindow
 from tests.agent.test_decide import EMPTY, NEW, OLD, WANT, slot_of
-from tests.fakes.device import package
+from tests.fakes.device import Package, package
 from tests.fakes.probe import PI4
 
 NOW = 1000.0
@@ -168,3 +170,61 @@ def test_nothing_makes_room_for_a_trial_whose_turn_it_is_not() -> None:
     want = replace(WANT, release=msgspec.structs.replace(NEW.release, variants=(first,)))
     assert isinstance(decide(replace(serving, may_try=True), want, NOW), steps.StandAside)
     assert isinstance(decide(serving, want, NOW), steps.Wait)
+
+
+# --- another provider on a tight board
+
+ORIN_LIKE = msgspec.structs.replace(
+    PI4, accelerator="sm_87", runtimes=(RuntimeInfo(name="fake", version="1", providers=(TENSORRT, CPU)),)
+)
+
+
+def of_memory(release: Package, memory_bytes: int) -> Desired:
+    """Return the wish for a release whose variant needs so much memory."""
+    variant = release.release.variants[0]
+    needs = msgspec.structs.replace(variant.requires, memory_bytes=memory_bytes)
+    variants = (msgspec.structs.replace(variant, requires=needs),)
+    return replace(WANT, release=msgspec.structs.replace(release.release, variants=variants))
+
+
+def tight(seen: Observed, want: Desired, free_bytes: int) -> Observed:
+    """Return it on a board of 4 GB with so much memory free, where the worker that serves has 1 GB."""
+    there = replace(seen, hardware=ORIN_LIKE)
+    assert seen.facts.choice is not None
+    choice = msgspec.structs.replace(seen.facts.choice, key=choice_key(there, want))
+    return replace(
+        there,
+        facts=msgspec.structs.replace(seen.facts, choice=choice),
+        aside=False,
+        server=WorkerSeen(seen.facts.active.slot, "ready", True) if seen.facts.active else None,
+        probation=ProbationSeen(5.0, memory_bytes=10**9),
+        around=Surroundings(DeviceWindow(), 10**10, free_bytes, 1000),
+        provider=TENSORRT,
+        served_on=CPU,
+    )
+
+
+def test_a_faster_provider_on_a_tight_board_is_tried_only_beside_the_worker_that_serves() -> None:
+    """Once it ended the worker for a trial of the very variant that served, and nothing served meanwhile."""
+    on_cpu = TrialFact(slot=MINE, passed=True, begun=1, board="old", provider=CPU)
+    serving = replace(ASIDE, facts=replace_facts(ASIDE.facts, active=slot_of(NEW), trials=(on_cpu,)))
+    want = of_memory(NEW, 10**8)
+    for free_bytes in (10**7, 2 * 10**8):
+        step = decide(tight(serving, want, free_bytes), want, NOW)
+        assert isinstance(step, steps.Wait) and "only beside the worker that serves" in step.why, step
+    assert isinstance(decide(tight(serving, want, 10**9), want, NOW), steps.Try)
+
+
+def test_an_engine_that_must_be_built_never_makes_what_serves_stand_aside() -> None:
+    want = of_memory(NEW, 10**8)
+    step = decide(tight(ASIDE, want, 10**7), want, NOW)
+    assert isinstance(step, steps.Wait) and "built only beside the worker that serves" in step.why, step
+    without = replace(tight(ASIDE, want, 10**7), provider=CPU)
+    assert isinstance(decide(without, want, NOW), steps.StandAside), "what is not built takes seconds"
+    built = TrialFact(slot=MINE, passed=True, begun=1, board="new", provider=TENSORRT)
+    there = replace(ASIDE, facts=replace_facts(ASIDE.facts, trials=(built,)))
+    assert isinstance(decide(tight(there, want, 10**7), want, NOW), steps.StandAside), "nor what was built before"
+
+
+def replace_facts(facts: ModelFacts, **changes: object) -> ModelFacts:
+    return msgspec.structs.replace(facts, **changes)  # type: ignore[arg-type]

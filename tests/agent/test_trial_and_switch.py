@@ -7,6 +7,7 @@ import pytest
 
 from edgefleet_agent.conditions import Surroundings
 from edgefleet_agent.rules.room import need_bytes, reserve_bytes, room
+from edgefleet_agent.status import status_words
 from edgefleet_agent.store import owner
 from edgefleet_agent.store.facts import TrialFact
 from edgefleet_agent.store.owner import Hands, OwnerHold
@@ -345,6 +346,9 @@ def test_a_provider_that_fails_its_trial_is_passed_over_with_its_reason() -> Non
     device.behaviours[first.variant_sha256("small")] = Behaviour(fails_on=(TENSORRT,))
     on_orin(device, hub, first)
     assert device.launcher.workers[-1].spec.provider == CPU
+    running_now = device.model().running  # type: ignore[union-attr]
+    assert running_now is not None and running_now.provider == CPU, "the server and the owner are told"
+    assert f"(small) on {CPU}" in status_words(device.state(), is_running=True)  # type: ignore[arg-type]
     assert (
         "TensorrtExecutionProvider ran out of memory; CPUExecutionProvider is next"
         in texts(device, "provider-refused")[0]
