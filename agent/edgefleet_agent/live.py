@@ -243,7 +243,7 @@ class Live:
         if self.asking is None or self.candidate is None:
             return "none"
         answered = self.asking.poll()
-        if answered is None and self.candidate.worker.poll() == "dead":
+        if (answered is None or answered.why_not) and self.candidate.worker.poll() == "dead":
             return Asked(f"its worker died at the switch: {self.candidate.worker.why_dead()}")
         return answered or "asking"
 
