@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from securesystemslib.signer import CryptoSigner, Key, SSlibKey
 from tuf.api.metadata import DelegatedRole
 
@@ -137,6 +138,19 @@ def test_a_motion_that_was_altered_is_not_signed(
     with pytest.raises(TrustError, match=words) as refused:
         judge(alter(motion), repo.root, repo.now)
     assert refused.value.exit_code == 5
+
+
+def test_counting_starts_anew_only_with_new_keys_for_what_counts(repo: FakeRepository) -> None:
+    motion = renew(repo.repository, ["root"], repo.now)
+    with pytest.raises(TrustError, match="start anew") as refused:
+        judge(replace(motion, restart=True), repo.root, repo.now)
+    assert refused.value.exit_code == 5
+
+
+def test_copies_of_which_one_starts_counting_anew_are_not_merged(repo: FakeRepository) -> None:
+    motion = renew(repo.repository, ["root"], repo.now)
+    with pytest.raises(TrustError, match="not copies of one"):
+        merge_motions(motion, replace(motion, restart=True))
 
 
 def test_copies_that_differ_are_not_merged(repo: FakeRepository) -> None:

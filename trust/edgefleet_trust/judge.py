@@ -95,6 +95,7 @@ def judge(motion: Motion, anchor: bytes | None, now: datetime) -> Judged:
         if RELEASES_ROLE in motion.next:
             _check_releases(motion, now)
         _check_keys(motion, now)
+        _check_restart(motion, root, before[0] if before else None)
         return Judged(motion, root, targets, before, tuple(_needs(motion, root, targets, before)))
     except (RepositoryError, ProtocolError, ValueError, KeyError, KeyProblem) as error:
         raise BadProposal(f"the file is not what a holder can sign: {error}") from error
@@ -223,6 +224,17 @@ def _check_keys(motion: Motion, now: datetime) -> None:
     if entry.hashes != {"sha256": sha256_hex(data)} or entry.length != len(data) or entry.unrecognized_fields:
         raise BadProposal("the list of command keys in the file is not the one that is signed")
     command_keys(motion.key_list)
+
+
+def _check_restart(motion: Motion, new: Root, old: Root | None) -> None:
+    """Nobody signs `restart`, so it counts only where what is signed bears it out."""
+    if motion.restart and (
+        old is None or any(set(old.roles[role].keyids) & set(new.roles[role].keyids) for role in ONLINE_ROLES)
+    ):
+        raise BadProposal(
+            f"the file lets the counters of {' and '.join(ONLINE_ROLES)} start anew and leaves their keys as they are: "
+            "devices would refuse what follows"
+        )
 
 
 def command_keys(text: str) -> tuple[Key, ...]:
