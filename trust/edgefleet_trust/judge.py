@@ -92,6 +92,8 @@ def judge(motion: Motion, anchor: bytes | None, now: datetime) -> Judged:
         if "targets" in motion.next:
             _check_version("targets", targets, before[1] if before else None, now)
             _check_targets(targets, before[1] if before else None)
+        if motion.is_ceremony:
+            _check_regions(motion, targets)
         if RELEASES_ROLE in motion.next:
             _check_releases(motion, now)
         _check_keys(motion, now)
@@ -185,6 +187,16 @@ def _check_targets(new: Targets, old: Targets | None) -> None:
     lost = sorted(gone | ({RELEASES_ROLE, KEYS_ROLE} - set(delegations.roles)))
     if lost:
         raise BadProposal(f"targets would no longer delegate to {', '.join(lost)}")
+
+
+def _check_regions(motion: Motion, targets: Targets) -> None:
+    """Publishing goes by the file's regions, and holders sign those of targets."""
+    roles = targets.delegations.roles if targets.delegations is not None else None
+    signed = {name.removeprefix(_PREFIX) for name in roles or () if name.startswith(_PREFIX)}
+    if set(motion.regions) != signed or len(motion.regions) != len(signed):
+        raise BadProposal(
+            f"the file names the regions {', '.join(motion.regions) or 'none'}, and targets {', '.join(sorted(signed))}"
+        )
 
 
 def _region_path(role: str) -> str:
