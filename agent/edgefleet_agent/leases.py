@@ -79,7 +79,7 @@ class LeaseFolder:
                 lease = self._counted(msgspec.json.decode(data, type=Written))
                 if lease is not None:
                     return lease
-        except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             pass
         finally:
             os.close(handle)

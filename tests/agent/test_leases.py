@@ -1,5 +1,6 @@
 """Leases between processes: the kernel ends them with their process, the clock ends the rest."""
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -65,6 +66,15 @@ def test_what_is_no_lease_counts_as_none_and_no_more_than_a_few_count(folder: Le
         found = folder.of("fashion")
     assert len(found) == MAX_LEASES
     assert all(row.until <= time.monotonic() + 3600 for row in found)
+
+
+def test_a_lease_that_is_nested_beyond_reading_is_none_and_is_removed(folder: LeaseFolder) -> None:
+    deep = folder.run / "leases/fashion/deep.lease"
+    deep.write_bytes(b'{"x":' + b"[" * 2000 + b"]" * 2000 + b"}")
+    with deep.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert folder.of("fashion") == ()
+    assert not deep.exists()
 
 
 def test_where_no_agent_runs_a_lease_says_so(tmp_path: Path) -> None:

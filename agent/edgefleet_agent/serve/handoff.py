@@ -33,12 +33,16 @@ def give(end: socket.socket, connection: socket.socket, read: bytes) -> bool:
 
 
 def receive(end: socket.socket) -> tuple[socket.socket, bytes] | None:
-    """Return the next connection with what was read of it, or None when there is none. Raises OSError."""
+    """Return the next connection with what was read of it, or None when none came. Raises OSError.
+
+    What a worker sends is not believed: a descriptor that is no socket is closed, or a worker could use up the agent's.
+    """
     data, descriptors, _, _ = socket.recv_fds(end, MAX_PASSED + 1, 1)
-    if len(descriptors) != 1:
-        for number in descriptors:
-            with contextlib.suppress(OSError):
-                os.close(number)
-        return None
-    os.set_inheritable(descriptors[0], False)
-    return socket.socket(fileno=descriptors[0]), data[1:]
+    if len(descriptors) == 1:
+        with contextlib.suppress(OSError):
+            os.set_inheritable(descriptors[0], False)
+            return socket.socket(fileno=descriptors[0]), data[1:]
+    for number in descriptors:
+        with contextlib.suppress(OSError):
+            os.close(number)
+    return None

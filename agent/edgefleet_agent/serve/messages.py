@@ -124,7 +124,7 @@ _SAID: msgspec.json.Decoder[Any] = msgspec.json.Decoder(Said)
 
 
 def decode_said(data: bytes) -> Said:
-    """Return what a worker says; raise msgspec.MsgspecError when it says nothing known."""
+    """Return what a worker says; raise MsgspecError, UnicodeDecodeError or RecursionError otherwise."""
     said: Said = _SAID.decode(data)
     return said
 

@@ -65,7 +65,7 @@ class Channel:
             return None
         try:
             return decode_said(packet)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
 
     def close(self) -> None:
