@@ -61,7 +61,9 @@ def run(folder: Path) -> str:
         refused = _manifests(device, world, wish)
         device.put({device.topics.chunk(name): repo.repository.chunk(name) or b"" for name in chunks})
         device.until("the honest release runs", lambda: _proven(device))
-        must(not list(Path("/").glob("evil*")) and not list(folder.rglob("*evil*")), "a file was written by its path")
+        written = [*Path("/").glob("evil*"), *Path("/etc/cron.d").glob("evil*"), *folder.rglob("*evil*")]
+        written = [path for path in written if path != folder / "r/leases/evil"]  # the model's own, by its checked name
+        must(not written, f"a file was written by its path: {[str(path) for path in written]}")
     kinds = ", ".join(kind for kind, _ in hostile.values())
     return (
         f"{kinds}: refused ({wanted} by the agent as they were asked for), it grew by {grown_mb:.0f} MB at most; "
