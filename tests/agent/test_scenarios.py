@@ -225,6 +225,21 @@ def test_s04_a_held_model_takes_nothing_new_says_who_holds_it_and_its_deadline_r
     assert model(device).failures == () and model(device).held is None
 
 
+def test_a_pin_that_is_taken_back_at_once_leaves_both_releases_on_the_device() -> None:
+    first, second = package(1), package(2)
+    device, hub = running(first)
+    wish(hub, second)
+    device.run(until=proven(second))
+    pin = Pin(release="fashion/1", release_sha256=first.sha256, by="ana", since_s=device.clock.wall)
+    owner_says(device, Hands(pins={"fashion": pin}))
+    device.run(until=lambda one: one.serving() == "fashion/1")
+    owner_says(device, Hands())  # before the first one is proven again
+    device.run(until=lambda one: one.serving() == "fashion/2")
+    device.run(until=proven(second))
+    previous = model(device).previous
+    assert previous is not None and previous.release == "fashion/1"
+
+
 def test_a_file_of_the_owner_that_cannot_be_read_holds_everything_and_what_serves_goes_on() -> None:
     device, hub = running(package(1))
     device.disk.write(STATE / "owner.json", b'{"pins": {"fash')

@@ -106,7 +106,7 @@ def test_the_owners_word_is_above_the_fleets_with_and_without_agent_and_network(
     ("code", "line", "words"),
     [
         (3, "pin nosuch --current", "nosuch is no model of this device; it knows fashion"),
-        (3, "pin fashion fashion/9", "fashion/9 is not on this device; of fashion there are fashion/"),
+        (3, "pin fashion fashion/9", "fashion/9 is not on this device; of fashion there are fashion/1, fashion/2"),
         (3, "pin fashion ../../etc", "../../etc"),
         (3, "hold Fashion/..", "Fashion/.."),
         (2, "pin fashion", "one of the arguments RELEASE --current is required"),
