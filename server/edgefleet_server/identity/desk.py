@@ -54,9 +54,11 @@ class Desk:
         clock: Clock,
         counters: Counters,
         assign: Assign,
+        on_crl: Callable[[], None] = lambda: None,
     ) -> None:
+        """on_crl: called after a new revocation list lies in the folder: the broker must read it."""
         self._authority, self._database, self._clock = authority, database, clock
-        self._counters, self._assign = counters, assign
+        self._counters, self._assign, self._on_crl = counters, assign, on_crl
         self._lock = threading.Lock()
         self._hour, self._written = 0, 0
 
@@ -181,6 +183,7 @@ class Desk:
         if ends:
             # The list first: a row that says "revoked" while the broker still takes the certificate would be forgotten.
             self._authority.revoke_all(ends, at)
+            self._on_crl()
         for serial in ends:
             identities.revoke(connection, serial, now)
         row = IdentityRow(

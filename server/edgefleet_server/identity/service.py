@@ -52,7 +52,7 @@ class Identities:
         """None while `enrolment.port` is 0: nobody comes in."""
         if not where.port:
             return
-        self.desk = Desk(self.authority, database, clock, counters, assign)
+        self.desk = Desk(self.authority, database, clock, counters, assign, on_crl)
         settings = Settings(
             fleet=fleet,
             url=where.url or f"https://{where.host}:{where.port}",
