@@ -5,7 +5,8 @@ processes never wait for each other and a window counts exactly when it is store
 roll-ups, also in one transaction: what crashes in between is folded later, and nothing is folded twice.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -51,9 +52,8 @@ def add(connection: Connection, rows: Iterable[Placed]) -> None:
 
 def fold(connection: Connection, limit: int = BATCH) -> int:
     """Move up to `limit` batches into the roll-ups; return how many there were, 0 also while another process folds."""
-    if connection.dialect.name == "postgresql":
-        if not connection.execute(text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": FOLD_LOCK}).scalar_one():
-            return 0
+    if connection.dialect.name == "postgresql" and not _is_the_one(connection):
+        return 0
     rows = connection.execute(select(rollup_parts).order_by(rollup_parts.c.id).limit(limit)).all()
     if not rows:
         return 0
@@ -67,36 +67,51 @@ def fold(connection: Connection, limit: int = BATCH) -> int:
     return len(rows)
 
 
+def _is_the_one(connection: Connection) -> bool:
+    found = connection.execute(text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": FOLD_LOCK})
+    return bool(found.scalar_one())
+
+
 def waiting(connection: Connection) -> bool:
     """Return whether anything waits to be folded."""
     return connection.execute(select(rollup_parts.c.id).limit(1)).first() is not None
 
 
 def spread(found: Sums) -> tuple[dict[ModelPlace, ModelCell], dict[DevicePlace, DeviceCell]]:
-    """Return by place in the tables what cells of minutes add to each resolution and grain."""
+    """Return by place in the tables what cells of minutes add to each resolution and grain, each made of the next finer one."""
     models: dict[ModelPlace, ModelCell] = {}
     devices: dict[DevicePlace, DeviceCell] = {}
     for key, cell in found.models.items():
-        for resolution, length_s in RESOLUTIONS.items():
-            start_s = key.minute_s // length_s * length_s
-            for place in (
-                (resolution, FLEET, "", start_s, key.model, "", "", ""),
-                (resolution, REGION, key.region, start_s, key.model, "", "", ""),
-                (resolution, VERSION, "", start_s, key.model, key.release, key.variant, ""),
-                (resolution, REGION_VERSION, key.region, start_s, key.model, key.release, key.variant, ""),
-                (resolution, CLASS, key.region, start_s, key.model, key.release, key.variant, key.hardware_class),
-            ):
-                (models.get(place) or models.setdefault(place, ModelCell())).merge(cell)
+        place = (MINUTE, CLASS, key.region, key.minute_s, key.model, key.release, key.variant, key.hardware_class)
+        models[place] = cell
     for where, board in found.devices.items():
-        for resolution, length_s in RESOLUTIONS.items():
-            start_s = where.minute_s // length_s * length_s
-            for spot in (
-                (resolution, FLEET, "", start_s, ""),
-                (resolution, REGION, where.region, start_s, ""),
-                (resolution, CLASS, where.region, start_s, where.hardware_class),
-            ):
-                (devices.get(spot) or devices.setdefault(spot, DeviceCell())).merge(board)
+        devices[MINUTE, CLASS, where.region, where.minute_s, where.hardware_class] = board
+    for finer, coarser in ((MINUTE, HOUR), (HOUR, DAY)):
+        _gather(models, finer, CLASS, partial(_later, coarser), ModelCell)
+        _gather(devices, finer, CLASS, partial(_later, coarser), DeviceCell)
+    for resolution in RESOLUTIONS:
+        _gather(models, resolution, CLASS, lambda p: (p[0], REGION_VERSION, *p[2:7], ""), ModelCell)
+        _gather(models, resolution, REGION_VERSION, lambda p: (p[0], VERSION, "", *p[3:7], ""), ModelCell)
+        _gather(models, resolution, REGION_VERSION, lambda p: (p[0], REGION, *p[2:5], "", "", ""), ModelCell)
+        _gather(models, resolution, REGION, lambda p: (p[0], FLEET, "", *p[3:5], "", "", ""), ModelCell)
+        _gather(devices, resolution, CLASS, lambda p: (p[0], REGION, p[2], p[3], ""), DeviceCell)
+        _gather(devices, resolution, REGION, lambda p: (p[0], FLEET, "", p[3], ""), DeviceCell)
     return models, devices
+
+
+def _later(resolution: int, place: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the place of the same kind in a coarser resolution."""
+    length_s = RESOLUTIONS[resolution]
+    return (resolution, *place[1:3], place[3] // length_s * length_s, *place[4:])
+
+
+def _gather(
+    cells: dict[Any, Any], resolution: int, grain: int, to: Callable[[Any], Any], kind: Callable[[], Any]
+) -> None:
+    """Merge every cell of one resolution and grain into the cell at `to(place)`."""
+    for place in [place for place in cells if place[:2] == (resolution, grain)]:
+        target = to(place)
+        (cells.get(target) or cells.setdefault(target, kind())).merge(cells[place])
 
 
 def model_row(place: ModelPlace, cell: ModelCell) -> dict[str, Any]:
@@ -138,7 +153,16 @@ _FACTS = msgspec.msgpack.Decoder(DeviceFacts)
 
 def _fold_models(connection: Connection, cells: dict[ModelPlace, ModelCell]) -> None:
     for row in _those_there(connection, model_rollups, cells):
-        place = (row.resolution, row.grain, row.region, row.start_s, row.model, row.release, row.variant, row.hardware_class)
+        place = (
+            row.resolution,
+            row.grain,
+            row.region,
+            row.start_s,
+            row.model,
+            row.release,
+            row.variant,
+            row.hardware_class,
+        )
         cell = cells.get(place)
         if cell is not None:
             cell.windows += row.windows
@@ -148,7 +172,7 @@ def _fold_models(connection: Connection, cells: dict[ModelPlace, ModelCell]) -> 
             cell.memory.merge(Spread(row.memory_windows, row.memory_sum_bytes, most, most))
             cell.latency.add_packed(row.latency)
             cell.confidence.add_packed(row.confidence)
-            cell.seen.merge(row.seen)
+            cell.seen.merge_packed(row.seen)
     _put(connection, model_rollups, [model_row(place, cell) for place, cell in cells.items()])
 
 
@@ -158,7 +182,7 @@ def _fold_devices(connection: Connection, cells: dict[DevicePlace, DeviceCell]) 
         if cell is not None:
             cell.windows += row.windows
             cell.facts.merge(facts_of(row.facts))
-            cell.seen.merge(row.seen)
+            cell.seen.merge_packed(row.seen)
     _put(connection, device_rollups, [device_row(place, cell) for place, cell in cells.items()])
 
 
@@ -168,8 +192,8 @@ def _those_there(connection: Connection, table: Table, places: Iterable[tuple[An
     for place in places:
         spans.setdefault(place[:3], set()).add(place[3])
     by_starts: dict[tuple[int, int, frozenset[int]], list[str]] = {}
-    for (resolution, grain, region), starts in spans.items():
-        by_starts.setdefault((resolution, grain, frozenset(starts)), []).append(region)
+    for (resolution, grain, region), found in spans.items():
+        by_starts.setdefault((resolution, grain, frozenset(found)), []).append(region)
     columns = table.c
     for (resolution, grain, starts), regions in by_starts.items():
         yield from connection.execute(

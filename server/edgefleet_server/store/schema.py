@@ -266,9 +266,7 @@ model_rollups = Table(
     Column("latency", LargeBinary, nullable=False),
     Column("confidence", LargeBinary),
     Column("seen", LargeBinary),
-    PrimaryKeyConstraint(
-        "resolution", "grain", "region", "start_s", "model", "release", "variant", "hardware_class"
-    ),
+    PrimaryKeyConstraint("resolution", "grain", "region", "start_s", "model", "release", "variant", "hardware_class"),
     sqlite_with_rowid=False,
 )
 

@@ -168,7 +168,7 @@ class ModelCell:
         self.memory.merge(other.memory)
         for mine, its in ((self.latency, other.latency), (self.confidence, other.confidence)):
             mine.add_counts(its.offset, its.counts, its.zero)
-        self.seen.merge(other.seen.packed())
+        self.seen.merge(other.seen)
 
 
 class DeviceCell:
@@ -183,7 +183,7 @@ class DeviceCell:
         """Count what `other` counted."""
         self.windows += other.windows
         self.facts.merge(other.facts)
-        self.seen.merge(other.seen.packed())
+        self.seen.merge(other.seen)
 
 
 class Sums(NamedTuple):
@@ -244,13 +244,13 @@ def decode_into(found: Sums, data: bytes) -> None:
         cell.memory.merge(memory)
         cell.latency.add_packed(latency)
         cell.confidence.add_packed(confidence)
-        cell.seen.merge(seen)
+        cell.seen.merge_packed(seen)
     for place, windows, facts, seen in devices:
         where = DeviceKey(*place)
         board = found.devices.get(where) or found.devices.setdefault(where, DeviceCell())
         board.windows += windows
         board.facts.merge(facts)
-        board.seen.merge(seen)
+        board.seen.merge_packed(seen)
 
 
 _ENCODER = msgspec.msgpack.Encoder()
