@@ -9,6 +9,9 @@
 #   make crash                           the whole-job crash test, with its figures
 #   make attacks                         the attacks of docs/security.md against the real product, one line each
 #
+#   make onnx-road                       the ONNX-only road on real models that packages carry (an environment of its own)
+#   make loads ARGS="DIR ..."            every variant of these packages on onnxruntime 1.19.2, 1.23.2 and the newest
+#
 #   PYTHON=python3.12                    another interpreter (3.11 or newer)
 #   TORCH_INDEX=URL                      take torch from this index, for example PyTorch's own index of CPU builds:
 #                                        from the default index, pip brings gigabytes of CUDA on Linux
@@ -22,7 +25,7 @@ TESTS ?=
 PIP_FLAGS = --disable-pip-version-check --quiet
 BIN = $(VENV)/bin
 
-.PHONY: help demo test test-device check bench crash attacks clean
+.PHONY: help demo test test-device check bench crash attacks onnx-road loads clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -48,6 +51,13 @@ crash: $(VENV)/ready
 
 attacks: $(VENV)/ready
 	@PATH="$$PATH:/usr/sbin" $(BIN)/python -m tests.attacks $(ARGS)
+
+onnx-road: $(VENV)/ready
+	@scripts/onnx-road $(BIN)/python $(ARGS)
+
+loads: $(VENV)/ready
+	@test -n "$(ARGS)" || { echo 'make loads ARGS="DIR ...", where each DIR is a package' >&2; exit 2; }
+	@scripts/loads $(BIN)/python $(ARGS)
 
 clean:
 	rm -rf .venv .venv-3.*

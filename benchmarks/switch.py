@@ -32,8 +32,8 @@ import numpy as np
 from edgefleet_agent.link.mqtt import MqttLink
 from edgefleet_client import ClientError, Model
 from edgefleet_protocol.codec import decode, encode
-from edgefleet_protocol.messages import DeviceState
-from edgefleet_protocol.rollout import Assignment, DeviceAssignment, Probation
+from edgefleet_protocol.messages import DeviceState, ModelState
+from edgefleet_protocol.rollout import Assignment, DeviceAssignment, Policy, Probation
 from edgefleet_protocol.topics import Topics
 from edgefleet_protocol.trust import DEVICE_ASSIGNMENT_TYPE
 from tests.fakes.broker_process import BrokerProcess
@@ -140,6 +140,8 @@ def _ask_once(path: Path, row: list[float]) -> tuple[str, list[float]]:
 class Device:
     """One real agent, with all that it needs."""
 
+    program: tuple[str, ...] = (sys.executable, "-m", "edgefleet_agent")
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.broker = BrokerProcess(folder / "broker", "mosquitto")
@@ -158,8 +160,7 @@ class Device:
         self.hub.start(1, "hub/will", lambda session: b"")
         self.until(lambda: self.hub and self.hub.connected_session() is not None, "the hub connects")
         self.hub.subscribe([self.topics.of_device(DEVICE, "state")])
-        for seed in SEEDS.values():
-            publish_release(self.repo, make_package(self.folder / f"package-{seed}", seed=seed))
+        self.publish_releases()
         row = encode(DeviceAssignment(device=DEVICE, number=1, region=REGION))
         self._put(
             self.topics.of_device(DEVICE, "assignment"), self.repo.online.sign_envelope(DEVICE_ASSIGNMENT_TYPE, row)
@@ -169,23 +170,36 @@ class Device:
             f'fleet = "{self.topics.fleet}"\ndevice = "{DEVICE}"\nroot = "root.json"\nstate = "state"\nrun = "run"\n'
             f'[broker]\nhost = "127.0.0.1"\nport = {port}\n[limits]\nreserve_bytes = 1000000\n'
         )
-        with (self.folder / "agent.log").open("wb") as log:
-            command = [sys.executable, "-m", "edgefleet_agent", "run", "--config", str(self.folder / "agent.toml")]
-            self.agent = subprocess.Popen(command, stdout=log, stderr=log)
+        self.start_agent()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def publish_releases(self) -> None:
+        """Put into the repository what may be wished."""
+        for seed in SEEDS.values():
+            publish_release(self.repo, make_package(self.folder / f"package-{seed}", seed=seed))
+
+    def start_agent(self) -> None:
+        """Start the agent, and return at once."""
+        with (self.folder / "agent.log").open("ab") as log:
+            command = [*self.program, "run", "--config", str(self.folder / "agent.toml")]
+            self.agent = subprocess.Popen(command, stdout=log, stderr=log)
+
+    def stop_agent(self) -> None:
+        """End it in good order."""
         if self.agent is not None:
             self.agent.terminate()
             self.agent.wait(30)
+
+    def __exit__(self, *_: object) -> None:
+        self.stop_agent()
         if self.hub is not None:
             self.hub.stop()
         self.broker.stop()
 
-    def wish(self, release: str) -> None:
+    def wish(self, release: str, policy: Policy | None = None) -> None:
         """Sign and publish that `release` is wished; only what changed is sent."""
         wish = Assignment(model=MODEL, release=self.repo.ref(release), probation=Probation(seconds=0.0))
-        self.repo.roll_out(REGION, assignments=(wish,))
+        self.repo.roll_out(REGION, assignments=(wish,), policy=policy or Policy())
         repository = self.repo.repository
         for ref in repository.releases().values():
             manifest, document = repository.manifest(ref)
@@ -213,12 +227,16 @@ class Device:
                 raise TimeoutError(f"it did not happen within {PATIENCE_S:.0f} s: {what}\n{log}")
             time.sleep(0.01)
 
-    def runs(self, release: str) -> bool:
-        """Whether `release` is active and proven."""
+    def models(self) -> tuple[ModelState, ...]:
+        """Return what the device last told of its models."""
         assert self.hub is not None
         for message in self.hub.receive():
             self._state = decode(message.payload, DeviceState)
-        rows = self._state.models if self._state else ()
+        return self._state.models if self._state else ()
+
+    def runs(self, release: str) -> bool:
+        """Whether `release` is active and proven."""
+        rows = self.models()
         return any(row.running is not None and row.running.release == release and row.running.proven for row in rows)
 
     def memory(self) -> tuple[int, int]:

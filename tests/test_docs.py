@@ -12,6 +12,7 @@ import pytest
 from edgefleet_agent import config as agent_config
 from edgefleet_protocol.rollout import Policy
 from edgefleet_server import config as server_config
+from edgefleet_server.alerts import config as alerts_config
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -100,6 +101,9 @@ def test_every_setting_is_documented() -> None:
         server_config.KeepConfig,
         server_config.IdentityConfig,
         server_config.EnrolmentConfig,
+        alerts_config.AlertsConfig,
+        alerts_config.WebhookConfig,
+        alerts_config.MailConfig,
         server_config.ServerConfig,
     ):
         names |= {field.name for field in dataclasses.fields(section)} - {
@@ -110,6 +114,10 @@ def test_every_setting_is_documented() -> None:
             "keep",
             "identity",
             "enrolment",
+            "alerts",
+            "rules",
+            "webhook",
+            "mail",
         }
-    missing = [name for name in sorted(names) if not re.search(rf"`(?:[a-z]+\.)?{name}[`,]", page)]
+    missing = [name for name in sorted(names) if not re.search(rf"`(?:[a-z]+\.)*{name}[`,]", page)]
     assert not missing

@@ -8,23 +8,19 @@ know after a cut is in the store; everything else it sees by looking.
 import contextlib
 import dataclasses
 
-from msgspec.structs import replace
-
 from edgefleet_protocol.errors import BadName
 from edgefleet_protocol.hardware import Hardware
 from edgefleet_protocol.messages import DeviceState
 from edgefleet_protocol.rollout import Policy, Rollout
 from edgefleet_protocol.topics import Topics
 
-from . import report, steps
+from . import report, starting, steps
 from .actions import Actions
 from .collecting import collect
 from .commanding import Commanding
-from .conditions import Surroundings
 from .config import Config
 from .decide import decide
 from .fetching import Fetching
-from .hardware.tensorrt import offers_tensorrt, tensorrt_version
 from .journal import Journal
 from .leases import LeaseFolder
 from .live import Live
@@ -33,13 +29,10 @@ from .log import LOG
 from .looking import Looking
 from .observe import Around, Documents, Now, desired, models, observe
 from .perform import Performer
-from .placing import Placing
-from .recovery import recovered
-from .rules.governor import watch
-from .rules.permits import is_named
-from .rules.seen import Desired, Strain
+from .rules.seen import Desired
 from .rules.shared import in_turns, memory_left, next_to_try
 from .seams import Clock, Launcher, Link, Looker, Message, Probe, Signer
+from .sensing import SENSE_EVERY_S, Sensing
 from .store import Store, owner
 from .telling import Telling
 
@@ -49,7 +42,6 @@ SESSIONS_PER_BOOT = 1_000_000
 """A session's number is the count of starts times this, plus the reconnects since: no number comes twice."""
 MAX_STEPS = 64
 """Steps of one model in one turn; more would mean that two rules undo each other."""
-SENSE_EVERY_S = 5.0
 IDLE_TURN_S = 30.0
 FAULT_AGAIN_S = 60.0
 COLLECT_EVERY_S = 3600.0
@@ -75,6 +67,7 @@ class Agent:
         self.clock, self.link, self.store, self.launcher = clock, link, store, launcher
         self.probe, self.config = probe, config
         self.topics = Topics(config.fleet)
+        self.sensing = Sensing(probe, config)
         self.documents = Documents(store)
         self.journal = Journal(config.device, clock, store)
         self.looking = Looking(config, self.topics, link, store, looker, self.journal)
@@ -111,8 +104,6 @@ class Agent:
         self.hardware: Hardware | None = None
         self._performer: Performer | None = None
         self._session: int | None = None
-        self._sensed: tuple[float, Surroundings] | None = None
-        self._strain = Strain()
         self.hands = owner.Hands()
         """What the device's owner decided: read anew at each turn, for only the owner's commands write it."""
         self.leases = LeaseFolder(config.run, clock)
@@ -137,7 +128,7 @@ class Agent:
             self.hardware = self._performer.placing.hardware = self.probe.hardware()
         self.hands = owner.read(self.store.disk, self.store.state)
         if self._policy().governor is not None:
-            self._surroundings(now)
+            self.sensing.around(self._policy(), now)
             wakes.append(now + SENSE_EVERY_S)
         if self._linked:
             self._greet(now)
@@ -167,7 +158,8 @@ class Agent:
         self.telemetry.store()
         self.store.outbox.close()
         for model, live in self.lives.items():
-            self._note_probation(model, live, now)
+            if (seen := live.probation_seen(now)) is not None:
+                starting.note_probation(self.store, model, seen.unnoted_s)
         with contextlib.suppress(OSError):  # counters that may be lost, when the disk takes them
             self.store.facts.put(self.store.facts.facts)
         for live in self.lives.values():
@@ -181,29 +173,11 @@ class Agent:
 
     def _start(self, now: float) -> None:
         self.hardware = self.probe.hardware()
-        self._performer = Performer(
-            journal=self.journal,
-            store=self.store,
-            launcher=self.launcher,
-            documents=self.documents,
-            hardware=self.hardware,
-            threads=self.config.serve.threads,
-            drain_s=self.config.serve.drain_s,
-            golden_deadline_s=self.config.serve.golden_deadline_s,
-            placing=Placing(self.store, self.hardware, tensorrt_version() if offers_tensorrt(self.hardware) else ""),
+        self._performer = starting.performer(
+            self.config, self.journal, self.store, self.launcher, self.documents, self.hardware
         )
         self.telling.start(now)
-        facts = self.store.facts.facts
-        if self.store.facts.lost:
-            facts = recovered(self.store, facts)
-        try:
-            self.store.facts.put(replace(facts, boots=facts.boots + 1))
-        except OSError:
-            # A full disk must not keep a device from serving; the number is stored with the next fact.
-            self.store.facts.put_later(replace(facts, boots=facts.boots + 1))
-        self.store.counters.begin()
-        for problem in (*self.store.facts.problems, *filter(None, [self.store.counters.problem])):
-            self.journal.tell("store-damaged", problem)
+        starting.count_start(self.store, self.journal)
 
     # --- the link
 
@@ -281,14 +255,6 @@ class Agent:
                 self.journal.tell("fault", words, model)
             return moment.monotonic_s + FAULT_AGAIN_S
 
-    def _note_probation(self, model: str, live: Live, now: float) -> None:
-        """Keep the time on probation over the end of the agent; it is made durable with the counters."""
-        facts = self.store.facts.facts
-        mine, seen = facts.model(model), live.probation_seen(now)
-        if seen is not None and mine.active is not None and not mine.active.proven:
-            noted = replace(mine, probation_s=mine.probation_s + seen.unnoted_s)
-            self.store.facts.put_later(replace(facts, models={**facts.models, model: noted}))
-
     def _around(self, model: str, moment: Now) -> Around:
         """Return what one model shares with the others, and what people and applications say of it."""
         policy, hold = self._policy(), self.hands.holds.get(model)
@@ -302,7 +268,7 @@ class Agent:
             released_s=self.hands.released.get(model, 0.0),
             leases=self.leases.of(model),
             may_try=trying is None and turn in (None, model),
-            strain=self._strain,
+            strain=self.sensing.strain,
         )
 
     def _model_turn(self, model: str, moment: Now) -> float:
@@ -317,7 +283,7 @@ class Agent:
         for _ in range(MAX_STEPS):
             facts = self.store.facts.facts
             want = desired(model, self.config.device, facts, self.hardware, self.store, self.documents, self.hands)
-            around, troubles = self._surroundings(now), self.fetching.window.troubles()
+            around, troubles = self.sensing.around(self._policy(), now), self.fetching.window.troubles()
             promised = {name: one.promised_bytes() for name, one in self.lives.items()}
             free_bytes = memory_left(around.memory_available_bytes, promised, model)
             around = dataclasses.replace(around, memory_available_bytes=free_bytes)
@@ -364,34 +330,6 @@ class Agent:
             return
         if want.assignment.release.path not in self.store.facts.trust.refused:
             self.journal.tell("refused", want.problem, want.model, want.assignment.release.path)
-
-    def _surroundings(self, now: float) -> Surroundings:
-        """Return how the device is, read at most every few seconds; but its free space as it is now.
-
-        A download or an assembly is begun by it, and one system call tells it.
-        """
-        free_bytes = self.probe.storage_free_bytes()
-        if self._sensed is None or now >= self._sensed[0] + SENSE_EVERY_S:
-            around = Surroundings(
-                device=self.probe.device_window(),
-                storage_free_bytes=free_bytes,
-                memory_available_bytes=self.probe.memory_available_bytes(),
-                reserve_bytes=self.config.limits.reserve_bytes,
-                memory_pressure_percent=self.probe.memory_pressure_percent(),
-                interface=(interface := self.probe.interface()),
-                metered=interface is not None and is_named(interface, self.config.network.metered),
-            )
-            self._sensed = (now, around)
-            self._strain = watch(self._strain, around, self._policy().governor, now)
-        reserve_bytes = max(self.config.limits.reserve_bytes, self._policy().disk_reserve_bytes or 0)
-        # Whether two workers fit is asked just after one ended.
-        memory = self.probe.memory_available_bytes()
-        return dataclasses.replace(
-            self._sensed[1],
-            storage_free_bytes=free_bytes,
-            memory_available_bytes=memory,
-            reserve_bytes=reserve_bytes,
-        )
 
     def _fetch(self, now: float) -> float:
         """Ask for the chunks of every model whose step is to fetch; return when the window wants to be asked again."""

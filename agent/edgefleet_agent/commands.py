@@ -13,7 +13,7 @@ from . import config as configuration
 from . import enrol_commands
 from .errors import AgentError, AlreadyRuns, BadConfig
 from .log import LEVELS
-from .owning import BadTime, NotAllowed, NotFound, add_verbs
+from .owning import OWNERS_VERBS, BadTime, NotAllowed, NotFound, add_verbs
 
 DONE, FAILED, USAGE, NOT_FOUND, NOT_ALLOWED, REFUSED, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 EXIT_CODES = f"""exit codes:
@@ -30,7 +30,8 @@ def main(argv: list[str]) -> int:
     """Run the command in `argv`; return its exit code."""
     arguments = _parser().parse_args(argv)
     try:
-        config = configuration.load(arguments.config, complete=arguments.do in (_status, _explain))
+        complete = arguments.do in (_status, _explain)
+        config = configuration.load(arguments.config, complete=complete) if hasattr(arguments, "config") else None
         code: int = arguments.do(config, arguments)
         return code
     except (BadConfig, BadTime) as error:
@@ -45,6 +46,12 @@ def main(argv: list[str]) -> int:
     except AlreadyRuns as error:
         print(f"edgefleet agent: {error}", file=sys.stderr)
         return REFUSED
+    except PermissionError as error:
+        if arguments.verb not in OWNERS_VERBS:
+            print(f"edgefleet agent: {error}", file=sys.stderr)
+            return FAILED
+        print(f"edgefleet agent: only the owner decides about this device's models: {error}", file=sys.stderr)
+        return NOT_ALLOWED
     except (AgentError, OSError) as error:
         print(f"edgefleet agent: {error}", file=sys.stderr)
         return FAILED
@@ -95,7 +102,48 @@ def _parser() -> argparse.ArgumentParser:
         add(verb, do, words)
     add_verbs(add)
     enrol_commands.add(verbs)
+    _add_dev(verbs)
     return parser
+
+
+def _add_dev(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    one = verbs.add_parser(
+        "dev",
+        help="serve a folder's models for an application's developer: no broker, no keys, nothing verified",
+        description="Serve a package that `edgefleet compress` made, or each ONNX file of a folder (with a sidecar "
+        "<stem>.json that holds an interface, else with what the file says), until Ctrl-C. Nothing is verified or stored.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    one.add_argument("folder", type=Path, help="the folder, or one .onnx file")
+    one.add_argument(
+        "--run", type=Path, metavar="DIR", help="where the sockets go (a folder that is removed at the end)"
+    )
+    one.add_argument("--variant", metavar="NAME", help="of a package (its first)")
+    one.add_argument("--port", type=int, default=0, help="on 127.0.0.1, for all models (any free one)")
+    one.add_argument("--threads", type=int, default=1, help="of the runtime, for one inference (1)")
+    one.add_argument("--shared-memory", action="store_true", help="allow regions of /dev/shm")
+    one.set_defaults(do=_dev)
+
+
+def _dev(_config: None, arguments: argparse.Namespace) -> int:
+    from .serve.dev import Options, serve
+    from .serve.errors import ServeError
+
+    try:
+        return serve(
+            Options(
+                folder=arguments.folder,
+                run=arguments.run,
+                variant=arguments.variant,
+                port=arguments.port,
+                threads=arguments.threads,
+                shared_memory=arguments.shared_memory,
+            )
+        )
+    except ServeError as error:
+        print(f"edgefleet agent dev: {error}", file=sys.stderr)
+        return FAILED
 
 
 def _add_log_options(run: argparse.ArgumentParser) -> None:

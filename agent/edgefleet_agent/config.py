@@ -60,6 +60,17 @@ class Serve(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     port_base: int = 0
     """The first model's loopback port, the next one's is one higher; 0: any free port."""
+    gateway_port: int = 0
+    """The loopback port for all models; 0: any free port."""
+    loopback: bool = True
+    """Whether there are ports on 127.0.0.1 at all."""
+    group: str = ""
+    """Whose members may connect to the Unix sockets; empty: everybody."""
+    allow_uids: tuple[int, ...] = ()
+    allow_gids: tuple[int, ...] = ()
+    """Who may, by user or group; both empty: everybody that the socket lets in."""
+    shared_memory: bool = False
+    """Regions of /dev/shm by name, as other clients of the protocol use them."""
     threads: int = 1
     """Of one inference, unless a trial finds a better way; 0: the trial may try up to every core."""
     drain_s: float = 10.0
@@ -153,6 +164,12 @@ def from_dict(data: dict[str, Any], base: Path, *, complete: bool = True) -> Con
         raise BadConfig(f"broker.keepalive_s is {config.broker.keepalive_s}; a slow link needs at least 60")
     if config.fetch.patience_s < 1:
         raise BadConfig(f"fetch.patience_s is {config.fetch.patience_s:g}; a bad mobile link needs at least 1")
+    serve = config.serve
+    if serve.loopback and (serve.group or serve.allow_uids or serve.allow_gids):
+        raise BadConfig(
+            "serve.group and serve.allow_* say who may ask, and serve.loopback is true, by which everybody on the device "
+            "may: set serve.loopback = false, or leave them out"
+        )
     if (config.broker.certificate is None) != (config.broker.key is None):
         raise BadConfig("broker.certificate and broker.key belong together; one of them is missing")
     paths = _Paths(base.absolute())

@@ -11,11 +11,11 @@ from .rules.governor import step_governor
 from .rules.health import end_hung, replace_leaking, runtime_broken
 from .rules.keep import judge_crash_loop, judge_probation, keep_serving
 from .rules.leased import leased
-from .rules.move import activate, assemble, cancelled, disk_refused, fetch, load, read_trial
+from .rules.move import activate, assemble, cancelled, disk_refused, fetch, load, read_trial, switching
 from .rules.permits import held_back, held_by_owner, no_way_to_fetch, outside_window, quarantined
 from .rules.provider import better_provider, engine_lost, no_runtime
 from .rules.seen import Desired, Observed
-from .rules.turn import room_made, untried
+from .rules.turn import come_back, room_made, untried
 from .rules.wish import (
     already_running,
     deadline_passed,
@@ -28,10 +28,14 @@ from .rules.wish import (
 )
 from .steps import Step
 
+UNDER_WAY = (switching, read_trial, room_made, load)
+"""Rules whose waits are part of a move for which the active worker made room."""
+
 
 def decide(seen: Observed, want: Desired, now: float) -> Step:
     """Return the one next step from what is seen towards what is wanted. now: monotonic seconds."""
     rules: tuple[Callable[[Observed, Desired, float], Step | None], ...] = (
+        switching,
         runtime_broken,
         end_hung,
         engine_lost,
@@ -68,5 +72,5 @@ def decide(seen: Observed, want: Desired, now: float) -> Step:
     for rule in rules:
         step = rule(seen, want, now)
         if step is not None:
-            return step
+            return come_back(seen, step) if rule not in UNDER_WAY else step
     return activate(seen, want, now)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -140,7 +141,11 @@ def _wish(making: Path, seed: Seed, board: Board) -> _Wish:
 def _told(making: Path, seed: Seed, wish: _Wish, https_ca: bytes, bundle: Path | None) -> Enrolment:
     """Write root and `enrolment.json` as the server, or the bundle, tells them."""
     if bundle is not None:
-        said, root = msgspec.json.decode((bundle / ENROLMENT).read_bytes()), (bundle / ROOT).read_bytes()
+        try:
+            said = msgspec.json.decode((bundle / ENROLMENT).read_bytes(), type=dict[str, Any])
+        except msgspec.MsgspecError as error:
+            raise BadIdentity(f"{bundle / ENROLMENT} is no JSON object: {error}") from error
+        root = (bundle / ROOT).read_bytes()
     else:
         said = Est(seed.url, https_ca, Pair.within(making)).settings()
         try:

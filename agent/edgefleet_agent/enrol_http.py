@@ -49,9 +49,20 @@ class Est:
     pair: Pair | None = None
 
     def __post_init__(self) -> None:
-        """Raise TurnedAway for an address that cannot be one."""
-        parts = urlsplit(self.url)
-        if parts.scheme != "https" or not parts.hostname or parts.query or parts.fragment or parts.username:
+        """Raise AgentError for an address that cannot be one."""
+        try:
+            parts = urlsplit(self.url)
+            usable = parts.port is None or parts.port > 0
+        except ValueError:  # a port beyond 65535, a bracket that does not close
+            usable = False
+        if (
+            not usable
+            or parts.scheme != "https"
+            or not parts.hostname
+            or parts.query
+            or parts.fragment
+            or parts.username
+        ):
             raise AgentError(f"{self.url!r} is no enrolment server's address: write it as https://HOST:PORT")
 
     def authorities(self) -> bytes:

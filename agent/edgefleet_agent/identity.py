@@ -154,10 +154,15 @@ class Identity:
 
 
 def read_enrolment(folder: Path) -> Enrolment | None:
-    """Return what the device of the identity in `folder` was told, or None when there is none; raise BadIdentity."""
+    """Return what the device of the identity in `folder` was told, or None when there is none; raise BadIdentity.
+
+    Raises PermissionError for who may not look: nothing is wrong with the identity then.
+    """
     path = folder / ENROLMENT
     try:
         return msgspec.json.decode(path.read_bytes(), type=Enrolment) if folder.is_dir() else None
+    except PermissionError:
+        raise
     except (OSError, msgspec.MsgspecError) as error:
         raise BadIdentity(
             f"{path} cannot be read: {error}. Enrol anew: move {folder} away and run agent enrol"

@@ -18,6 +18,7 @@ import contextlib
 import fcntl
 import os
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -62,10 +63,11 @@ class LeaseFolder:
         folder = self.run / "leases" / model
         try:
             with os.scandir(folder) as entries:
-                names = sorted(row.name for _, row in zip(range(MAX_ENTRIES), entries, strict=False))
+                leases = (row.name for row in entries if row.name.endswith(".lease"))  # whatever else lies there
+                names = sorted(islice(leases, MAX_ENTRIES))
         except OSError:
             return ()
-        found = [self._read(folder / name) for name in names if name.endswith(".lease")]
+        found = [self._read(folder / name) for name in names]
         return tuple(row for row in found if row is not None)[:MAX_LEASES]
 
     def _read(self, path: Path) -> Lease | None:
@@ -79,7 +81,7 @@ class LeaseFolder:
                 lease = self._counted(msgspec.json.decode(data, type=Written))
                 if lease is not None:
                     return lease
-        except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             pass
         finally:
             os.close(handle)

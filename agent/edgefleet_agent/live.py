@@ -8,7 +8,7 @@ from edgefleet_protocol.telemetry import ModelWindow
 
 from .conditions import Hold
 from .rules.seen import HealthSeen, ProbationSeen, WorkerSeen
-from .seams import Served, Trial, TrialReport, Worker, WorkerSpec
+from .seams import Asked, Asking, Served, Trial, TrialReport, Worker, WorkerSpec
 
 QUIET_AFTER_S = 60.0
 """A worker that lived so long is no longer in a crash loop."""
@@ -78,6 +78,8 @@ class Live:
 
     server: Process | None = None
     candidate: Process | None = None
+    asking: Asking | None = None
+    """The switch under way: the candidate accepts, the server is paused, and the golden inputs are being asked."""
     leaving: Process | None = None
     """What failed, and serves until the previous one has loaded."""
     trial: tuple[str, Trial] | None = None
@@ -152,6 +154,8 @@ class Live:
 
     def stop(self, drain_s: float) -> None:
         """End every process of the model."""
+        if self.asking is not None:
+            self.asking.stop()
         for process in (self.server, self.candidate, self.leaving, self.ended):
             if process is not None:
                 process.worker.stop(drain_s)
@@ -230,6 +234,18 @@ class Live:
     def back_in_place(self) -> None:
         """Nobody needs the room any more: the active one may come back."""
         self.aside = None
+
+    def asked(self) -> Literal["none", "asking"] | Asked:
+        """Return `none` while no switch is under way, `asking`, or how the candidate answered.
+
+        One that died is not waited for: its sockets live on, and nobody would answer on them.
+        """
+        if self.asking is None or self.candidate is None:
+            return "none"
+        answered = self.asking.poll()
+        if (answered is None or answered.why_not) and self.candidate.worker.poll() == "dead":
+            return Asked(f"its worker died at the switch: {self.candidate.worker.why_dead()}")
+        return answered or "asking"
 
     def trial_seen(self, slot: str) -> Literal["none", "running"] | TrialReport:
         """Return `none`, `running`, or the report of the trial of `slot`."""

@@ -39,6 +39,7 @@ def run(config: Config) -> int:
     from .link.mqtt import MqttLink
     from .looker import ChildLooker
     from .serve.launcher import ProcessLauncher
+    from .serve.sockets import access_of
 
     if not config.root.is_file():
         raise BadConfig(f"root names {config.root} and there is no such file: copy 1.root.json of the fleet there")
@@ -70,7 +71,7 @@ def run(config: Config) -> int:
             SystemClock(),
             link,
             Store(Disk(), config.state),
-            ProcessLauncher(config.run, config.serve.port_base),
+            ProcessLauncher(config.run, config.serve.port_base, access=access_of(config.serve)),
             HardwareProbe(config.state, config.hardware.root, config.hardware.machine),
             ChildLooker(config.run),
             config,

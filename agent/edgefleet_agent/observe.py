@@ -243,7 +243,7 @@ def _observe(
             provider = place.provider if place else ""
             if chosen not in slots:
                 missing = missing_chunks(want.release, variant.name, store)
-    trial = live.trial_seen(chosen)
+    trial, asked = live.trial_seen(chosen), live.asked()
     return Observed(
         model=want.model,
         facts=facts,
@@ -257,6 +257,7 @@ def _observe(
         trial=trial,
         server=live.server.seen(now.monotonic_s) if live.server else None,
         candidate=live.candidate.seen(now.monotonic_s) if live.candidate and live.candidate.slot == chosen else None,
+        asked=asked,
         start_not_before=live.start_not_before,
         crashes_in_a_row=live.crashes_in_a_row,
         probation=live.probation_seen(now.monotonic_s, facts.probation_s),

@@ -24,6 +24,7 @@ from .store.disk import Disk
 from .store.owner import Hands, OwnerHold, Pin, read, write
 
 NOTICED = "the agent notices it within half a minute; if it does not run now, when it starts"
+OWNERS_VERBS = ("pin", "hold", "release")
 _UNITS = {"m": 60.0, "h": 3600.0, "d": 86400.0}
 LONGEST_S = 366 * 86400.0
 

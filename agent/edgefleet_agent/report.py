@@ -93,7 +93,7 @@ def _moving(step: steps.Step, live: Live) -> bool:
     return moving or live.trial is not None or live.candidate is not None
 
 
-def running(slot: Slot | None, facts: ModelFacts | None = None) -> Running | None:
+def running(slot: Slot | None, facts: ModelFacts | None = None, provider: str = "") -> Running | None:
     """Return a slot as the state tells it. With facts: a variant of a release that is proven here counts as proven."""
     if slot is None:
         return None
@@ -104,6 +104,7 @@ def running(slot: Slot | None, facts: ModelFacts | None = None) -> Running | Non
         variant_sha256=slot.variant_sha256,
         since_s=slot.since_s,
         proven=slot.proven or (facts is not None and facts.was_proven(slot.release_sha256)),
+        provider=provider[:128],
     )
 
 
@@ -119,7 +120,7 @@ def model_state(facts: ModelFacts, told: Told) -> ModelState:
         why=told.step.why[:2000],
         wanted=wanted,
         wanted_sha256=want.sha256,
-        running=running(facts.active, facts) if serving else None,
+        running=running(facts.active, facts, told.live.server.spec.provider) if serving and told.live.server else None,
         previous=running(facts.previous),
         chosen=chosen.variant if chosen else None,
         chosen_why=chosen.why if chosen else "",

@@ -179,6 +179,24 @@ class Worker(Protocol):
         """Finish what is in flight, for at most `drain_s`, and end. Returns at once."""
 
 
+@dataclass(frozen=True)
+class Asked:
+    """How a worker that was asked the golden inputs answered."""
+
+    why_not: str | None
+    """None: right, within tolerance, and by the variant that was asked."""
+
+
+class Asking(Protocol):
+    """Golden inputs on their way through the serving path."""
+
+    def poll(self) -> Asked | None:
+        """How it went, or None while it goes on. Gets on with it for at most 20 ms; never raises."""
+
+    def stop(self) -> None:
+        """Ask no more."""
+
+
 class Launcher(Protocol):
     """Starts workers, and says which limits really hold on this machine."""
 
@@ -197,10 +215,10 @@ class Launcher(Protocol):
     def start(self, spec: WorkerSpec) -> Worker:
         """Start a worker that loads the model; it serves once `accept` is called."""
 
-    def ask_golden(self, spec: WorkerSpec, deadline_s: float) -> str | None:
-        """Send the golden inputs through the serving path, the model's Unix socket, as an application would.
+    def begin_golden(self, spec: WorkerSpec, deadline_s: float) -> Asking:
+        """Begin to send the golden inputs through the serving path, the model's Unix socket, as an application would.
 
-        Returns None when the answers are within tolerance and came from `spec.variant_sha256`; else why not.
+        Returns at once. The answers are right within tolerance and when they come from `spec.variant_sha256`.
         """
 
 

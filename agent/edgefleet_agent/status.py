@@ -219,7 +219,8 @@ def _model_words(model: ModelState) -> list[str]:
     lines = [f"{model.model}: {model.phase}", _line("now", model.why)]
     lines += [_line(name, words) for name, words in _notes(model)[1:]]
     if model.running is not None:
-        lines.append(_line("serves", f"{model.running.release} ({model.running.variant})"))
+        on = f" on {model.running.provider}" if model.running.provider else ""
+        lines.append(_line("serves", f"{model.running.release} ({model.running.variant}){on}"))
     if model.wanted is not None:
         chosen = f" ({model.chosen}), {model.chosen_why}" if model.chosen else ""
         lines.append(_line("wished", model.wanted + chosen))

@@ -127,11 +127,18 @@ class Load:
 
 @dataclass(frozen=True)
 class Activate:
-    """Switch: the candidate takes over, and answers the golden inputs through the serving path."""
+    """Switch: the candidate takes over, and is asked the golden inputs through the serving path."""
 
     release: Release
     release_sha256: str
     variant: Variant
+    why: str
+
+
+@dataclass(frozen=True)
+class Settle:
+    """The candidate that was asked at the switch answered, or did not: it is active, or the old one takes over again."""
+
     why: str
 
 
@@ -202,6 +209,13 @@ class StandAside:
 
 
 @dataclass(frozen=True)
+class ComeBack:
+    """What the active worker made room for does not come now: it serves again."""
+
+    why: str
+
+
+@dataclass(frozen=True)
 class EndWorker:
     """The active worker hangs: kill it, and count that as a death."""
 
@@ -256,6 +270,7 @@ Step = (
     | NoteTrial
     | Load
     | Activate
+    | Settle
     | NoteProbation
     | NoteCalm
     | ForgetWish
@@ -264,6 +279,7 @@ Step = (
     | Fail
     | FallBack
     | StandAside
+    | ComeBack
     | EndWorker
     | Replace
     | NoteRuntime

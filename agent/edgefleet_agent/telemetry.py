@@ -33,7 +33,8 @@ class Telemetry:
 
     def store(self) -> None:
         """Put every window that is still here on disk: offline for long, or the agent ends."""
-        if self.waiting and self.outbox.add(window for _, window in self.waiting):
+        under_way = self.in_flight[1] if self.in_flight is not None else frozenset()
+        if self.waiting and self.outbox.add((window for _, window in self.waiting), under_way):
             self.waiting.clear()
         while len(self.waiting) > MAX_IN_MEMORY:
             del self.waiting[0]

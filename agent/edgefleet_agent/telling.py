@@ -170,7 +170,8 @@ class Telling:
         if dropped := self._store.outbox.take_dropped():
             facts = replace(facts, dropped_windows=facts.dropped_windows + dropped)
             self._store.facts.put_later(facts)
-        batch = self.telemetry.batch(moment.monotonic_s, facts.dropped_windows)
+        dropped = facts.dropped_windows + self._store.outbox.lost()
+        batch = self.telemetry.batch(moment.monotonic_s, dropped)
         if batch is not None:
             number = self._link.publish(self.topic("telemetry"), batch[0])
             self.telemetry.sent(number, batch[1], moment.monotonic_s)

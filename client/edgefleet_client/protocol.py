@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .connection import Answer
-from .errors import BadInput, ClientError, ModelFailed, ModelNotServed, ServerBusy
+from .connection import Answer, Piece
+from .errors import BadInput, ClientError, ModelFailed, ModelNotServed, NotAllowed, ServerBusy, TooLate
 from .prediction import Array
 
 LENGTH = "Inference-Header-Content-Length"
@@ -59,7 +59,7 @@ def fit(value: object, spec: Mapping[str, Any], *, cast: bool = False, check: Ch
     if array.ndim != len(wanted) or any(want not in (-1, got) for want, got in zip(wanted, array.shape, strict=True)):
         raise BadInput(f"{spec['name']} takes the shape {wanted} and got {given}")
     if check != "off":
-        _check_values(array, spec, check)
+        check_values(array, spec, check)
     return np.ascontiguousarray(array)
 
 
@@ -77,7 +77,8 @@ def _check_kind(array: Array, dtype: "np.dtype[Any]", spec: Mapping[str, Any]) -
         raise BadInput(f"{name} takes {spec['datatype']} and got {array.dtype}: convert it first, or say cast=True")
 
 
-def _check_values(array: Array, spec: Mapping[str, Any], check: Check) -> None:
+def check_values(array: Array, spec: Mapping[str, Any], check: Check) -> None:
+    """Raise BadInput for values that `check` looks for."""
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         bad = int(array.size - np.count_nonzero(np.isfinite(array)))
         raise BadInput(f"{spec['name']} has {bad} values of {array.size} that are NaN or infinite")
@@ -90,8 +91,13 @@ def _check_values(array: Array, spec: Mapping[str, Any], check: Check) -> None:
             )
 
 
-def question(arrays: Mapping[str, Array], specs: Mapping[str, Mapping[str, Any]]) -> tuple[bytes, dict[str, str]]:
-    """Return the body that asks with `arrays`, and its headers."""
+def question(
+    arrays: Mapping[str, Array], specs: Mapping[str, Mapping[str, Any]], deadline_ms: float | None = None
+) -> tuple[list[Piece], dict[str, str]]:
+    """Return the body that asks with `arrays`, in pieces, and its headers. deadline_ms: from now."""
+    parameters: Json = {"binary_data_output": True}
+    if deadline_ms is not None:
+        parameters["deadline_ms"] = deadline_ms
     head = json.dumps(
         {
             "inputs": [
@@ -103,19 +109,19 @@ def question(arrays: Mapping[str, Array], specs: Mapping[str, Mapping[str, Any]]
                 }
                 for name, array in arrays.items()
             ],
-            "parameters": {"binary_data_output": True},
+            "parameters": parameters,
         },
         separators=(",", ":"),
     ).encode()
     headers = {LENGTH: str(len(head)), "Content-Type": "application/octet-stream"}
-    return b"".join((head, *(array.tobytes() for array in arrays.values()))), headers
+    return [head, *(array.reshape(-1).view(np.uint8).data for array in arrays.values())], headers
 
 
 def read(answer: Answer) -> tuple[dict[str, Array], Json]:
     """Return the outputs and the parameters of an answer; raise ModelFailed for what is none."""
     try:
         size = int(answer.headers.get(LENGTH.lower(), len(answer.body)))
-        said = json.loads(answer.body[:size])
+        said = json.loads(bytes(answer.body[:size]))
         outputs: dict[str, Array] = {}
         for row in said["outputs"]:
             dtype = np.dtype(DTYPES[row["datatype"]])
@@ -134,11 +140,14 @@ def read(answer: Answer) -> tuple[dict[str, Array], Json]:
     return outputs, dict(parameters)
 
 
-def error_of(answer: Answer) -> ClientError:
+def error_for(status: int, body: bytes | memoryview) -> ClientError:
     """Return the error that a status other than 200 stands for."""
+    text = bytes(body)
     try:
-        text = str(json.loads(answer.body)["error"])
+        words = str(json.loads(text)["error"])
     except (ValueError, KeyError, TypeError):
-        text = answer.body[:200].decode("utf-8", "replace")
-    kinds: dict[int, type[ClientError]] = {400: BadInput, 413: BadInput, 404: ModelNotServed, 503: ServerBusy}
-    return kinds.get(answer.status, ModelFailed)(f"HTTP {answer.status}: {text}")
+        words = text[:200].decode("utf-8", "replace")
+    kinds: dict[int, type[ClientError]] = {
+        400: BadInput, 413: BadInput, 403: NotAllowed, 404: ModelNotServed, 503: ServerBusy, 504: TooLate,
+    }  # fmt: skip
+    return kinds.get(status, ModelFailed)(f"HTTP {status}: {words}")

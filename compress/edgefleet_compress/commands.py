@@ -1,4 +1,4 @@
-"""`edgefleet compress run|example|show`."""
+"""`edgefleet compress run|onnx|coverage|boards|example|show`."""
 
 import argparse
 import errno
@@ -17,7 +17,7 @@ import msgspec
 from edgefleet_protocol.codec import encode
 from edgefleet_protocol.manifest import Release, Variant
 
-from . import __version__
+from . import __version__, commands_boards, commands_coverage, commands_onnx
 from .errors import BadMetric, CompressError, DiskFull, RecipeError, WorkloadError
 from .points import change_in_points, signed
 
@@ -60,10 +60,15 @@ def _run(arguments: argparse.Namespace) -> int:
 
     from . import doubts, preflight, recipe, workload
     from .environment import environment
+    from .gates.calibration import few_samples
+    from .gates.coverage import table
     from .package import variants
+    from .package.gates_page import gates_document
+    from .package.lineage import LINEAGE, lineage_document
     from .package.report import Facts, report
     from .pipeline import Pipeline
     from .progress import for_this_terminal
+    from .targets import use_folder
     from .work import Work
 
     since = time.monotonic()
@@ -74,6 +79,8 @@ def _run(arguments: argparse.Namespace) -> int:
                 file=sys.stderr,
             )
             return NOT_FOUND
+    if arguments.targets is not None:
+        use_folder(arguments.targets)
     torch.set_num_threads(arguments.threads)
     recipes = recipe.load(arguments.recipes)
     warnings = [*doubts.of_recipes(recipes)]
@@ -82,6 +89,9 @@ def _run(arguments: argparse.Namespace) -> int:
     preflight.check_places(arguments.out, work)
     loaded = workload.load(arguments.workload)
     preflight.check_recipes(loaded, recipes)
+    few = few_samples(loaded.workload, recipes)
+    _warn(few)
+    warnings += few
     made_with = environment(arguments.seed, arguments.threads)
     with for_this_terminal() as progress:
         outcome = Pipeline(loaded, Work(work), progress, arguments.seed).run(recipes)
@@ -90,8 +100,12 @@ def _run(arguments: argparse.Namespace) -> int:
         notes = [*(f"WARNING: {text}" for text in found), ", ".join(f"{k} {v}" for k, v in made_with.items())]
         packed = variants.pack(loaded.workload, outcome, notes=" ".join(notes))
         lineage = {made.name: made.candidate.lineage for made in outcome.made}
-        page = report(Facts(packed.release, outcome, packed.golden, made_with, lineage, (*warnings, *found)))
+        tables = {made.name: table(made.candidate.onnx_bytes("package"), "arm") for made in outcome.made}
+        verdicts = {made.name: made.verdict for made in outcome.made if made.verdict is not None}
+        page = report(Facts(packed.release, outcome, packed.golden, made_with, lineage, (*warnings, *found), tables))
+        packed.contents.beside["gates.json"] = json.dumps(gates_document(tables, verdicts)).encode()
         packed.contents.beside["report.html"] = page.encode()
+        packed.contents.beside[LINEAGE] = lineage_document(loaded, arguments.recipes, made_with, lineage)
         variants.write(arguments.out, encode(packed.release), packed.contents)
         progress.end(str(arguments.out))
     summary = _summary(packed.release, {made.name: made.measures.wire_bytes for made in outcome.made})
@@ -99,11 +113,13 @@ def _run(arguments: argparse.Namespace) -> int:
         "package": str(arguments.out),
         "left_out": [{"name": entry.name, "why": entry.why} for entry in outcome.left_out],
         "warnings": [*warnings, *found],
+        "gates": {name: msgspec.to_builtins(verdict) for name, verdict in verdicts.items()},
         "seconds": round(time.monotonic() - since, 1),
         "cpu_seconds": round(_cpu_seconds(), 1),
     }
     _print(arguments, packed.release, summary)
     _warn(found)
+    _warn(f"{entry.name} was left out: {entry.why}" for entry in outcome.left_out)
     if not arguments.json:
         _say(
             f"\nreport: {arguments.out / 'report.html'}\nnext:   edgefleet release propose {arguments.out} --repository …"
@@ -250,7 +266,9 @@ def _parser() -> argparse.ArgumentParser:
     show = verbs.add_parser("show", help="print what is in a package, after checking it")
     show.add_argument("out", type=Path, metavar="DIR")
     show.set_defaults(verb=_show)
-    for each in (run, example, show):
+    more = (commands_coverage.add(verbs), commands_onnx.add(verbs), commands_boards.add(verbs))
+    run.add_argument("--targets", type=Path, metavar="DIR", help=commands_boards.TARGETS_HELP)
+    for each in (run, example, show, *more):
         each.epilog = EXIT_CODES
         each.add_argument("--json", action="store_true", help="print one JSON object on standard output instead")
     return parser

@@ -56,3 +56,7 @@ class DiskFull(CompressError):
             "with --work or --out, and run the same command again: finished steps are kept"
         )
         self.folder, self.free_bytes = folder, free_bytes
+
+
+class RoadRefused(CompressError):
+    """An ONNX file cannot be taken, or nothing that was made of it is smaller and answers alike."""

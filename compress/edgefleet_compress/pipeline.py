@@ -1,17 +1,22 @@
 """Applying recipes. Each finished step is kept, so a second run, or another variant that begins alike, takes it from there."""
 
+import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 
 from .candidate import Candidate
 from .environment import versions
 from .errors import CompressError, ToleranceMissed
+from .gates.insurance import Verdict
+from .gates.judge import answers_of, judge
+from .gates.limits import Limits
 from .measure import Measures, measure
 from .progress import Progress
 from .recipe import ORIGINAL, Recipe, Recipes
+from .runtime import Array
 from .steps import Context, Step
 from .work import Work, key_of
 from .workload import Loaded
@@ -26,11 +31,13 @@ class Made:
     measures: Measures
     features: tuple[str, ...] = ()
     """What its recipe says that a device must have."""
+    verdict: Verdict | None = None
+    """How it compares with the original; None for the original itself."""
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A variant that no setting in its recipe could keep within its tolerance."""
+    """A variant that no setting in its recipe could keep within its tolerance, or that a gate refused."""
 
     name: str
     why: str
@@ -74,7 +81,46 @@ class Pipeline:
                 self.progress.end(f"left out: {error}")
         if not any(variant.name == ORIGINAL for variant in made):
             raise CompressError("the original itself could not be made; see the lines above")
-        return Outcome(tuple(made), tuple(left_out))
+        return self._insure(Outcome(tuple(made), tuple(left_out)), recipes.gates)
+
+    def _insure(self, outcome: Outcome, limits: Limits) -> Outcome:
+        """Return the outcome with each variant compared with the original, without those that the gate refuses."""
+        original = next(made for made in outcome.made if made.name == ORIGINAL)
+        first: list[Array] = []
+        kept: list[Made] = []
+        refused: list[LeftOut] = []
+        for made in outcome.made:
+            if made.name == ORIGINAL:
+                kept.append(made)
+                continue
+            self.progress.begin(f"{made.name}: insurance")
+            verdict, kept_before = self._verdict(original, made, limits, first)
+            self.progress.end(verdict.words + (", kept from before" if kept_before else ""))
+            if verdict.refusals and limits.refuse:
+                why = "; ".join(verdict.refusals)
+                refused.append(LeftOut(made.name, f"refused by the insurance gate: {why}"))
+                self.progress.begin(made.name)
+                self.progress.end(f"left out: {why}")
+            else:
+                kept.append(replace(made, verdict=verdict))
+        return Outcome(tuple(kept), (*outcome.left_out, *refused))
+
+    def _verdict(self, original: Made, made: Made, limits: Limits, first: list[Array]) -> tuple[Verdict, bool]:
+        """Return the verdict on one variant, and whether it was kept from before. first: the original's answers, once had."""
+        data = (original.candidate.onnx_bytes("insurance"), made.candidate.onnx_bytes("insurance"))
+        key = key_of(
+            self.loaded.digest,
+            *(hashlib.sha256(file).hexdigest() for file in data),
+            json.dumps(asdict(limits)),
+            "gates",
+        )
+        if (facts := self.work.load_facts(key)) is not None:
+            return Verdict(**(facts | {"refusals": tuple(facts["refusals"])})), True
+        if not first:
+            first.append(answers_of(data[0], self.loaded.workload))
+        verdict = judge(first[0], answers_of(data[1], self.loaded.workload), self.loaded.workload, limits)
+        self.work.save_facts(key, asdict(verdict))
+        return verdict, False
 
     def _make(self, recipe: Recipe, original: Candidate, key: str) -> Made:
         candidate, key = self._apply(recipe.name, recipe.steps, original, key, original)

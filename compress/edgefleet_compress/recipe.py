@@ -17,13 +17,14 @@ import importlib.util
 import re
 import types
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import tomllib
 
 from .errors import RecipeError
+from .gates.limits import Limits, parse_limits
 from .steps import STEPS, Step, step_class
 
 ORIGINAL = "fp32"
@@ -47,6 +48,8 @@ class Recipes:
 
     original: tuple[Step, ...]
     variants: tuple[Recipe, ...]
+    gates: Limits = field(default_factory=Limits)
+    """What a variant may lose."""
 
 
 def load(path: Path) -> Recipes:
@@ -66,14 +69,16 @@ def load(path: Path) -> Recipes:
 
 def parse(document: Mapping[str, Any]) -> Recipes:
     """Return the recipes of a parsed TOML document."""
-    if unknown := sorted(set(document) - {"original", "variant"}):
-        raise RecipeError(f"there is no table {unknown[0]!r}; there are [original] and [[variant]]")
+    if unknown := sorted(set(document) - {"original", "variant", "gates"}):
+        raise RecipeError(f"there is no table {unknown[0]!r}; there are [original], [[variant]] and [gates]")
     original = document.get("original", {})
     variants = document.get("variant", [])
     if not isinstance(original, Mapping) or not isinstance(variants, list):
         raise RecipeError("write one [original] and any number of [[variant]]")
     recipes = tuple(_variant(entry) for entry in variants)
-    return arrange(Recipes(_steps(original.get("steps", []), "the original"), recipes))
+    return arrange(
+        Recipes(_steps(original.get("steps", []), "the original"), recipes, parse_limits(document.get("gates", {})))
+    )
 
 
 def arrange(recipes: Recipes) -> Recipes:
@@ -93,7 +98,8 @@ def arrange(recipes: Recipes) -> Recipes:
         if recipe.name in seen:
             raise RecipeError(f"two variants are called {recipe.name!r}")
         seen.add(recipe.name)
-    return Recipes(recipes.original, tuple(dataclasses.replace(recipe, steps=_cross(recipe)) for recipe in variants))
+    crossed = tuple(dataclasses.replace(recipe, steps=_cross(recipe)) for recipe in variants)
+    return dataclasses.replace(recipes, variants=crossed)
 
 
 def _cross(recipe: Recipe) -> tuple[Step, ...]:

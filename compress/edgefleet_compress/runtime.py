@@ -1,6 +1,6 @@
 """onnxruntime sessions under the graph rules of a target. Tried with onnxruntime 1.32."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -37,20 +37,29 @@ def session_keys(model: bytes, rules: Rules) -> dict[str, str]:
 
 
 def open_session(
-    model: bytes, rules: Rules = "arm", threads: int = 1, save_graph: Path | None = None
+    model: bytes,
+    rules: Rules = "arm",
+    threads: int = 1,
+    save_graph: Path | None = None,
+    keys: Mapping[str, str] | None = None,
+    without: Sequence[str] = (),
 ) -> onnxruntime.InferenceSession:
-    """Return a session on the CPU provider. save_graph: where to write the graph as it will run."""
+    """Return a session on the CPU provider. save_graph: where to write the graph as it will run. keys: those of
+    `session_keys`, where the caller has them already. without: names of optimizers of onnxruntime to leave out.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     if rules == "plain":
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    for key, value in session_keys(model, rules).items():
+    for key, value in (session_keys(model, rules) if keys is None else keys).items():
         options.add_session_config_entry(key, value)
     if save_graph is not None:
         options.optimized_model_filepath = str(save_graph)
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(
+        model, options, providers=["CPUExecutionProvider"], disabled_optimizers=list(without)
+    )
 
 
 def answers(session: onnxruntime.InferenceSession, inputs: Array, batch: int = 250) -> Array:
@@ -109,3 +118,33 @@ def coverage(model: bytes, rules: Rules = "arm") -> Coverage:
         operators = [node.op_type for node in onnx.load(path).graph.node]
     int8 = sum(operator in INT8 for operator in operators)
     return Coverage(int8, int8 + sum(operator in FLOAT for operator in operators), len(operators), frozenset(operators))
+
+
+def folded(model: bytes) -> bytes:
+    """Return the file with constants computed, known branches entered and BatchNorm folded: onnxruntime's basic graph
+    optimizations, which any machine can run.
+    """
+    with TemporaryDirectory(prefix="edgefleet-") as folder:
+        path = Path(folder) / "folded.onnx"
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.optimized_model_filepath = str(path)
+        onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        return path.read_bytes()
+
+
+def run_all(session: onnxruntime.InferenceSession, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """Return every output for samples given one at a time: row i of each input is sample i, with a first dimension of 1."""
+    names = [output.name for output in session.get_outputs()]
+    count = len(next(iter(feeds.values())))
+    parts = [session.run(None, {name: rows[i : i + 1] for name, rows in feeds.items()}) for i in range(count)]
+    return {name: _stack([part[place] for part in parts]) for place, name in enumerate(names)}
+
+
+def _stack(parts: list[Array]) -> Array:
+    if len({part.shape for part in parts}) > 1:
+        raise ValueError(
+            f"the answers have different shapes, {sorted({part.shape for part in parts})[:3]}, from one sample to the next"
+        )
+    return np.concatenate(parts)

@@ -16,6 +16,7 @@ NOUNS = {
     "server": ("server", "releases, rollouts, telemetry, API and dashboard"),
     "rollout": ("server", "plan, start and watch rollouts by region"),
     "device": ("server", "the fleet's devices, and where they belong"),
+    "alert": ("server", "what needs a person: list, show, ack, silence"),
     "demo": ("server", "the whole job on this machine, with four devices"),
 }
 

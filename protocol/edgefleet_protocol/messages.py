@@ -36,6 +36,8 @@ class Running(Record, frozen=True, kw_only=True):
     """Digest of the variant's first file."""
     since_s: Moment
     proven: bool = False
+    provider: Label = ""
+    """What it runs on, as in `CPUExecutionProvider`; empty where nobody said."""
 
 
 class Measured(Record, frozen=True, kw_only=True):

@@ -10,7 +10,10 @@ from edgefleet_protocol.topics import Topics
 from edgefleet_trust.online import OnlineKeys
 from edgefleet_trust.repository import Repository
 
+from .api.alert_routes import make_alert_routes
+from .api.asking import Asking
 from .api.door import Door
+from .api.health_routes import make_health_routes
 from .api.web import make_app
 from .broker import access, strangers
 from .broker.keeper import ListKeeper
@@ -31,6 +34,7 @@ from .seams import Clock, WallClock
 from .signer import OnlineSigner
 from .store.database import Database
 from .views import Views
+from .watching import Watching
 
 LOG = logging.getLogger(__name__)
 
@@ -105,6 +109,11 @@ class Server:
             config.rollouts.frozen_after_s,
         )
         self.views.broker_health = self._broker_health
+        asking = Asking(self.database, self.clock)
+        self.watching = Watching(
+            config, self.topics.fleet, self.repository, self.database, self.controller, self.counters, self.clock,
+            connected=lambda: self.broker.session is not None,
+        )  # fmt: skip
         self.web = make_app(
             self.controller,
             self.views,
@@ -114,6 +123,10 @@ class Server:
             revocation=self.revocation,
             door=Door(self.database, self.clock, self.counters, open=config.http.open),
             names=(*config.http.names, config.http.host),
+            more=(
+                make_alert_routes(asking),
+                make_health_routes(asking, self.watching.collector, self.watching.readiness),
+            ),
         )
         self.identities: Identities | None = None
         if config.enrolment.port or (config.identity is not None and has_ca_passphrase()):
@@ -144,6 +157,7 @@ class Server:
         self.router.start()
         self.publisher.start()
         self.controller.start()
+        self.watching.start()
         if self.identities is not None:
             self.identities.start()
         return self
@@ -153,6 +167,7 @@ class Server:
     ) -> None:
         if self.identities is not None:
             self.identities.stop()
+        self.watching.stop()
         self.controller.stop()
         self.publisher.stop()
         self.router.stop()

@@ -20,3 +20,10 @@ def device(argv: list[str]) -> int:
     from .cli.device import main
 
     return main(argv)
+
+
+def alert(argv: list[str]) -> int:
+    """Run `edgefleet alert …`."""
+    from .cli.alert import main
+
+    return main(argv)

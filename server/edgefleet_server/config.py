@@ -13,6 +13,7 @@ from edgefleet_protocol.names import check_label
 from edgefleet_protocol.policy_check import BadPolicy, check_policy
 from edgefleet_protocol.rollout import Policy
 
+from .alerts.config import AlertsConfig, read_alerts
 from .errors import BadConfig
 
 T = TypeVar("T")
@@ -130,6 +131,7 @@ class ServerConfig:
     keep: KeepConfig = KeepConfig()
     identity: IdentityConfig | None = None
     enrolment: EnrolmentConfig = EnrolmentConfig()
+    alerts: AlertsConfig = field(default_factory=AlertsConfig)
     policies: Mapping[str, Policy] = field(default_factory=dict)
     """By region: what a rollout there uses when it names no policy of its own."""
 
@@ -157,7 +159,19 @@ def parse(table: Mapping[str, Any], base: Path) -> ServerConfig:
     _known(
         "",
         table,
-        {"repository", "keys", "data", "broker", "http", "rollouts", "keep", "regions", "identity", "enrolment"},
+        {
+            "repository",
+            "keys",
+            "data",
+            "broker",
+            "http",
+            "rollouts",
+            "keep",
+            "regions",
+            "identity",
+            "enrolment",
+            "alerts",
+        },
     )
     folders: dict[str, Path] = {}
     for key in ("repository", "keys", "data"):
@@ -181,6 +195,7 @@ def parse(table: Mapping[str, Any], base: Path) -> ServerConfig:
         keep=keep,
         identity=identity,
         enrolment=_section(table, "enrolment", EnrolmentConfig),
+        alerts=read_alerts(table, base),
         policies=_policies(table.get("regions", {})),
     )
 

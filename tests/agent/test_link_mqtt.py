@@ -16,6 +16,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from edgefleet_agent.link import mqtt
 from edgefleet_agent.link.mqtt import MqttLink
+from edgefleet_agent.link.reconnect import delay_s
 from edgefleet_agent.seams import Message
 from tests.fakes.authority import Authority
 
@@ -268,3 +269,16 @@ def test_s15_a_device_that_is_back_before_its_loss_was_noticed_is_never_offline_
     for link in (back, watcher, late):
         link.stop()
     old.loop_stop()
+
+
+def test_s13_two_devices_under_one_name_take_the_connection_from_each_other_ever_more_seldom(broker: Broker) -> None:
+    """As two copies of one memory card do. What ends so soon counts as a failed try, on both sides, so both wait longer."""
+    first, second = (MqttLink("device", "127.0.0.1", broker.port, dice=lambda: 0.02) for _ in range(2))
+    start(first, 1)
+    second.start(1, "will/x", lambda session: b"gone")
+    until(lambda: min(first._failures, second._failures) >= 4)
+    for link in (first, second):
+        assert delay_s(link._failures, 0.99) > 15.0, "the next try may be many seconds away"
+    second.stop()
+    until(lambda: first.connected_session() is not None)  # and when the other one is gone, it stays
+    first.stop()

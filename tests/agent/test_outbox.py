@@ -54,15 +54,48 @@ def test_when_it_is_full_neighbours_are_merged_and_counted_and_no_request_is_los
     outbox = Outbox(Disk(), tmp_path, max_rows=5)
     outbox.add(window(number) for number in range(20))
     assert outbox.count() == 5
-    assert outbox.take_dropped() == 15 and outbox.take_dropped() == 0
+    assert outbox.lost() == 15
+    outbox.close()
+    assert Outbox(Disk(), tmp_path).lost() == 15, "it is counted for good"
     kept = outbox.oldest(10)
     assert sum(one.models[0].requests for one in kept) == 60
     assert sum(one.models[0].latency.count for one in kept) == 60
     assert sum(one.seconds for one in kept) == 20 * 60
 
 
-def test_windows_of_two_boots_are_never_merged() -> None:
+def test_its_bytes_are_bounded_and_its_space_is_given_back_when_it_is_empty(tmp_path: Path) -> None:
+    outbox = Outbox(Disk(), tmp_path, max_bytes=100_000)
+    for start in range(0, 600, 60):
+        outbox.add(window(number) for number in range(start, start + 60))
+    kept = outbox.oldest(1000)
+    assert sum(one.seconds for one in kept) == 600 * 60 and len(kept) < 400, "merged, and nothing dropped"
+    assert 100_000 < (tmp_path / "outbox.db").stat().st_size < 250_000
+    outbox.remove(key_of(one) for one in kept)
+    assert (tmp_path / "outbox.db").stat().st_size < 20_000 and not outbox.problems
+
+
+def test_only_when_all_is_merged_the_oldest_go_and_both_are_counted(tmp_path: Path) -> None:
+    outbox = Outbox(Disk(), tmp_path, max_rows=3)
+    for start in range(0, 300, 60):
+        outbox.add(window(number) for number in range(start, start + 60))
+    kept = outbox.oldest(10)
+    assert [one.seconds for one in kept] == [3600] * 3
+    assert [one.start_s for one in kept] == [60 * 120, 60 * 180, 60 * 240]
+    assert outbox.lost() == 297
+
+
+def test_nothing_is_merged_into_a_window_that_is_under_way(tmp_path: Path) -> None:
+    outbox = Outbox(Disk(), tmp_path, max_rows=3)
+    outbox.add(window(number) for number in range(3))
+    under_way = frozenset([key_of(window(0)), key_of(window(1))])
+    outbox.add([window(3), window(4)], under_way)
+    outbox.remove(under_way)
+    assert sum(one.models[0].requests for one in outbox.oldest(10)) == 9, "what came after is still here"
+
+
+def test_windows_of_two_boots_or_hours_apart_are_never_merged() -> None:
     assert merge_windows(window(0, "a"), window(1, "b")) is None
+    assert merge_windows(window(0), window(61)) is None
 
 
 @pytest.mark.parametrize("damage", [b"not a database at all" * 50, b"SQLite format 3\x00" + b"\xff" * 5000])

@@ -13,7 +13,7 @@ import pytest
 from edgefleet_agent.seams import TrialReport, WorkerSpec
 from edgefleet_agent.serve.launcher import ProcessLauncher, ProcessWorker
 from edgefleet_agent.tuning import Tune
-from tests.fakes.served import ROGUE, ready, report, rogue, until, write_model
+from tests.fakes.served import ROGUE, ask_golden, ready, report, rogue, until, write_model
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_an_inference_that_does_not_end_is_told_with_its_age_and_the_worker_is_k
     spec = rogue(write_model(tmp_path), "hangs")
     worker = serving(launcher, spec)
     assert worker.served().busy_s is None
-    threading.Thread(target=launcher.ask_golden, args=(spec, 60.0), daemon=True).start()
+    threading.Thread(target=ask_golden, args=(launcher, spec, 60.0), daemon=True).start()
     until(lambda: (worker.served().busy_s or 0.0) > 0.0, "it is busy")
     worker.kill("hung: for too long")
     assert worker.poll() == "dead" and worker.why_dead() == "hung: for too long"
@@ -89,7 +89,7 @@ def test_s32_when_memory_runs_out_the_trial_goes_first_then_the_worker_and_the_a
     os.kill(other, signal.SIGKILL)  # as the kernel does
     found = report(trial)
     assert not found.ok and found.reason == "killed by SIGKILL: by the kernel for want of memory, or by hand"
-    assert launcher.ask_golden(write_model(tmp_path), 30.0) is None
+    assert ask_golden(launcher, write_model(tmp_path), 30.0) is None
 
 
 def test_an_engine_is_built_slowly_in_the_trial_and_only_read_in_serving(

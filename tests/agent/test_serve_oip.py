@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import http.client
 import json
+import math
 import socket
 import struct
 import threading
@@ -233,6 +234,72 @@ def test_an_id_without_end_is_refused(served: Served) -> None:
     assert (status, said) == (400, {"error": "id has 5000 characters and may have 4096"})
 
 
+def test_the_configuration_and_the_index_are_as_other_clients_read_them(served: Served) -> None:
+    config = json.loads(served.ask("GET", "/v2/models/fashion/config")[2])
+    assert config["name"] == "fashion" and config["backend"] == "onnxruntime" and config["max_batch_size"] == 0
+    assert config["input"] == [{"name": "image", "data_type": "TYPE_FP32", "dims": [-1, FEATURES]}]
+    assert config["parameters"]["variant_sha256"] == {"string_value": served.spec.variant_sha256}
+    for body in (b"", b"{}", b'{"ready":true}'):
+        rows = json.loads(served.ask("POST", "/v2/repository/index", body)[2])
+        assert rows == [{"name": "fashion", "version": "3", "state": "READY", "reason": ""}]
+    assert served.ask("POST", "/v2/repository/index", b"{")[0] == 400
+
+
+def test_statistics_say_where_the_time_went(served: Served) -> None:
+    served.infer({"inputs": [tensor()]})
+    (said,) = json.loads(served.ask("GET", "/v2/models/fashion/stats")[2])["model_stats"]
+    times = said["inference_stats"]
+    assert said["inference_count"] == times["success"]["count"] == times["compute_infer"]["count"] > 0
+    assert 0 < times["compute_infer"]["ns"] + times["queue"]["ns"] <= times["success"]["ns"]
+    assert set(times["fail"]) == {"count", "ns"} and said["last_inference"] > 0
+
+
+def test_a_body_may_come_in_chunks_and_be_followed_by_an_empty_line(served: Served) -> None:
+    body = json.dumps({"id": "c", "inputs": [tensor()]}).encode()
+    pieces = (b"".join(b"%x;ext=1\r\n%s\r\n" % (len(part), part) for part in (body[:7], body[7:90], body[90:]))
+              + b"0\r\nTrailer: x\r\n\r\n")  # fmt: skip
+    head = b"POST /v2/models/fashion/infer HTTP/1.1\r\nTransfer-Encoding: Chunked\r\n\r\n"
+    last = b"GET /v2/health/live HTTP/1.1\r\nConnection: close\r\n\r\n"
+    got = served.raw(b"\r\n\r\n" + head + pieces + b"\r\n" + last)
+    assert got.count(b"HTTP/1.1 200 OK") == 2 and b'"id":"c"' in got
+
+
+def test_numbers_that_json_has_no_word_for_are_asked_for_in_binary(served: Served) -> None:
+    wrong = [3e38] * FEATURES
+    status, said = served.infer({"inputs": [tensor(data=wrong)]})
+    assert status == 400 and "NaN or infinity, which JSON cannot carry: ask for binary data" in said["error"]
+    head = {"inputs": [tensor(data=wrong)], "parameters": {"binary_data_output": True}}
+    status, _, body = served.ask("POST", "/v2/models/fashion/infer", json.dumps(head).encode())
+    assert status == 200 and not all(map(math.isfinite, struct.unpack(f"<{CLASSES}f", body[-4 * CLASSES :])))
+
+
+@pytest.mark.parametrize("words", [{"deadline_ms": 1e-4}, {"timeout": 0.01}])
+def test_what_is_too_late_is_dropped(served: Served, words: dict[str, float]) -> None:
+    status, said = served.infer({"inputs": [tensor()], "parameters": words})
+    assert status == 504 and "deadline" in said["error"]
+
+
+@pytest.mark.parametrize("words", [{"deadline_ms": 0}, {"deadline_ms": "soon"}, {"timeout": -1}, {"deadline_ms": True}])
+def test_a_deadline_that_is_none_is_refused(served: Served, words: dict[str, object]) -> None:
+    assert served.infer({"inputs": [tensor()], "parameters": words})[0] == 400
+
+
+def test_half_open_connections_lock_nobody_out(served: Served) -> None:
+    with contextlib.ExitStack() as opened:
+        for number in range(64):
+            sock = opened.enter_context(socket.create_connection(("127.0.0.1", served.port), timeout=60))
+            sock.sendall(b"" if number % 2 else b"POST /v2/models/fashion/infer HTTP/1.1\r\nContent-Length: 9\r\n\r\n")
+
+        def answered() -> bool:
+            try:
+                return served.ask("GET", "/v2/health/live")[0] == 200
+            except (OSError, http.client.HTTPException):
+                return False
+
+        # Bounded by how long a connection may be silent, not by the 30 s of before: the number only ends a broken test.
+        until(answered, "somebody else is answered", 15)
+
+
 def test_shared_memory_is_not_supported(served: Served) -> None:
     status, said = served.infer({"inputs": [tensor(parameters={"shared_memory_region": "r"})]})
     assert status == 501 and "shared memory" in said["error"]
@@ -271,7 +338,12 @@ def test_a_refused_question_is_counted_and_is_no_error_of_the_model(served: Serv
         (b"POST /v2 HTTP/1.1\r\nContent-Length: +3\r\n\r\nabc", 400),
         (b"POST /v2 HTTP/1.1\r\nContent-Length: 67108865\r\n\r\n", 413),
         (b"POST /v2 HTTP/1.1\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n", 413),
-        (b"POST /v2 HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 411),
+        (b"POST /v2 HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
+        (b"POST /v2 HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n", 400),
+        (b"POST /v2 HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        (b"POST /v2 HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n\r\n", 400),
+        (b"POST /v2 HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n4000001\r\n", 413),
+        (b"POST /v2 HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n", 400),
         (b"GET /v2 HTTP/1.1\r\n" + b"A: b\r\n" * 200 + b"\r\n", 431),
         (b"GET /v2 HTTP/1.1\r\nA: " + b"b" * 70_000, 431),
     ],

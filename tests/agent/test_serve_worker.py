@@ -16,7 +16,7 @@ import pytest
 
 from edgefleet_agent.seams import WorkerSpec
 from edgefleet_agent.serve.launcher import ProcessLauncher, ProcessWorker
-from tests.fakes.served import FEATURES, ROGUE, SAMPLES, ready, rogue, until, write_model
+from tests.fakes.served import FEATURES, ROGUE, SAMPLES, ask_golden, ready, rogue, until, write_model
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def ask(connection: http.client.HTTPConnection, spec: WorkerSpec) -> tuple[int, 
 def test_golden_answers_come_through_the_serving_socket(launcher: ProcessLauncher, tmp_path: Path) -> None:
     spec = write_model(tmp_path)
     worker = serving(launcher, spec)
-    assert launcher.ask_golden(spec, 30.0) is None
+    assert ask_golden(launcher, spec, 30.0) is None
     served = worker.served()
     assert (served.requests, served.errors) == (SAMPLES, 0)
     assert served.latency.count == SAMPLES
@@ -84,7 +84,7 @@ def test_golden_answers_of_another_release_are_not_taken_for_this_one(
     launcher: ProcessLauncher, tmp_path: Path
 ) -> None:
     serving(launcher, write_model(tmp_path / "one"))
-    why = launcher.ask_golden(write_model(tmp_path / "two", release="fashion/2", seed=2), 30.0)
+    why = ask_golden(launcher, write_model(tmp_path / "two", release="fashion/2", seed=2), 30.0)
     assert why is not None and why.startswith("fashion/1 (")
 
 
@@ -92,19 +92,19 @@ def test_golden_answers_that_differ_are_told(launcher: ProcessLauncher, tmp_path
     spec = write_model(tmp_path)
     serving(launcher, spec)
     other = write_model(tmp_path / "other", seed=2)
-    why = launcher.ask_golden(replace(spec, golden_folder=other.golden_folder), 30.0)
+    why = ask_golden(launcher, replace(spec, golden_folder=other.golden_folder), 30.0)
     assert why is not None and "differs by" in why
 
 
 def test_asking_where_nobody_listens_says_so(launcher: ProcessLauncher, tmp_path: Path) -> None:
-    why = launcher.ask_golden(write_model(tmp_path), 5.0)
+    why = ask_golden(launcher, write_model(tmp_path), 5.0)
     assert why is not None and why.startswith("fashion.sock cannot be asked")
 
 
 def test_asking_a_model_that_hangs_ends_at_the_deadline(rogues: ProcessLauncher, tmp_path: Path) -> None:
     spec = rogue(write_model(tmp_path), "hangs")
     serving(rogues, spec)
-    assert rogues.ask_golden(spec, 1.0) == "fashion.sock gave no golden answers within 1.0 s"
+    assert ask_golden(rogues, spec, 1.0) == "fashion.sock gave no golden answers within 1.0 s"
 
 
 def test_both_sockets_answer_and_the_port_is_written_down(launcher: ProcessLauncher, tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_sockets_of_a_model_that_is_gone_are_unlinked(tmp_path: Path) -> None:
     launcher = ProcessLauncher(tmp_path)
     launcher.sockets("fashion")
     launcher.close_sockets("fashion")
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["port"]  # of the gateway
 
 
 def test_two_models_share_the_device(tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_a_hung_worker_yields_zeros_and_is_killed_when_it_must_stop(rogues: Proc
 def test_counts_that_come_late_are_in_the_next_window(launcher: ProcessLauncher, tmp_path: Path) -> None:
     spec = write_model(tmp_path)
     worker = serving(launcher, spec)
-    assert launcher.ask_golden(spec, 30.0) is None
+    assert ask_golden(launcher, spec, 30.0) is None
     os.kill(worker.pid, signal.SIGSTOP)
     assert worker.served().requests == 0
     os.kill(worker.pid, signal.SIGCONT)
@@ -280,7 +280,8 @@ def test_a_worker_inherits_nothing_but_its_sockets(launcher: ProcessLauncher, tm
     worker = serving(launcher, write_model(tmp_path))
     opened = [str(path.readlink()) for path in Path(f"/proc/{worker.pid}/fd").iterdir()]
     assert str(tmp_path / "secret") not in opened
-    assert sum(name.startswith("socket:") for name in opened) == 5  # two listeners, control, and a pair for signals
+    assert sum(name.startswith("socket:") for name in opened) == 7
+    # two listeners, two ends towards the gateway, control, and a pair for signals
     secret.close()
 
 
@@ -331,7 +332,7 @@ def test_twenty_switches_lose_no_request(launcher: ProcessLauncher, tmp_path: Pa
         ready(successor)
         successor.accept()
         worker.pause()
-        assert launcher.ask_golden(spec, 30.0) is None
+        assert ask_golden(launcher, spec, 30.0) is None
         worker.stop(10.0)
         before = sum(answered.values())
         until(lambda before=before: sum(answered.values()) > before + 8, "clients go on")  # type: ignore[misc]
@@ -349,7 +350,7 @@ def test_a_paused_worker_can_take_over_again(launcher: ProcessLauncher, tmp_path
     ready(second)
     second.accept()
     first.pause()
-    assert launcher.ask_golden(new, 30.0) is None
+    assert ask_golden(launcher, new, 30.0) is None
     first.accept()
     second.pause()
-    assert launcher.ask_golden(old, 30.0) is None
+    assert ask_golden(launcher, old, 30.0) is None

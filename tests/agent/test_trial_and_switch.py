@@ -7,7 +7,10 @@ import pytest
 
 from edgefleet_agent.conditions import Surroundings
 from edgefleet_agent.rules.room import need_bytes, reserve_bytes, room
+from edgefleet_agent.status import status_words
+from edgefleet_agent.store import owner
 from edgefleet_agent.store.facts import TrialFact
+from edgefleet_agent.store.owner import Hands, OwnerHold
 from edgefleet_protocol.hardware import RuntimeInfo
 from edgefleet_protocol.manifest import Requirement
 from edgefleet_protocol.messages import Measured
@@ -111,6 +114,47 @@ def test_s32_what_made_room_serves_again_at_once_when_the_new_one_fails(behaviou
     wish(hub, second)
     device.run(until=failed(second))
     device.run(until=lambda one: one.serving() == "fashion/1", turns=10)
+
+
+def test_s10_a_wish_that_goes_back_in_the_middle_of_a_switch_lets_the_old_one_accept_again() -> None:
+    device, hub = fleet()
+    first, second = package(1), package(2)
+    running(first, device, hub)
+    old = device.launcher.workers[-1]
+    device.behaviours[second.variant_sha256("small")] = Behaviour(golden_polls=10**6)
+    wish(hub, second)
+    device.run(until=lambda one: one.agent.lives["fashion"].asking is not None)
+    assert not old.accepting and device.model().running.release == "fashion/1"  # type: ignore[union-attr]
+    device.run(until=lambda one: "asked the golden inputs" in one.model().why)  # type: ignore[union-attr]
+    hub.roll_out(assign(first))
+    device.run(until=lambda one: one.serving() == "fashion/1")
+    assert old.accepting and device.launcher.workers[-1].stopped
+    assert not device.model().failures  # type: ignore[union-attr]
+
+
+def test_an_agent_that_ends_in_the_middle_of_a_switch_starts_with_the_old_one_and_switches_again() -> None:
+    device, hub = fleet()
+    second = package(2)
+    running(package(1), device, hub)
+    device.behaviours[second.variant_sha256("small")] = Behaviour(golden_polls=10**6)
+    wish(hub, second)
+    device.run(until=lambda one: one.agent.lives["fashion"].asking is not None)
+    device.boot().run(until=lambda one: one.serving() == "fashion/1", turns=10)
+    device.behaviours.clear()
+    device.run(until=proven(second))
+
+
+def test_a_worker_that_dies_in_the_middle_of_a_switch_is_not_waited_for() -> None:
+    device, hub = fleet()
+    second = package(2)
+    running(package(1), device, hub)
+    device.behaviours[second.variant_sha256("small")] = Behaviour(golden_polls=10**6)
+    wish(hub, second)
+    device.run(until=lambda one: one.agent.lives["fashion"].asking is not None)
+    device.launcher.workers[-1].dead = "killed by SIGSEGV"
+    device.run(until=failed(second), turns=10)
+    assert device.serving() == "fashion/1"
+    assert "died at the switch: killed by SIGSEGV" in texts(device, "switch-failed")[0]
 
 
 def test_what_does_not_fit_even_alone_is_waited_for_and_nothing_stops_serving() -> None:
@@ -302,6 +346,9 @@ def test_a_provider_that_fails_its_trial_is_passed_over_with_its_reason() -> Non
     device.behaviours[first.variant_sha256("small")] = Behaviour(fails_on=(TENSORRT,))
     on_orin(device, hub, first)
     assert device.launcher.workers[-1].spec.provider == CPU
+    running_now = device.model().running  # type: ignore[union-attr]
+    assert running_now is not None and running_now.provider == CPU, "the server and the owner are told"
+    assert f"(small) on {CPU}" in status_words(device.state(), is_running=True)  # type: ignore[arg-type]
     assert (
         "TensorrtExecutionProvider ran out of memory; CPUExecutionProvider is next"
         in texts(device, "provider-refused")[0]
@@ -356,3 +403,11 @@ def test_an_engine_is_never_built_where_nothing_would_serve_meanwhile() -> None:
     device.run(turns=30)
     assert "built only beside the worker that serves" in device.model().why  # type: ignore[union-attr]
     assert device.serving() == "fashion/1"
+
+
+def test_an_owner_who_holds_a_model_while_the_old_worker_has_made_room_gets_the_old_one_back() -> None:
+    device, hub, second = tight()
+    wish(hub, second)
+    device.run(until=lambda one: one.serving() is None)
+    owner.write(device.disk, STATE, Hands(holds={"fashion": OwnerHold(by="ana", since_s=0.0)}))
+    device.run(until=lambda one: one.serving() == "fashion/1", turns=40)

@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import paho.mqtt.client as paho
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from paho.mqtt.enums import CallbackAPIVersion
 
 from edgefleet_protocol.codec import encode
 from edgefleet_protocol.dsse import seal
 from edgefleet_protocol.messages import Command
 from edgefleet_protocol.trust import COMMAND_TYPE
-from tests.fakes.fleet import Fleet, Member
+from tests.fakes.enrolled_fleet import EnrolledFleet
+from tests.fakes.fleet import Member
+from tests.fakes.intruder import Intruder
 
 from .report import must
 
@@ -25,21 +25,21 @@ def run(folder: Path) -> str:
     """Attack; return what was seen."""
     tempfile.tempdir = str(folder)
     try:
-        with Fleet([Member("one"), Member("two")]) as fleet:
-            return _attack(fleet)
+        with EnrolledFleet([Member("one"), Member("two")]) as fleet, fleet.intruder() as thief:
+            return _attack(fleet, thief)
     finally:
         tempfile.tempdir = None
 
 
-def _attack(fleet: Fleet) -> str:
-    spy, seen = _spy(fleet)
+def _attack(fleet: EnrolledFleet, thief: Intruder) -> str:
+    topic = fleet.topics.of_device("one", "command")
+    seen = thief.listen(topic)
     done = _order(fleet, "one")
     must(
         done["status"] == "done" and done["text"] == "pong",
         f"an honest command came back as {done['status']}: {done['text']}",
     )
-    topic = fleet.topics.of_device("one", "command")
-    captured = seen[topic]
+    captured = seen.get(timeout=60)
     online, stranger = fleet.trust.online, Ed25519PrivateKey.generate()
     key = online.public("commands")
 
@@ -74,10 +74,10 @@ def _attack(fleet: Fleet) -> str:
         "rubbish": b"\xff" * 5000,
     }
     for kind, payload in attacks.items():
-        spy.publish(topic, payload, qos=1).wait_for_publish(10)
+        thief.send(topic, payload)
         fleet.until(f"{kind} is told", fleet.told, "one", "command-refused", f"{kind}:")
     for payload in more.values():
-        spy.publish(topic, payload, qos=1).wait_for_publish(10)
+        thief.send(topic, payload)
     after = _order(fleet, "one")
     must(
         after["status"] == "done",
@@ -87,12 +87,10 @@ def _attack(fleet: Fleet) -> str:
     must(number == 2, f"the device obeyed up to number {number}, and the server gave 2")
     rows = fleet.get("/v1/devices/one/commands")
     must([row["number"] for row in rows] == [2, 1], f"the server keeps {rows}")
-    spy.disconnect()
-    spy.loop_stop()
     return f"{len(attacks) + len(more)} refused, each of the four told by an event; honest commands before and after obeyed"
 
 
-def _order(fleet: Fleet, device: str) -> dict[str, Any]:
+def _order(fleet: EnrolledFleet, device: str) -> dict[str, Any]:
     fleet.until("the server knows its epoch", lambda: fleet.device(device)["document"]["command_epoch"])
     path = f"{fleet.url}/v1/devices/{device}/commands"
     row: dict[str, Any] = httpx.post(path, json={"action": "ping"}, trust_env=False).raise_for_status().json()
@@ -103,17 +101,3 @@ def _order(fleet: Fleet, device: str) -> dict[str, Any]:
 
     fleet.until("the command is answered", answered)
     return row
-
-
-def _spy(fleet: Fleet) -> tuple[paho.Client, dict[str, bytes]]:
-    """Return one more client of the broker, and what it reads of commands, the newest of each topic."""
-    seen: dict[str, bytes] = {}
-    ready: list[object] = []
-    client = paho.Client(CallbackAPIVersion.VERSION2, client_id="spy")
-    client.on_message = lambda _, __, message: seen.__setitem__(message.topic, bytes(message.payload))
-    client.on_subscribe = lambda *_: ready.append(True)
-    client.connect("127.0.0.1", fleet.broker.port)
-    client.subscribe(fleet.topics.all_devices("command"), qos=1)
-    client.loop_start()
-    fleet.until("the spy reads", lambda: ready)
-    return client, seen

@@ -61,7 +61,8 @@ def run(folder: Path) -> str:
         refused = _manifests(device, world, wish)
         device.put({device.topics.chunk(name): repo.repository.chunk(name) or b"" for name in chunks})
         device.until("the honest release runs", lambda: _proven(device))
-        must(not list(Path("/").glob("evil*")) and not list(folder.rglob("*evil*")), "a file was written by its path")
+        written = [*Path("/").glob("evil*"), *Path("/etc/cron.d").glob("evil*"), *folder.rglob("*evil*")]
+        must(not written, f"a file was written by its path: {[str(path) for path in written]}")
     kinds = ", ".join(kind for kind, _ in hostile.values())
     return (
         f"{kinds}: refused ({wanted} by the agent as they were asked for), it grew by {grown_mb:.0f} MB at most; "
@@ -105,7 +106,7 @@ def _until_all_refused(device: RealDevice, hostile: "dict[str, tuple[str, bytes]
 
 def _manifests(device: RealDevice, world: World, wish: Assignment) -> int:
     """Roll out manifests that the offline hand signed and that no device must obey, beside the honest one."""
-    good = json.loads(codec.encode(make_release("evil", ("one",), version=1)[0]))
+    good = json.loads(codec.encode(make_release("wicked", ("one",), version=1)[0]))
     bad = []
     for name in NAMES:
         row = json.loads(json.dumps(good))
@@ -116,9 +117,9 @@ def _manifests(device: RealDevice, world: World, wish: Assignment) -> int:
     bad.append(msgspec.json.encode(row))
     bad.append(b'{"format":1,"files":[' + b"0," * 1_000_000 + b"0]}")
     for number, body in enumerate(bad, start=1):
-        path = release_path(f"evil/{number}")
+        path = release_path(f"wicked/{number}")
         ref = ReleaseRef(path=path, sha256=world.target("releases", path, body))
-        world.roll_out(WEST, assignments=(wish, Assignment(model="evil", release=ref)))
+        world.roll_out(WEST, assignments=(wish, Assignment(model="wicked", release=ref)))
         world.online_round("releases", rollouts_role(WEST))
         device.publish(world.held, _small(world))
         device.until(f"manifest {number} is refused", lambda: device.serial() == world.serial)

@@ -1,11 +1,12 @@
-"""The card of a device is copied, and both are booted: two real agents from one state folder, one broker, one server."""
+"""The card of an enrolled device is copied, and both are booted: two real agents with one key, which sign what they say."""
 
 import shutil
 import tempfile
 import time
 from pathlib import Path
 
-from tests.fakes.fleet import Fleet, Member
+from tests.fakes.enrolled_fleet import EnrolledFleet
+from tests.fakes.fleet import Member
 
 from .report import must
 
@@ -17,13 +18,13 @@ def run(folder: Path) -> str:
     """Attack; return what was seen."""
     tempfile.tempdir = str(folder)
     try:
-        with Fleet([Member("pi")]) as fleet:
+        with EnrolledFleet([Member("pi")]) as fleet:
             return _attack(fleet)
     finally:
         tempfile.tempdir = None
 
 
-def _attack(fleet: Fleet) -> str:
+def _attack(fleet: EnrolledFleet) -> str:
     home, clone = fleet.agent_toml("pi").parent, fleet.folder / "clone"
     _restart(fleet)
     fleet.parts.stop("pi")
@@ -39,8 +40,9 @@ def _attack(fleet: Fleet) -> str:
     serial.parent.mkdir(parents=True, exist_ok=True)
     serial.unlink(missing_ok=True)
     serial.write_bytes(b"the-thief\0")
-    text = (home / "agent.toml").read_text().replace(f"{home}/state", f"{clone}/state")
+    text = (home / "agent.toml").read_text()
     (clone / "agent.toml").write_text(text.replace(f'root = "{fleet.members["pi"].root}"', f'root = "{board}"'))
+    must(_key(home) == _key(clone), "the copy has another key: the attack is not one")
     _start(fleet)
     began = time.monotonic()
     fleet.parts.start(
@@ -59,18 +61,22 @@ def _attack(fleet: Fleet) -> str:
     return f"after {took_s:.0f} s: {alarm['why'].partition('. ')[0]}; in quarantine, with event and audit"
 
 
-def _start(fleet: Fleet) -> None:
+def _key(home: Path) -> bytes:
+    return (home / "state/identity/key.pem").read_bytes()
+
+
+def _start(fleet: EnrolledFleet) -> None:
     """Start the device's agent and wait until the server has heard of this very start."""
     before = _head(fleet)
     fleet.start_agent("pi")
     fleet.until("the server hears of this start", lambda: _head(fleet) not in ("", before))
 
 
-def _restart(fleet: Fleet) -> None:
+def _restart(fleet: EnrolledFleet) -> None:
     fleet.parts.stop("pi")
     _start(fleet)
 
 
-def _head(fleet: Fleet) -> str:
+def _head(fleet: EnrolledFleet) -> str:
     document = fleet.device("pi")["document"]
     return str(document["starts"][-1]) if document and document["starts"] else ""

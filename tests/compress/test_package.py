@@ -1,5 +1,6 @@
 """The package is what a release is made of: it agrees with itself, holds what it promises, and reads well."""
 
+import hashlib
 import json
 import os
 import re
@@ -24,6 +25,7 @@ from edgefleet_protocol.codec import decode
 from edgefleet_protocol.manifest import Release
 from edgefleet_protocol.onnx_guard import guard
 from edgefleet_protocol.release_check import check_release
+from tests.compress.conftest import RECIPES, TINY
 
 VARIANTS = ["fp32", "int8", "p50", "p50-int8"]
 
@@ -215,3 +217,13 @@ def test_a_folder_that_is_no_package_is_not_overwritten(tmp_path: Path) -> None:
         write(tmp_path / "mine", b"", Contents())
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years"
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_the_lineage_names_what_the_package_was_made_of(package: Path) -> None:
+    said = json.loads((package / "lineage.json").read_text())
+    assert said["workload"]["sha256"] == hashlib.sha256(TINY.read_bytes()).hexdigest()
+    assert len(said["workload"]["inputs_sha256"]) == 64 and said["recipes"]["file"] == RECIPES.name
+    assert set(said["steps"]) == {
+        variant.name for variant in decode((package / "release.json").read_bytes(), Release).variants
+    }
+    assert "torch" in said["made_with"]

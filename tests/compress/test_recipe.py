@@ -45,7 +45,10 @@ def test_an_export_of_ones_own_is_not_doubled() -> None:
     ("text", "words"),
     [
         (variant('{step = "shrink"}'), "no step 'shrink'. There are: finetune, distill, separable, low_rank"),
-        (variant('{step = "prune", rate = 1}'), "no setting 'rate'. There are: attempts, keep, lower_by, ratio"),
+        (
+            variant('{step = "prune", rate = 1}'),
+            "no setting 'rate'. There are: attempts, criterion, keep, lower_by, ratio",
+        ),
         (variant('{step = "prune", ratio = 1.5}'), "ratio must be between 0 and 1"),
         (variant('{step = "prune", ratio = "much"}'), "ratio is a float, not 'much'"),
         (variant('{step = "finetune", epochs = 0}'), "epochs must be 1 or more"),
@@ -77,6 +80,7 @@ def test_a_mistake_is_answered_with_what_there_is(text: str, words: str) -> None
 def test_a_recipe_of_python_is_the_same_as_one_of_toml(tmp_path: Path) -> None:
     path = tmp_path / "recipes.py"
     path.write_text(
+        "from edgefleet_compress.gates.limits import Limits\n"
         "from edgefleet_compress.recipe import Recipe, Recipes\n"
         "from edgefleet_compress.steps.distill import Distill\n"
         "from edgefleet_compress.steps.finetune import Finetune\n"
@@ -86,7 +90,8 @@ def test_a_recipe_of_python_is_the_same_as_one_of_toml(tmp_path: Path) -> None:
         "prune = Prune(ratio=0.5, tolerance_points=100, recover=Distill(epochs=1))\n"
         "int8 = (QuantizeStatic(samples=64), Tidy())\n"
         "recipes = Recipes((Finetune(epochs=1, learning_rate=0.1),), (\n"
-        "    Recipe('int8', int8), Recipe('p50', (prune,)), Recipe('p50-int8', (prune, *int8), ('asimddp',))))\n"
+        "    Recipe('int8', int8), Recipe('p50', (prune,)), Recipe('p50-int8', (prune, *int8), ('asimddp',))),\n"
+        "    Limits(lose_points=100, lose_class_points=100, flips_percent=100))\n"
     )
     assert recipe.load(path) == recipe.load(RECIPES)
 

@@ -16,7 +16,7 @@ from edgefleet_compress.steps import Context
 from edgefleet_compress.steps.distill import Distill
 from edgefleet_compress.steps.export import Export, check_parity, check_versions
 from edgefleet_compress.steps.finetune import Finetune
-from edgefleet_compress.steps.prune import Prune, cut
+from edgefleet_compress.steps.prune import IMPORTANCE, Prune, cut
 from edgefleet_compress.steps.quantize_static import METHODS, QuantizeStatic
 from edgefleet_compress.steps.tidy import Tidy, tidy
 from edgefleet_compress.training import evaluate, predict, recover_batchnorm
@@ -89,6 +89,27 @@ def test_pruning_leaves_multiples_of_eight_channels_and_the_outputs_as_they_are(
     assert predict(pruned.module, trained.workload.example(3)).shape == (3, 10)
     assert pruned.lineage[-1] == "prune 40 % + distill 1 epochs"
     assert pruned.facts["prune_ratio"] == 0.4
+
+
+@pytest.mark.parametrize("criterion", IMPORTANCE)
+@pytest.mark.parametrize("scope", ["global", "isomorphic"])
+def test_channels_compete_beyond_their_layer_by_any_criterion(criterion: str, scope: str, trained: Trained) -> None:
+    step = Prune(
+        ratio=0.4, criterion=criterion, scope=scope, round_to=4, tolerance_points=100, recover=Finetune(epochs=1)
+    )  # type: ignore[arg-type]
+    pruned = step.apply(trained.original, trained.workload, trained.context)
+    assert pruned.module is not None and float(pruned.facts["parameters_left"]) < 1
+    widths = [layer.out_channels for layer in pruned.module.modules() if isinstance(layer, nn.Conv2d)]
+    assert all(width % 4 == 0 and width >= 4 for width in widths)
+    assert scope in pruned.lineage[-1] and predict(pruned.module, trained.workload.example(3)).shape == (3, 10)
+
+
+def test_rounds_together_leave_what_one_cut_would(trained: Trained) -> None:
+    step = Prune(ratio=0.75, rounds=2, round_to=4, tolerance_points=100, recover=Finetune(epochs=1))
+    pruned = step.apply(trained.original, trained.workload, trained.context)
+    assert pruned.module is not None
+    assert [layer.out_channels for layer in pruned.module.modules() if isinstance(layer, nn.Conv2d)] == [4, 4]
+    assert pruned.lineage[-1] == "prune 75 % in 2 rounds + finetune 1 epochs"
 
 
 def test_layers_to_keep_are_kept_and_unknown_ones_are_named(trained: Trained) -> None:

@@ -8,10 +8,11 @@ import pytest
 import edgefleet_compress
 
 ROOT = Path(edgefleet_compress.__file__).parent
+QUANTIZERS = {*(f"steps/quantize_{how}.py" for how in ("static", "dynamic", "weights")), "road/candidates.py"}
 HOMES = {
     "torch_pruning": {"steps/prune.py"},
-    "onnxruntime.quantization": {"steps/quantize_static.py"},
-    "onnxruntime": {"runtime.py", "steps/quantize_static.py"},
+    "onnxruntime.quantization": QUANTIZERS,
+    "onnxruntime": {"runtime.py", *QUANTIZERS},
     "rich": {"progress.py"},
 }
 

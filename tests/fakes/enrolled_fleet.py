@@ -1,55 +1,63 @@
-"""A fleet whose devices enrol: a real authority, the real door, and a Mosquitto that takes nobody without a certificate.
+"""A fleet whose devices enrol: the authority, the door and Mosquitto's configuration as the product's commands make them.
 
-The server itself comes to the broker by a second listener on loopback, without TLS.
+The server and the devices come to the broker by their certificates, and nobody else does.
 """
 
 import json
 import os
 import pwd
-import shutil
+import signal
+import ssl
 import subprocess
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import paho.mqtt.client as paho
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
 from edgefleet_agent.hardware import samples
+from edgefleet_agent.identity_crypto import request
+from edgefleet_server.identity.authority import Authority
+from edgefleet_server.identity.csr import read_csr
+from edgefleet_server.link.embedded import mosquitto_path
+from edgefleet_trust.passphrase import Passphrase
 
 from .broker_process import BrokerProcess
-from .fleet import FETCH_PATIENCE_S, Fleet, Member
+from .fleet import FETCH_PATIENCE_S, WEST, Fleet, Member
+from .intruder import Intruder
 from .parts import run
 from .repository import FakeRepository, make_repository
 
+PASSPHRASE = "EDGEFLEET_CA_PASSPHRASE_FILE"
 SECRET = "four words of a test"
 
 
-class TlsBroker(BrokerProcess):
-    """`tls_port` for devices, with certificates of the authority in `identity`; `port` for the server."""
+class GeneratedBroker(BrokerProcess):
+    """Mosquitto on what `edgefleet server broker config` writes into `made`; `pid_file` is how the server reloads it."""
 
-    def __init__(self, folder: Path, identity: Path) -> None:
+    def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self.tls_port, self.identity = BrokerProcess(folder).port, identity
+        self.made, self.store, self.pid_file = folder / "made", folder / "store", folder / "broker.pid"
+
+    def start(self) -> None:
+        """Start it, and say where."""
+        self.store.mkdir(parents=True, exist_ok=True)
+        super().start()
+        assert self._process is not None
+        self.pid_file.write_text(str(self._process.pid))
+
+    def reload(self) -> None:
+        """Have it read its access list and revocation list anew."""
+        os.kill(int(self.pid_file.read_text()), signal.SIGHUP)
 
     def _command(self) -> list[str]:
-        program = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
+        program = mosquitto_path()
         if program is None:
             raise RuntimeError("these tests need Mosquitto: apt install mosquitto")
-        lines = [
-            "per_listener_settings true",
-            f"user {pwd.getpwuid(os.getuid()).pw_name}",
-            "max_packet_size 300000",
-            f"listener {self.port} 127.0.0.1",
-            "allow_anonymous true",
-            f"listener {self.tls_port} 127.0.0.1",
-            f"cafile {self.identity}/ca.pem",
-            f"crlfile {self.identity}/crl.pem",
-            f"certfile {self.identity}/server.pem",
-            f"keyfile {self.identity}/server.key",
-            "require_certificate true",
-            "use_identity_as_username true",
-        ]
-        (self.folder / "mosquitto.conf").write_text("\n".join(lines) + "\n")
-        return [program, "-c", str(self.folder / "mosquitto.conf")]
+        return [program, "-c", str(self.made / "mosquitto.conf")]
 
 
 class EnrolledFleet(Fleet):
@@ -68,7 +76,7 @@ class EnrolledFleet(Fleet):
         self.first_metadata: dict[str, bytes] = {}
         """What the ceremony signed, before the server signed anything."""
         self.identity = self.folder / "identity"
-        self.broker: TlsBroker = TlsBroker(self.folder / "broker", self.identity)
+        self.broker: GeneratedBroker = GeneratedBroker(self.folder / "broker")
         self.enrol_port = BrokerProcess(self.folder / "unused").port
         self.enrol_url = f"https://127.0.0.1:{self.enrol_port}"
         secret = self.folder / "ca-passphrase"
@@ -77,7 +85,7 @@ class EnrolledFleet(Fleet):
 
     def start_server(self) -> None:
         """Make the authority where there is none, and start the server with it."""
-        os.environ["EDGEFLEET_CA_PASSPHRASE_FILE"] = str(self.folder / "ca-passphrase")
+        os.environ[PASSPHRASE] = str(self.folder / "ca-passphrase")
         super().start_server()
 
     def start_agent(self, name: str) -> None:
@@ -92,6 +100,35 @@ class EnrolledFleet(Fleet):
     def start_sealed(self, name: str) -> None:
         """Start a device's agent from a sealed card: it enrols itself."""
         super().start_agent(name)
+
+    def close(self) -> None:
+        """End every process."""
+        super().close()
+        os.environ.pop(PASSPHRASE, None)
+
+    def certificate(self, name: str) -> "tuple[Path, Path]":
+        """Return a certificate of the fleet's authority that never enrolled, and its key, as files."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        authority = Authority.load(self.identity, Passphrase(SECRET.encode()))
+        issued = authority.issue(read_csr(request(private, name, None)), name, WEST, datetime.now(timezone.utc))
+        files = self.folder / f"{name}.pem", self.folder / f"{name}.key"
+        files[0].write_text(issued.pem)
+        files[1].write_bytes(private)
+        return files
+
+    def intruder(self) -> Intruder:
+        """Return one who owns the broker, to be entered: its access list gives him everything."""
+        access = self.broker.made / "acl"
+        rows = [f"user {name}\ntopic readwrite #\n" for name in ("intruder", "intruder-reads")]
+        access.write_text("\n".join([access.read_text(), *rows]))
+        self.broker.reload()
+
+        def secure(client: paho.Client, name: str) -> None:
+            pem, key = self.certificate(name)
+            client.tls_set(str(self.identity / "ca.pem"), str(pem), str(key), cert_reqs=ssl.CERT_REQUIRED)
+
+        return Intruder(self.broker.port, secure)
 
     def token(self, region: str, *options: str) -> str:
         """Return a new token, as the command prints it."""
@@ -129,13 +166,14 @@ class EnrolledFleet(Fleet):
     def _write_configurations(self) -> None:
         super()._write_configurations()
         toml = self.folder / "server.toml"
-        more = (
-            f'[identity]\nfolder = "identity"\n[enrolment]\nport = {self.enrol_port}\n'
-            f"broker_port = {self.broker.tls_port}\n"
-        )
+        more = f'[identity]\nfolder = "identity"\n[enrolment]\nport = {self.enrol_port}\n'
         toml.write_text(toml.read_text() + more)
-        os.environ["EDGEFLEET_CA_PASSPHRASE_FILE"] = str(self.folder / "ca-passphrase")
+        os.environ[PASSPHRASE] = str(self.folder / "ca-passphrase")
         self.command("server", "identity", "init", "--host", "127.0.0.1", "--host", "localhost")
+        # Started by root it would become the user `mosquitto`, who cannot read here.
+        where = ["--out", str(self.broker.made), "--store", str(self.broker.store), "--listen", "127.0.0.1"]
+        user = pwd.getpwuid(os.getuid()).pw_name
+        self.command("server", "broker", "config", *where, "--port", str(self.broker.port), "--user", user)
         for member in self.members.values():
             lines = [
                 f'[hardware]\nroot = "{member.root}"\nmachine = "{samples.MACHINE}"',
@@ -143,6 +181,10 @@ class EnrolledFleet(Fleet):
                 f"[limits]\nreserve_bytes = {self._reserve_bytes}",
             ]
             self.agent_toml(member.id).write_text("\n".join(lines) + "\n")
+
+    def _broker_lines(self) -> list[str]:
+        made, pid = self.broker.made, self.broker.pid_file
+        return [f'[broker]\nport = {self.broker.port}\ncrl = "{made}/crl.pem"\npid_file = "{pid}"']
 
 
 def identity_file(fleet: EnrolledFleet, name: str) -> dict[str, Any]:

@@ -340,6 +340,9 @@ class Fleet:
 
     # --- configuration
 
+    def _broker_lines(self) -> list[str]:
+        return [f"[broker]\nport = {self.broker.port}\nopen = true"]
+
     @property
     def _server_toml(self) -> Path:
         return self.folder / "server.toml"
@@ -355,7 +358,7 @@ class Fleet:
             'repository = "repository"',
             'keys = "keys"',
             'data = "server"',
-            f"[broker]\nport = {self.broker.port}\nopen = true",
+            *self._broker_lines(),
             f"[http]\nport = {port}\nopen = true",
             "[rollouts]\ntick_s = 0.2",
         ]

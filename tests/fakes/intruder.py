@@ -3,6 +3,7 @@
 import queue
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 
 import paho.mqtt.client as paho
@@ -12,11 +13,13 @@ from paho.mqtt.enums import CallbackAPIVersion
 class Intruder:
     """`with Intruder(port) as intruder:`; `retained` is what the broker keeps, `put` replaces it."""
 
-    def __init__(self, port: int) -> None:
-        self._port = port
+    def __init__(self, port: int, secure: Callable[[paho.Client, str], None] = lambda client, name: None) -> None:
+        """secure: gives a client of a name what a broker with identities asks for."""
+        self._port, self._secure = port, secure
 
     def __enter__(self) -> "Intruder":
         self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id="intruder")
+        self._secure(self._client, "intruder")
         self._client.connect("127.0.0.1", self._port)
         self._client.loop_start()
         return self
@@ -29,7 +32,11 @@ class Intruder:
 
     def put(self, topic: str, payload: bytes) -> None:
         """Publish, retained, and return once the broker has it. An empty payload removes what was retained."""
-        sent = self._client.publish(topic, payload, qos=1, retain=True)
+        self.send(topic, payload, retain=True)
+
+    def send(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        """Publish, and return once the broker has it."""
+        sent = self._client.publish(topic, payload, qos=1, retain=retain)
         sent.wait_for_publish(60)
         assert sent.is_published(), f"the broker did not take {topic}"
 
@@ -46,6 +53,7 @@ class Intruder:
                 found[message.topic] = bytes(message.payload)
 
         reader = paho.Client(CallbackAPIVersion.VERSION2, client_id="intruder-reads")
+        self._secure(reader, "intruder-reads")
         reader.max_queued_messages_set(0)
         reader.on_message = on_message
         reader.on_connect = lambda client, *_: client.subscribe([(f"{prefix}/#", 0), (marker, 0)])

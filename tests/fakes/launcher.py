@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Literal, Protocol
 
-from edgefleet_agent.seams import Served, TrialReport, WorkerSpec
+from edgefleet_agent.seams import Asked, Served, TrialReport, WorkerSpec
 from edgefleet_agent.serve.errors import CannotBind
 from edgefleet_protocol.sketch import SketchBuilder
 
@@ -31,7 +31,9 @@ class Behaviour:
     """Why its trial fails though the answers are right: `killed by SIGILL`."""
     dies_at_start: bool = False
     dies_after: int | None = None
-    """Polls of the serving worker after which it dies."""
+    """Polls of the serving worker, those at the switch not counted, after which it dies."""
+    golden_polls: int = 1
+    """How often it is asked in vain for its golden answers at the switch, in polls of the agent."""
     lies_when_serving: bool = False
     """The trial passes, the serving path does not."""
     takes_the_device_down: bool = False
@@ -126,7 +128,11 @@ class FakeLauncher:
         self.workers.append(worker)
         return worker
 
-    def ask_golden(self, spec: WorkerSpec, deadline_s: float) -> str | None:
+    def begin_golden(self, spec: WorkerSpec, deadline_s: float) -> "FakeAsking":
+        return FakeAsking(self, spec, self.behaviour(spec).golden_polls)
+
+    def golden(self, spec: WorkerSpec) -> str | None:
+        """Return why the golden answers through the serving path are wrong now; None when they are right."""
         answering = self.answering(spec.model)
         if answering is None:
             return f"nothing listens for {spec.model}"
@@ -140,6 +146,26 @@ class FakeLauncher:
         """Return the worker that an application would reach."""
         live = [w for w in self.workers if w.spec.model == model and w.accepting and not w.stopped and not w.dead]
         return live[-1] if live else None
+
+
+@dataclass
+class FakeAsking:
+    """Golden inputs that are answered when it was asked more than `takes_polls` times."""
+
+    launcher: FakeLauncher
+    spec: WorkerSpec
+    takes_polls: int = 1
+    polls: int = 0
+    stopped: bool = False
+
+    def poll(self) -> Asked | None:
+        self.polls += 1
+        if (worker := self.launcher.answering(self.spec.model)) is not None:
+            worker.asked += 2  # asked how it is, once as what died and once as the candidate
+        return Asked(self.launcher.golden(self.spec)) if self.polls > self.takes_polls else None
+
+    def stop(self) -> None:
+        self.stopped = True
 
 
 @dataclass
@@ -171,6 +197,8 @@ class FakeWorker:
     blamed: Literal["variant", "runtime"] = "variant"
     busy_s: float | None = None
     polls: int = 0
+    asked: int = 0
+    """Times that it was being asked the golden inputs when it was polled."""
 
     def poll(self) -> Literal["starting", "ready", "dead"]:
         behaviour = self.launcher.behaviour(self.spec)
@@ -181,7 +209,7 @@ class FakeWorker:
                 self.dead, self.blamed = behaviour.no_runtime, "runtime"
             elif wrong or behaviour.dies_at_start:
                 self.dead = wrong or "killed by SIGSEGV while loading"
-        if behaviour.dies_after is not None and self.accepting and self.polls > behaviour.dies_after:
+        if behaviour.dies_after is not None and self.accepting and self.polls - self.asked > behaviour.dies_after:
             self.dead = "killed by SIGSEGV"
         if self.dead:
             return "dead"

@@ -94,6 +94,7 @@ def _maker(behaviour: str) -> Runtime:
 
 
 BEHAVIOURS = (
+    "well",
     "never-opens",
     "hangs",
     "spins",

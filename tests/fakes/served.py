@@ -8,13 +8,21 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from edgefleet_agent.seams import Trial, TrialReport, Worker, WorkerSpec
+from edgefleet_agent.seams import Launcher, Trial, TrialReport, Worker, WorkerSpec
 from edgefleet_protocol.manifest import Golden, InputSpec, Interface, OutputSpec, TensorFile, Tolerance
 from tests.fakes.onnx_bytes import classifier
 
 FEATURES, CLASSES, SAMPLES = 12, 4, 6
 CPU = "CPUExecutionProvider"
 ROGUE = Path(__file__).with_name("rogue_worker.py")
+
+
+def ask_golden(launcher: Launcher, spec: WorkerSpec, deadline_s: float) -> str | None:
+    """Ask the golden inputs to the end; return why the answers are wrong, or None."""
+    asking = launcher.begin_golden(spec, deadline_s)
+    while (asked := asking.poll()) is None:
+        time.sleep(0.001)
+    return asked.why_not
 
 
 def interface() -> Interface:

@@ -145,6 +145,8 @@ def test_rights_end_at_the_region() -> None:
         ("POST", "127.0.0.1:8300", None, "text/plain", "2", "application/json"),
         ("POST", "127.0.0.1:8300", None, "application/json", None, "say its length"),
         ("PUT", "127.0.0.1:8300", None, "application/json", "2000000", "at most 1000000"),
+        ("GET", "[", None, "", None, "answers for 127.0.0.1"),
+        ("POST", "127.0.0.1:8300", "http://[", "application/json", "2", "a page of 'http://['"),
     ],
 )
 def test_a_foreign_page_cannot_use_a_browser_on_this_machine(
@@ -153,6 +155,18 @@ def test_a_foreign_page_cannot_use_a_browser_on_this_machine(
     reason = why_not(method, host, origin, kind, length)
     assert (reason is None) == (words is None)
     assert words is None or words in (reason or "")
+
+
+def test_a_body_in_chunks_is_refused_whatever_length_it_says() -> None:
+    chunked = why_not("POST", "127.0.0.1", None, "application/json", "2", coding="chunked")
+    assert chunked is not None and "in chunks" in chunked
+    assert why_not("POST", "127.0.0.1", None, "application/json", "2", coding=None) is None
+
+
+def test_a_body_in_chunks_does_not_reach_a_route(client: TestClient) -> None:
+    headers = {"Content-Type": "application/json", "Content-Length": "2", "Transfer-Encoding": "chunked"}
+    answer = client.post("/v1/rollouts/plan", content=b"{}", headers=headers)
+    assert answer.status_code == 403 and "in chunks" in answer.text
 
 
 def test_the_page_comes_from_here_and_nowhere_else(client: TestClient) -> None:

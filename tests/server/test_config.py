@@ -61,7 +61,7 @@ def test_loopback_by_any_of_its_names(tmp_path: Path, host: str) -> None:
     ("text", "words"),
     [
         ("", "repository is missing"),
-        (FOLDERS + "fleet = 'x'\n", "fleet is not known. Known here: broker, data"),
+        (FOLDERS + "fleet = 'x'\n", "fleet is not known. Known here: alerts, broker, data"),
         (FOLDERS + "[broker]\nprot = 1\n", "broker.prot is not known"),
         (FOLDERS + "[broker]\nport = 'x'\n", "broker: Expected `int`"),
         (FOLDERS + "[http]\nhost = 'example.org'\n", "write an address"),

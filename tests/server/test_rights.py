@@ -24,8 +24,8 @@ from tests.fakes.scripted_device import PI4
 
 from .conftest import MakeServer
 
-PUBLIC = {"/", "/static", "/openapi.json"}
-"""They hold no data: the page, its files, and the description of the API."""
+PUBLIC = {"/", "/static", "/openapi.json", "/livez", "/readyz"}
+"""They hold no data: the page, its files, the description of the API, and whether the server lives and is ready."""
 WEST, SOUTH = "eu-west", "ap-south"
 
 NEEDS: dict[tuple[str, str], str] = {
@@ -51,6 +51,11 @@ NEEDS: dict[tuple[str, str], str] = {
     ("GET", "/v1/events"): "event.read",
     ("GET", "/v1/releases"): "release.read",
     ("GET", "/v1/audit"): "audit.read",
+    ("GET", "/v1/alerts"): "alert.read",
+    ("GET", "/v1/alerts/{number}"): "alert.read",
+    ("POST", "/v1/alerts/{number}/acknowledge"): "alert.hold",
+    ("POST", "/v1/alerts/{number}/silence"): "alert.hold",
+    ("GET", "/metrics"): "health.read",
 }
 """What each route needs, written by hand: the routes themselves are read from the application."""
 BODIES: dict[str, dict[str, Any]] = {
@@ -161,6 +166,8 @@ def test_s38_nobody_reaches_another_regions_devices_or_rollouts_by_any_route(ser
         if "{device}" in path:
             assert (answer.status_code, answer.json()["detail"][:20]) == (404, "no device south is k"), (method, path)
             assert ask(server, method, path, "nowhere", Authorization=header).status_code == 404, (method, path)
+        elif "{number}" in path:
+            assert answer.status_code == 404, (method, path)
         elif "{region}" in path or (method != "GET" and path in BODIES):
             assert answer.status_code == 403, (method, path)
         else:

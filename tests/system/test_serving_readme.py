@@ -80,7 +80,7 @@ def test_the_curl_commands_work_as_they_stand(run_folder: Path) -> None:
     assert logits["name"] == "logits" and logits["shape"] == [1, 10] and logits["data"].index(1.0) == 7
     said = shell(contract, run_folder)["parameters"]["interface"]
     assert said["inputs"]["image"]["range"] == [0, 1] and said["outputs"] == {"logits": {"meaning": "logits"}}
-    inline = re.search(r"Over loopback: `(curl .*?)`\.", README.read_text())
+    inline = re.search(r"Over a model's own: `(curl .*?)`\.", README.read_text())
     assert inline is not None and shell(inline[1], run_folder)["name"] == "fashion"
 
 

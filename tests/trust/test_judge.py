@@ -2,13 +2,15 @@
 
 import os
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from securesystemslib.signer import CryptoSigner, Key, SSlibKey
 from tuf.api.metadata import DelegatedRole
 
+from edgefleet_trust.ceremony import prepare
 from edgefleet_trust.errors import BadPackage, BreaksRule, KeyProblem, TrustError
 from edgefleet_trust.files import Disk
 from edgefleet_trust.first_hands import FirstHands, read_hands
@@ -137,6 +139,30 @@ def test_a_motion_that_was_altered_is_not_signed(
     with pytest.raises(TrustError, match=words) as refused:
         judge(alter(motion), repo.root, repo.now)
     assert refused.value.exit_code == 5
+
+
+def test_counting_starts_anew_only_with_new_keys_for_what_counts(repo: FakeRepository) -> None:
+    motion = renew(repo.repository, ["root"], repo.now)
+    with pytest.raises(TrustError, match="start anew") as refused:
+        judge(replace(motion, restart=True), repo.root, repo.now)
+    assert refused.value.exit_code == 5
+
+
+@pytest.mark.parametrize("regions", [(), ("eu-west", "another")])
+def test_a_ceremony_names_the_regions_that_are_signed(tmp_path: Path, regions: tuple[str, ...]) -> None:
+    secret, now = Passphrase(PASSPHRASE), datetime.now(timezone.utc)
+    anna = key("anna")
+    motion = prepare(tmp_path, "demo", ["eu-west"], FirstHands((anna,), (anna,), 1, 1), secret, now)
+    judge(motion, None, now)
+    with pytest.raises(TrustError, match="regions") as refused:
+        judge(replace(motion, regions=regions), None, now)
+    assert refused.value.exit_code == 5
+
+
+def test_copies_of_which_one_starts_counting_anew_are_not_merged(repo: FakeRepository) -> None:
+    motion = renew(repo.repository, ["root"], repo.now)
+    with pytest.raises(TrustError, match="not copies of one"):
+        merge_motions(motion, replace(motion, restart=True))
 
 
 def test_copies_that_differ_are_not_merged(repo: FakeRepository) -> None:

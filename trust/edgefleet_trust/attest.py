@@ -29,7 +29,7 @@ IN_TOTO = "application/vnd.in-toto+json"
 MODEL_PREDICATE = "https://model_signing/signature/v1.0"
 PROVENANCE_PREDICATE = "https://slsa.dev/provenance/v1"
 BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
-BUILD_TYPE = "https://edgefleet.dev/compress/v1"
+BUILD_TYPE = "urn:edgefleet:compress:v1"
 P256_SCHEME = "ecdsa-sha2-nistp256"
 MAX_PROVENANCE_BYTES = 256_000
 

@@ -42,8 +42,8 @@ def need_anchor(keys: Path) -> bytes:
     anchor = read_anchor(keys)
     if anchor is None:
         raise NotThere(
-            f"{offline_folder(keys) / ANCHOR} cannot be read: sign the ceremony first, or, as a new holder, take it over "
-            "with `edgefleet trust anchor`"
+            f"{offline_folder(keys) / ANCHOR} cannot be read: sign the ceremony first, or, as a new holder, copy it from "
+            "another holder and compare the fingerprint of `edgefleet trust key show` by voice"
         )
     return anchor
 

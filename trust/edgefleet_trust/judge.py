@@ -92,9 +92,12 @@ def judge(motion: Motion, anchor: bytes | None, now: datetime) -> Judged:
         if "targets" in motion.next:
             _check_version("targets", targets, before[1] if before else None, now)
             _check_targets(targets, before[1] if before else None)
+        if motion.is_ceremony:
+            _check_regions(motion, targets)
         if RELEASES_ROLE in motion.next:
             _check_releases(motion, now)
         _check_keys(motion, now)
+        _check_restart(motion, root, before[0] if before else None)
         return Judged(motion, root, targets, before, tuple(_needs(motion, root, targets, before)))
     except (RepositoryError, ProtocolError, ValueError, KeyError, KeyProblem) as error:
         raise BadProposal(f"the file is not what a holder can sign: {error}") from error
@@ -186,6 +189,16 @@ def _check_targets(new: Targets, old: Targets | None) -> None:
         raise BadProposal(f"targets would no longer delegate to {', '.join(lost)}")
 
 
+def _check_regions(motion: Motion, targets: Targets) -> None:
+    """Publishing goes by the file's regions, and holders sign those of targets."""
+    roles = targets.delegations.roles if targets.delegations is not None else None
+    signed = {name.removeprefix(_PREFIX) for name in roles or () if name.startswith(_PREFIX)}
+    if set(motion.regions) != signed or len(motion.regions) != len(signed):
+        raise BadProposal(
+            f"the file names the regions {', '.join(motion.regions) or 'none'}, and targets {', '.join(sorted(signed))}"
+        )
+
+
 def _region_path(role: str) -> str:
     region = role.removeprefix(_PREFIX)
     if region == role:
@@ -223,6 +236,17 @@ def _check_keys(motion: Motion, now: datetime) -> None:
     if entry.hashes != {"sha256": sha256_hex(data)} or entry.length != len(data) or entry.unrecognized_fields:
         raise BadProposal("the list of command keys in the file is not the one that is signed")
     command_keys(motion.key_list)
+
+
+def _check_restart(motion: Motion, new: Root, old: Root | None) -> None:
+    """Nobody signs `restart`, so it counts only where what is signed bears it out."""
+    if motion.restart and (
+        old is None or any(set(old.roles[role].keyids) & set(new.roles[role].keyids) for role in ONLINE_ROLES)
+    ):
+        raise BadProposal(
+            f"the file lets the counters of {' and '.join(ONLINE_ROLES)} start anew and leaves their keys as they are: "
+            "devices would refuse what follows"
+        )
 
 
 def command_keys(text: str) -> tuple[Key, ...]:

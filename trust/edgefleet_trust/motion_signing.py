@@ -5,6 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
 from securesystemslib.signer import Key
 from tuf.api.metadata import Metadata
 
@@ -85,7 +86,7 @@ def sign_motion(
 
 def merge_motions(one: Motion, other: Motion) -> Motion:
     """Return `one` with the signatures of `other` too; raise BadProposal when they do not say the same."""
-    if (one.roots, one.base, one.key_list, set(one.next)) != (other.roots, other.base, other.key_list, set(other.next)):
+    if replace(one, next=dict.fromkeys(one.next, "")) != replace(other, next=dict.fromkeys(other.next, "")):
         raise BadProposal("the two files are not copies of one: they build on different states")
     merged = {}
     for role in one.next:

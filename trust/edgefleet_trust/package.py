@@ -58,4 +58,4 @@ def read_materials(package: Path) -> dict[str, str]:
 
 def builder() -> str:
     """Return who numbers and cuts it: this program."""
-    return f"https://edgefleet.dev/trust/{__version__}"
+    return f"urn:edgefleet:trust:{__version__}"

@@ -93,6 +93,7 @@ class Keeping(Tools):
     def _forget_wish(self, model: str, live: Live, step: steps.ForgetWish, now: Now) -> None:
         self.stop_trial(live)
         self.drop_candidate(live)
+        live.back_in_place()
         self.journal.commit(model, replace(self.facts(model), wish=None))
 
     def _govern(self, model: str, live: Live, step: steps.Govern, now: Now) -> None:
@@ -112,6 +113,7 @@ class Keeping(Tools):
         )
         self.stop_trial(live)
         self.drop_candidate(live)
+        live.back_in_place()
         live.governed_at = now.monotonic_s
         told = self.journal.event("governed", step.why, model, variant=step.below[-1] if step.below else step.chosen)
         self.journal.commit(model, replace(facts, governed=fact), told)
@@ -122,6 +124,7 @@ class Keeping(Tools):
         known = facts.with_failure(failure)
         self.stop_trial(live)
         self.drop_candidate(live)
+        live.back_in_place()
         if step.to is None:
             text = f"{failure.release} failed ({step.why}); there is nothing to go back to, so it keeps serving"
             told = self.journal.event("failed", text, model, release=failure.release, variant=failure.variant)

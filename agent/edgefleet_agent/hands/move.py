@@ -11,6 +11,7 @@ from ..errors import BadAssembly
 from ..live import Live, Process
 from ..observe import Now, missing_chunks
 from ..rules.seen import failed_variants
+from ..seams import Asked
 from ..serve import providers
 from ..slots import slot_name
 from ..store.facts import ChoiceFact, Slot, TrialFact, Wish
@@ -129,6 +130,12 @@ class Moving(Tools):
             live.ended = old
             live.serve_by(None)
 
+    def _come_back(self, model: str, live: Live, step: steps.ComeBack, now: Now) -> None:
+        self.stop_trial(live)
+        self.drop_candidate(live)
+        live.back_in_place()
+        self.journal.tell("came-back", step.why, model)
+
     def _cancel(self, model: str, live: Live, step: steps.Cancel, now: Now) -> None:
         self.stop_trial(live)
         self.drop_candidate(live)
@@ -140,13 +147,19 @@ class Moving(Tools):
         live.candidate = self.start(model, step.release, step.release_sha256, step.variant)
 
     def _activate(self, model: str, live: Live, step: steps.Activate, now: Now) -> None:
-        """The new one listens before the old one stops; only when it has answered is it a fact that it is active."""
+        """The new one listens before the old one stops, and is asked; until it has answered, nothing is a fact."""
         new, old = live.candidate, live.server
         assert new is not None
         new.worker.accept()
         if old is not None:
             old.worker.pause()
-        why_not = self.launcher.ask_golden(new.spec, self.golden_deadline_s)
+        live.asking = self.launcher.begin_golden(new.spec, self.golden_deadline_s)
+
+    def _settle(self, model: str, live: Live, step: steps.Settle, now: Now) -> None:
+        """Only when the new one has answered is it a fact that it is active; else the old one accepts again."""
+        new, old, asked = live.candidate, live.server, live.asked()
+        assert new is not None and isinstance(asked, Asked)
+        why_not = asked.why_not
         try:
             if why_not is not None:
                 self.failed(model, new.spec.release, new.spec.release_sha256, new.spec.variant, "switch", why_not, now)
@@ -156,7 +169,7 @@ class Moving(Tools):
             why_not = "the disk"
             raise
         finally:
-            live.candidate = None
+            live.candidate, live.asking = None, None
             live.back_in_place()
             if why_not is None:
                 live.serve_by(new)

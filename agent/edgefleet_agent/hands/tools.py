@@ -108,8 +108,15 @@ class Tools:
         self.journal.commit(model, self.facts(model).with_failure(failure), told)
 
     def drop_candidate(self, live: Live) -> None:
+        """End the candidate. In the middle of a switch, the worker that served takes connections again first."""
+        drain_s = 0.0
+        if live.asking is not None:
+            live.asking.stop()
+            live.asking, drain_s = None, self.drain_s
+            if live.server is not None:
+                live.server.worker.accept()
         if live.candidate is not None:
-            live.candidate.worker.stop(0.0)
+            live.candidate.worker.stop(drain_s)
             live.candidate = None
 
     def stop_trial(self, live: Live) -> None:

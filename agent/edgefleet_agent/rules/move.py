@@ -5,7 +5,7 @@ from edgefleet_protocol.manifest import Release, Variant
 from ..conditions import DISK_AGAIN_S, LOOK_AGAIN_S, NO_SPACE, too_little_disk
 from ..serve.providers import ENGINE_SHARE, builds
 from ..slots import slot_name
-from ..steps import Activate, Assemble, Cancel, Fail, Fetch, Load, NoteTrial, StandAside, Step, Try, Wait
+from ..steps import Activate, Assemble, Cancel, Fail, Fetch, Load, NoteTrial, Settle, StandAside, Step, Try, Wait
 from .health import load_bound_s
 from .room import need_bytes, room
 from .seen import Desired, Observed, chosen, failure_of, wished_name
@@ -31,6 +31,17 @@ def progress(seen: Observed) -> str:
         return ""
     minutes = int(seen.trial_s // 60)
     return f": {seen.provider} builds its engine" + (f", for {minutes} min now" if minutes else "")
+
+
+def switching(seen: Observed, want: Desired, now: float) -> Step | None:
+    """A switch under way ends before anything else is thought of; its deadline is the launcher's."""
+    if seen.asked == "none":
+        return None
+    if seen.asked != "asking":
+        return Settle("the worker that takes over was asked the golden inputs")
+    if seen.stray:
+        return cancelled(seen, want, now)
+    return Wait(f"switching to {wished_name(want)}: it is asked the golden inputs before it serves", until=now + 0.05)
 
 
 def cancelled(seen: Observed, want: Desired, now: float) -> Step | None:
@@ -63,7 +74,7 @@ def make_room(seen: Observed, want: Desired, now: float) -> Step | None:
         return Wait(
             f"what is tried ahead comes only beside the worker that serves: {place.why}", until=now + LOOK_AGAIN_S
         )
-    if builds(seen.provider) and (known is None or not known.passed):
+    if builds(seen.provider) and (known is None or not known.passed or known.board not in ("", seen.board)):
         # It takes minutes, in which nothing would serve.
         return Wait(f"its engine is built only beside the worker that serves: {place.why}", until=now + LOOK_AGAIN_S)
     return StandAside(want.sha256, variant, f"{wished_name(want)} ({variant.name}) comes {place.why}")

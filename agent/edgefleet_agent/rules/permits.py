@@ -19,7 +19,10 @@ def held_by_owner(seen: Observed, want: Desired, now: float) -> Step | None:
     if seen.wish_age_s is not None:
         return ForgetWish(seen.held)
     wish = f"; {wished_name(want)} is wished and waits" if _is_other(seen, want) else ""
-    return Wait(seen.held + wish, until=now + LOOK_AGAIN_S, ends_s=seen.hold_ends_s)
+    again_s = LOOK_AGAIN_S
+    if seen.hold_ends_s is not None and seen.clock_trusted:
+        again_s = min(again_s, max(0.1, seen.hold_ends_s - seen.now_s))
+    return Wait(seen.held + wish, until=now + again_s, ends_s=seen.hold_ends_s)
 
 
 def quarantined(seen: Observed, want: Desired, now: float) -> Step | None:

@@ -7,7 +7,7 @@ from .leased import leased
 from .move import activate, load, read_trial
 from .permits import held_back, outside_window
 from .seen import Desired, Observed, back_to, chosen, failed_variants, failure_of, wished_name
-from .turn import room_made, untried
+from .turn import room_for_itself, untried
 
 
 def no_runtime(seen: Observed, want: Desired, now: float) -> Step | None:
@@ -48,7 +48,7 @@ def better_provider(seen: Observed, want: Desired, now: float) -> Step | None:
     tried = fact.passed and fact.board == seen.board and fact.provider not in ("", seen.served_on)
     if not (again or tried or seen.trial != "none" or (not fact.passed and fact.begun)):
         return None
-    for rule in (read_trial, held_back, outside_window, room_made, untried, load, leased):
+    for rule in (read_trial, held_back, outside_window, room_for_itself, untried, load, leased):
         step = rule(seen, want, now)
         if step is not None:
             return step

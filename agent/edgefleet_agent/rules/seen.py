@@ -11,7 +11,7 @@ from edgefleet_protocol.messages import Failure
 from edgefleet_protocol.rollout import Assignment, Policy
 
 from ..conditions import Hold, Surroundings
-from ..seams import TrialReport
+from ..seams import Asked, TrialReport
 from ..store.facts import ModelFacts, Slot
 
 
@@ -136,6 +136,8 @@ class Observed:
     trial: Literal["none", "running"] | TrialReport = "none"
     server: WorkerSeen | None = None
     candidate: WorkerSeen | None = None
+    asked: Literal["none", "asking"] | Asked = "none"
+    """How far a switch is: whether the candidate answered the golden inputs."""
     start_not_before: float = 0.0
     crashes_in_a_row: int = 0
     probation: ProbationSeen | None = None

@@ -2,6 +2,7 @@
 
 import math
 import threading
+from collections.abc import Sequence
 
 from edgefleet_protocol.sketch import SketchBuilder
 
@@ -18,6 +19,8 @@ class Counters:
         self.refused_total = 0
         self.answered_ns = 0
         self.refused_ns = 0
+        self.queue_ns = 0
+        self.infer_ns = 0
         self.last_ms = 0
 
     def _fresh(self) -> None:
@@ -26,17 +29,23 @@ class Counters:
         self._latency = SketchBuilder()
         self._confidence = SketchBuilder()
 
-    def answered(self, seconds: float, confidence: list[float], at_s: float) -> None:
-        """Count a request that got its answer; `confidence` has a value for each sample, or none."""
+    def answered(self, seconds: float, at_s: float, waited_s: float = 0.0, computed_s: float = 0.0) -> None:
+        """Count a request that got its answer."""
         with self._lock:
             self._requests += 1
             self._latency.add(seconds)
-            for value in confidence:
-                if math.isfinite(value):
-                    self._confidence.add(value)
             self.answered_total += 1
             self.answered_ns += int(seconds * 1e9)
+            self.queue_ns += int(waited_s * 1e9)
+            self.infer_ns += int(computed_s * 1e9)
             self.last_ms = int(at_s * 1000)
+
+    def confident(self, values: Sequence[float]) -> None:
+        """Take the confidence of each sample of an answer."""
+        with self._lock:
+            for value in values:
+                if math.isfinite(value):
+                    self._confidence.add(value)
 
     def refused(self, seconds: float, *, by_us: bool) -> None:
         """Count a request that got an error. Only one that is our fault (`by_us`: 5xx) is an error of the model."""

@@ -7,7 +7,7 @@ client nor reads a body straight into one buffer.
 import socket
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
@@ -15,9 +15,11 @@ from .errors import Refused
 
 MAX_HEAD_BYTES = 32 * 1024
 MAX_HEADERS = 100
+MAX_LINE = 4096
+"""Of a chunk's size, with what some clients add to it."""
 MAX_BODY_BYTES = 64 * 1024 * 1024
-HEAD_S = 30.0
-"""From the first byte of a request to the end of its head."""
+HEAD_S = 5.0
+"""From the first byte of a request to the end of its head; for the first request from when the connection was taken."""
 BODY_S = 120.0
 SEND_S = 60.0
 """A client that does not read its answer is let go after this."""
@@ -43,6 +45,8 @@ class Response:
     """Views are of single bytes."""
     headers: dict[str, str] = field(default_factory=dict)
     content_type: str = "application/json"
+    after: Callable[[], None] | None = None
+    """What is done once it is sent: nobody waits for it."""
 
 
 @dataclass(frozen=True)
@@ -68,14 +72,28 @@ class Closed(Exception):
 class Reader:
     """Reads requests from a socket, each within its deadline."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, rest: bytes = b"", first_by: float = 0.0) -> None:
+        """rest: what was read of it already. first_by: when the first head must be whole, by `time.monotonic`."""
         self._sock = sock
-        self._rest = b""
+        self._rest = rest
+        self._first_by = first_by
+
+    @property
+    def rest(self) -> bytes:
+        """What was read of the next request."""
+        return self._rest
+
+    @property
+    def first(self) -> bool:
+        """Whether nothing was asked yet on this connection."""
+        return self._first_by > 0
 
     def wait(self, timeout_s: float) -> bool:
         """Return True when a request begins, False when the client closed or nothing came in time."""
         if self._rest:
             return True
+        if self._first_by:
+            timeout_s = max(0.001, self._first_by - time.monotonic())
         try:
             self._sock.settimeout(timeout_s)
             self._rest = self._sock.recv(65536)
@@ -83,22 +101,36 @@ class Reader:
             return False
         return bool(self._rest)
 
+    def line(self) -> bytes:
+        """Return the request line, without reading beyond what came with it; raise Refused or Closed."""
+        return self._until(b"\r\n")[0]
+
     def head(self) -> Head:
         """Return the head; raise Refused for one that breaks the rules, Closed when it does not come."""
-        deadline = time.monotonic() + HEAD_S
+        data, end = self._until(b"\r\n\r\n")
+        self._first_by = 0.0
+        self._rest = self._rest[end + 4 :]
+        return parse_head(data)
+
+    def _until(self, mark: bytes) -> tuple[bytes, int]:
+        """Return what comes before `mark`, and where that is in what was read; it stays there."""
+        deadline = self._first_by or time.monotonic() + HEAD_S
         data = self._rest
-        while (end := data.find(b"\r\n\r\n")) < 0:
+        while True:
+            # Some clients end a body with an empty line that belongs to nothing.
+            while data.startswith(b"\r\n"):
+                data = data[2:]
+            self._rest = data
+            if (end := data.find(mark)) >= 0:
+                return data[:end], end
             if len(data) > MAX_HEAD_BYTES:
                 raise Refused(431, f"the request's head is longer than {MAX_HEAD_BYTES} bytes")
             data += self._recv(65536, deadline)
-        self._rest = data[end + 4 :]
-        return parse_head(data[:end])
 
-    def body(self, length: int) -> memoryview:
-        """Return exactly `length` bytes; raise Closed when they do not come."""
+    def body(self, view: memoryview) -> None:
+        """Fill `view` with what follows; raise Closed when it does not come."""
         deadline = time.monotonic() + BODY_S
-        body = bytearray(length)
-        view = memoryview(body)
+        length = len(view)
         got = min(length, len(self._rest))
         view[:got] = self._rest[:got]
         self._rest = self._rest[got:]
@@ -111,7 +143,39 @@ class Reader:
             if not received:
                 raise Closed("the client closed before the body was whole")
             got += received
-        return view
+
+    def chunked(self, hold: Callable[[int], None]) -> memoryview:
+        """Return a body that comes in chunks; `hold` is told of each one's size before it is read.
+
+        Raises Refused for one that breaks the rules or is too long, Closed when it does not come.
+        """
+        body = bytearray()
+        deadline = time.monotonic() + BODY_S
+        while True:
+            size = _chunk_size(self._line(deadline))
+            if len(body) + size > MAX_BODY_BYTES:
+                raise Refused(413, f"the body is longer than {MAX_BODY_BYTES} bytes")
+            if not size:
+                break
+            hold(size)
+            start = len(body)
+            body += bytes(size)
+            with memoryview(body) as view:
+                self.body(view[start:])
+            if self._line(deadline):
+                raise Refused(400, "a chunk of the body is longer than it says")
+        for _ in range(MAX_HEADERS):
+            if not self._line(deadline):
+                return memoryview(body)
+        raise Refused(431, f"more than {MAX_HEADERS} headers follow the body")
+
+    def _line(self, deadline: float) -> bytes:
+        while (end := self._rest.find(b"\r\n")) < 0:
+            if len(self._rest) > MAX_LINE:
+                raise Refused(400, "a line within the chunks of the body is too long")
+            self._rest += self._recv(65536, deadline)
+        line, self._rest = self._rest[:end], self._rest[end + 2 :]
+        return line
 
     def _recv(self, size: int, deadline: float) -> bytes:
         self._sock.settimeout(max(0.001, deadline - time.monotonic()))
@@ -126,7 +190,7 @@ class Reader:
 
 def parse_head(data: bytes) -> Head:
     """Return the head in `data`, without its last empty line; raise Refused for one that breaks the rules."""
-    lines = data.decode("latin-1").lstrip("\r\n").split("\r\n")
+    lines = data.decode("latin-1").split("\r\n")
     parts = lines[0].split(" ")
     if len(parts) != 3 or parts[2] not in ("HTTP/1.1", "HTTP/1.0"):
         raise Refused(400, f"not an HTTP/1.1 request line: {lines[0][:100]!r}")
@@ -144,11 +208,23 @@ def parse_head(data: bytes) -> Head:
     return Head(parts[0], parts[1], parts[2], headers)
 
 
-def body_length(head: Head) -> int:
-    """Return how many bytes of body follow; raise Refused where that is not said plainly or is too much."""
-    if "transfer-encoding" in head.headers:
-        raise Refused(411, "send the body with Content-Length; Transfer-Encoding is not supported")
-    return number(head, "content-length", 0, MAX_BODY_BYTES, 413)
+def body_length(head: Head) -> int | None:
+    """Return how many bytes of body follow, None for a body in chunks; raise Refused where that is not said plainly."""
+    coding = head.headers.get("transfer-encoding")
+    if coding is None:
+        return number(head, "content-length", 0, MAX_BODY_BYTES, 413)
+    if "content-length" in head.headers or head.version != "HTTP/1.1":
+        raise Refused(400, "a body has either Content-Length or Transfer-Encoding, and HTTP/1.0 only the first")
+    if coding.lower() != "chunked":
+        raise Refused(501, f"Transfer-Encoding {coding[:40]!r} is not supported; chunked is")
+    return None
+
+
+def _chunk_size(line: bytes) -> int:
+    text = line.partition(b";")[0].strip()
+    if not text or len(text) > 16 or not all(byte in b"0123456789abcdefABCDEF" for byte in text):
+        raise Refused(400, f"{line[:40]!r} is not the size of a chunk")
+    return int(text, 16)
 
 
 def number(head: Head, header: str, default: int, limit: int, status: int = 400) -> int:
@@ -182,34 +258,41 @@ def unpack(body: memoryview, encoding: str) -> memoryview:
     return memoryview(data)
 
 
+def render(response: Response, *, keep_alive: bool, head_only: bool = False) -> bytes:
+    """Return `response` as one piece; for small ones."""
+    head = _head(response, keep_alive)
+    return head if head_only else b"".join((head, *response.body))
+
+
 def send(sock: socket.socket, response: Response, *, keep_alive: bool, head_only: bool = False) -> None:
     """Send `response`; raise Closed when the client does not take it."""
-    try:
-        phrase = HTTPStatus(response.status).phrase
-    except ValueError:
-        phrase = ""
     pieces = response.body
-    lines = [
-        f"HTTP/1.1 {response.status} {phrase}",
-        f"Content-Length: {sum(len(piece) for piece in pieces)}",
-        f"Content-Type: {response.content_type}",
-        f"Connection: {'keep-alive' if keep_alive else 'close'}",
-        *(f"{name}: {value}" for name, value in response.headers.items()),
-    ]
-    head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
     try:
         sock.settimeout(SEND_S)
-        if head_only:
-            sock.sendall(head)
-        elif sum(len(piece) for piece in pieces) <= 65536:
+        if head_only or sum(len(piece) for piece in pieces) <= 65536:
             # One packet: head and body in two would wait for each other's acknowledgement.
-            sock.sendall(b"".join((head, *pieces)))
+            sock.sendall(render(response, keep_alive=keep_alive, head_only=head_only))
         else:
-            sock.sendall(head)
+            sock.sendall(_head(response, keep_alive))
             for piece in pieces:
                 sock.sendall(piece)
     except OSError as error:
         raise Closed(str(error)) from error
+
+
+def _head(response: Response, keep_alive: bool) -> bytes:
+    try:
+        phrase = HTTPStatus(response.status).phrase
+    except ValueError:
+        phrase = ""
+    lines = [
+        f"HTTP/1.1 {response.status} {phrase}",
+        f"Content-Length: {sum(len(piece) for piece in response.body)}",
+        f"Content-Type: {response.content_type}",
+        f"Connection: {'keep-alive' if keep_alive else 'close'}",
+        *(f"{name}: {value}" for name, value in response.headers.items()),
+    ]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
 def part(sock: socket.socket) -> None:

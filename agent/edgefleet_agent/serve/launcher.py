@@ -13,11 +13,12 @@ from typing import Literal
 from edgefleet_protocol.sketch import Sketch, merge
 
 from ..seams import Served, TrialReport, WorkerSpec
-from .ask import ask_golden
+from .ask import GoldenAsking
+from .front import Front
 from .memory import pss_bytes
 from .messages import Counted, Do, Done, Failed, Imported, Order, Ready, Said, Tried
 from .process import KILL_AFTER_S, WORKER, Channel, Process, folder_of, sweep
-from .sockets import Sockets
+from .sockets import OPEN, Access, Sockets
 
 ANSWER_S = 0.2
 """How long a count is waited for. A worker that hangs costs the agent no more than this, once a window."""
@@ -31,8 +32,12 @@ class ProcessLauncher:
     Workers die with the thread that started them (so it is in the kernel): use it from the agent's main thread.
     """
 
-    def __init__(self, run_folder: Path, port_base: int = 0, command: Sequence[str] = WORKER) -> None:
+    def __init__(
+        self, run_folder: Path, port_base: int = 0, command: Sequence[str] = WORKER, access: Access = OPEN
+    ) -> None:
         """run_folder: where the sockets lie. port_base: first loopback port, 0 for any free one."""
+        self._access = access
+        self._front: Front | None = None
         self._run = run_folder
         self._port_base = port_base
         self._command = tuple(command)
@@ -49,13 +54,22 @@ class ProcessLauncher:
     def sockets(self, model: str) -> None:
         """Bind the sockets of `model`, unless they are; raise CannotBind when they cannot be had."""
         if model not in self._sockets:
-            self._sockets[model] = Sockets(self._run, model, self._port_base)
+            self._sockets[model] = Sockets(self._run, model, self._port_base, self._access)
+            self.front.add(model)
 
     def close_sockets(self, model: str) -> None:
         """Close and unlink the sockets of `model`."""
         sockets = self._sockets.pop(model, None)
         if sockets is not None:
             sockets.close(unlink=True)
+            self.front.remove(model)
+
+    @property
+    def front(self) -> Front:
+        """What all models share: the gateway, and the regions of shared memory."""
+        if self._front is None:
+            self._front = Front(self._run, self._access)
+        return self._front
 
     def port(self, model: str) -> int:
         """The loopback port of `model`, whose sockets are bound."""
@@ -74,9 +88,9 @@ class ProcessLauncher:
         self.sockets(spec.model)
         return ProcessWorker(self, self._spawn(spec, None))
 
-    def ask_golden(self, spec: WorkerSpec, deadline_s: float) -> str | None:
-        """Ask through the model's Unix socket."""
-        return ask_golden(self.socket_path(spec.model), spec, deadline_s)
+    def begin_golden(self, spec: WorkerSpec, deadline_s: float) -> GoldenAsking:
+        """Ask through the model's Unix socket; nothing is sent before the first poll."""
+        return GoldenAsking(self.socket_path(spec.model), spec, deadline_s)
 
     def sweep(self) -> None:
         """Reap and kill what is due."""
@@ -92,6 +106,9 @@ class ProcessLauncher:
         for sockets in self._sockets.values():
             sockets.close(unlink=False)
         self._sockets.clear()
+        if self._front is not None:
+            self._front.close()
+            self._front = None
 
     def _spawn(self, spec: WorkerSpec, trial_wall_s: float | None) -> Process:
         self.sweep()
@@ -106,6 +123,8 @@ class ProcessLauncher:
             trial_wall_s=trial_wall_s,
             agent_pid=os.getpid(),
         )
+        if trial_wall_s is None:
+            order = self.front.complete(order)
         process = Process(order, channel, self._command)
         self._processes.append(process)
         return process
@@ -201,6 +220,7 @@ class ProcessWorker:
         self._hear_all()
         self._launcher.sweep()
         if not alive or self._process.killed_because is not None:
+            self._launcher.front.died(self._process.order.spec, self._process.pid, self._process.words())
             return "dead"
         if self._failed is not None:
             # It ends by itself in a moment; for the agent it is over.
@@ -233,6 +253,8 @@ class ProcessWorker:
     def accept(self) -> None:
         """Take connections; returns when it does, or after a second."""
         self._heed("accept")
+        if self._process.alive:
+            self._launcher.front.serves(self._process.order.spec, self._process.pid)
 
     def pause(self) -> None:
         """Take no more connections; returns when that is so, or after a second."""

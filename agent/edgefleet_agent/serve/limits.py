@@ -47,6 +47,9 @@ class Limits:
     """Whose death ends this process."""
     trial: bool = False
     """Whether it only tries: then it is the first to go when memory runs out."""
+    own_users: bool = True
+    """Whether the network may be dropped together with the knowledge of users: in a namespace of its own, a process
+    sees every other user as nobody, and could not tell who connects to it."""
 
 
 def limits_of(order: Order) -> Limits:
@@ -57,6 +60,7 @@ def limits_of(order: Order) -> Limits:
         cpu_s=spec.cpu_limit_s,
         agent_pid=order.agent_pid,
         trial=order.trial_wall_s is not None,
+        own_users=not (order.allow_uids or order.allow_gids),
     )
 
 
@@ -72,7 +76,7 @@ def take(limits: Limits) -> dict[str, str]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
     held["files"] = "rlimit"
     held["privileges"] = _call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or "no new ones"
-    held["network"] = _drop_network()
+    held["network"] = _drop_network(limits.own_users)
     _drop_capabilities()
     held["memory"] = _memory(limits.memory_bytes)
     held["cpu"] = _cpu(limits.cpu_s)
@@ -84,9 +88,9 @@ def take(limits: Limits) -> dict[str, str]:
     return held
 
 
-def _drop_network() -> str:
+def _drop_network(own_users: bool) -> str:
     """A network namespace of its own has no interface that is up; sockets inherited keep working where they were made."""
-    why = _call("unshare", _CLONE_NEWUSER | _CLONE_NEWNET)
+    why = _call("unshare", _CLONE_NEWUSER | _CLONE_NEWNET) if own_users else "none: users must stay known"
     if why is None:
         return "namespace"
     # Where user namespaces are forbidden, root can still have a network namespace alone.

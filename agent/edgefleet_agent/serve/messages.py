@@ -25,9 +25,24 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     control: int
     listeners: tuple[int, ...] = ()
     """Shared listening sockets; none in a trial."""
+    handoff: int | None = None
+    """Where connections come from that the gateway took."""
+    back: int | None = None
+    """Where they go when the next thing asked is for another model."""
+    regions: int | None = None
+    """The file that keeps the regions of shared memory; None where that is not turned on."""
+    allow_uids: tuple[int, ...] = ()
+    allow_gids: tuple[int, ...] = ()
+    """Who may connect to the Unix socket; both empty: whoever its permissions let in."""
     trial_wall_s: float | None = None
     """Seconds for the whole trial; None for a worker that serves."""
     agent_pid: int
+
+    @property
+    def inherited(self) -> tuple[int, ...]:
+        """Every descriptor that the worker keeps."""
+        more = (self.handoff, self.back, self.regions)
+        return (self.control, *self.listeners, *(number for number in more if number is not None))
 
 
 class Do(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,7 +124,7 @@ _SAID: msgspec.json.Decoder[Any] = msgspec.json.Decoder(Said)
 
 
 def decode_said(data: bytes) -> Said:
-    """Return what a worker says; raise msgspec.MsgspecError when it says nothing known."""
+    """Return what a worker says; raise MsgspecError, UnicodeDecodeError or RecursionError otherwise."""
     said: Said = _SAID.decode(data)
     return said
 

@@ -65,7 +65,7 @@ class Channel:
             return None
         try:
             return decode_said(packet)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
 
     def close(self) -> None:
@@ -99,7 +99,7 @@ class Process:
                 stdin=given,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                pass_fds=(order.control, *order.listeners),
+                pass_fds=order.inherited,
                 cwd="/",
                 env=environment(),
             )

@@ -3,55 +3,117 @@
 They outlive every worker, so between two workers a client waits in the queue instead of being refused.
 """
 
+import grp
 import os
 import socket
+from dataclasses import dataclass
 from pathlib import Path
 
+from ..config import Serve
 from .errors import CannotBind
 
 BACKLOG = 128
 PORTS_TRIED = 200
 
 
+@dataclass(frozen=True)
+class Access:
+    """Who may ask, and by which ways."""
+
+    loopback: bool = True
+    """Whether there are ports on 127.0.0.1, where anybody on the device may ask."""
+    gateway_port: int = 0
+    """The one for all models; 0: any free one."""
+    group: str = ""
+    """Whose members may connect to the Unix sockets; empty: everybody."""
+    allow_uids: tuple[int, ...] = ()
+    allow_gids: tuple[int, ...] = ()
+    """Who may, as the kernel tells it of a Unix socket's other end; both empty: everybody."""
+    shared_memory: bool = False
+    """The protocol's own extension, by names in /dev/shm."""
+
+
+OPEN = Access()
+"""Anybody on the device, as long as its owner says nothing else."""
+
+
+def access_of(serve: Serve) -> Access:
+    """Return what `[serve]` of agent.toml says."""
+    return Access(
+        loopback=serve.loopback,
+        gateway_port=serve.gateway_port,
+        group=serve.group,
+        allow_uids=serve.allow_uids,
+        allow_gids=serve.allow_gids,
+        shared_memory=serve.shared_memory,
+    )
+
+
 class Sockets:
     """The Unix socket RUN/<model>.sock and the loopback port that RUN/<model>.port names."""
 
-    def __init__(self, run_folder: Path, model: str, port_base: int) -> None:
+    def __init__(self, run_folder: Path, model: str, port_base: int, access: Access = OPEN) -> None:
         """Bind both; raise CannotBind, with what to do, when one cannot be had."""
         self.path = run_folder / f"{model}.sock"
-        self._port_file = run_folder / f"{model}.port"
-        self.unix = _bind_unix(self.path)
+        self.unix = _bind_unix(self.path, access.group)
+        self._port: Port | None = None
         try:
-            self.tcp = _bind_tcp(self._recorded(), port_base)
-            self.port: int = self.tcp.getsockname()[1]
-            _write(self._port_file, f"{self.port}\n")
+            if access.loopback:
+                self._port = Port(run_folder / f"{model}.port", port_base)
+            else:
+                (run_folder / f"{model}.port").unlink(missing_ok=True)
         except BaseException:
             self.unix.close()
             raise
 
-    def _recorded(self) -> int | None:
-        """The port of the last run: an application that was told it finds it again after the agent restarts."""
-        try:
-            text = self._port_file.read_text().strip()
-        except OSError:
-            return None
-        return int(text) if text.isascii() and text.isdigit() and 0 < int(text) < 65536 else None
+    @property
+    def port(self) -> int:
+        """The loopback port; 0 where there is none."""
+        return self._port.number if self._port else 0
 
     @property
-    def descriptors(self) -> tuple[int, int]:
+    def descriptors(self) -> tuple[int, ...]:
         """What a worker inherits."""
-        return self.unix.fileno(), self.tcp.fileno()
+        return (self.unix.fileno(), self._port.sock.fileno()) if self._port else (self.unix.fileno(),)
 
     def close(self, *, unlink: bool) -> None:
         """Close both. `unlink` when the model is gone; an agent that only ends leaves the names for the next."""
         self.unix.close()
-        self.tcp.close()
+        if self._port:
+            self._port.close(unlink=unlink)
         if unlink:
             self.path.unlink(missing_ok=True)
-            self._port_file.unlink(missing_ok=True)
 
 
-def _bind_unix(path: Path) -> socket.socket:
+class Port:
+    """A loopback port whose number stands in a file: an application that was told it finds it again after a restart."""
+
+    def __init__(self, file: Path, base: int) -> None:
+        """Bind the port of the last run, else one from `base` on, 0 for any; raise CannotBind."""
+        self._file = file
+        self.sock = _bind_tcp(self._recorded(), base)
+        self.number: int = self.sock.getsockname()[1]
+        try:
+            _write(file, f"{self.number}\n")
+        except BaseException:
+            self.sock.close()
+            raise
+
+    def _recorded(self) -> int | None:
+        try:
+            text = self._file.read_text().strip()
+        except OSError:
+            return None
+        return int(text) if text.isascii() and text.isdigit() and 0 < int(text) < 65536 else None
+
+    def close(self, *, unlink: bool) -> None:
+        """Close, and forget the number where `unlink` says so."""
+        self.sock.close()
+        if unlink:
+            self._file.unlink(missing_ok=True)
+
+
+def _bind_unix(path: Path, group: str) -> socket.socket:
     """Bind beside the name and rename over it: no moment in which an application finds nothing there."""
     beside = path.with_suffix(".new")
     if len(os.fsencode(beside)) > 107:
@@ -63,15 +125,29 @@ def _bind_unix(path: Path) -> socket.socket:
         path.parent.mkdir(parents=True, exist_ok=True)
         beside.unlink(missing_ok=True)
         sock.bind(str(beside))
-        # Any application of the device may ask, as it may on loopback: a socket of one user would only seem safer.
-        beside.chmod(0o666)
+        if group:
+            os.chown(beside, -1, _gid(group))
+            beside.chmod(0o660)
+        else:
+            # Any application of the device may ask, as it may on loopback: a socket of one user would only seem safer.
+            beside.chmod(0o666)
         sock.listen(BACKLOG)
         sock.setblocking(False)
         beside.replace(path)
+    except CannotBind:
+        sock.close()
+        raise
     except OSError as error:
         sock.close()
         raise CannotBind(f"cannot bind {path}: {error.strerror}. Is the `run` folder writable?") from error
     return sock
+
+
+def _gid(group: str) -> int:
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError as error:
+        raise CannotBind(f"serve.group is {group!r} and this device has no such group: groupadd {group}") from error
 
 
 def _bind_tcp(recorded: int | None, port_base: int) -> socket.socket:

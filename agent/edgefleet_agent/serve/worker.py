@@ -85,21 +85,30 @@ def _try(order: Order, control: socket.socket, held: dict[str, str]) -> int:
 
 
 def _serve(order: Order, control: socket.socket, held: dict[str, str]) -> int:
+    from .core import Core
     from .counters import Counters
     from .door import Door, Queue
     from .model import open_model
     from .oip import Protocol
+    from .peers import Peers
     from .pulse import Pulse
+    from .shared import Regions
     from .trial import warm_up
 
     listeners = [socket.socket(fileno=number) for number in order.listeners]
+    handoff, back = (
+        socket.socket(fileno=number) if number is not None else None for number in (order.handoff, order.back)
+    )
+    regions = Regions(order.regions) if order.regions is not None else None
     began = time.perf_counter()
     pulse = Pulse()
     model = pulse.watched(open_model(order.spec))
     warm_up(order.spec, model)
     load_s = time.perf_counter() - began
     counters = Counters()
-    door = Door(listeners, Protocol(order.spec, model, counters, Queue()).answer)
+    core = Core(order.spec, model, counters, Queue())
+    welcome = Peers(order.allow_uids, order.allow_gids).welcome
+    door = Door(listeners, Protocol(core, regions).answer, core, handoff=handoff, back=back, welcome=welcome)
     end: float | None = None
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
@@ -122,7 +131,7 @@ def _serve(order: Order, control: socket.socket, held: dict[str, str]) -> int:
             for key, _ in selector.select(TICK_S if end is not None or door.untidy else None):
                 sock = key.fileobj
                 assert isinstance(sock, socket.socket)
-                if sock in listeners:
+                if sock in door.listeners:
                     door.take(sock)
                     continue
                 packet = sock.recv(MAX_PACKET_BYTES)

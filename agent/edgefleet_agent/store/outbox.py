@@ -5,7 +5,6 @@ database through another SQLite binding whose files lie on the disk that loses w
 and statements that both bindings take alike.
 """
 
-import itertools
 import sqlite3
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -18,10 +17,13 @@ from edgefleet_protocol.telemetry import ModelWindow, Window
 
 from .disk import Disk
 
-MAX_ROWS = 4096
-"""About three days of one-minute windows of one model, 2 MB."""
+MAX_ROWS, MAX_BYTES = 4096, 4_000_000
+"""Whichever comes first: rows are what a look through them costs, bytes (of the windows; the file may be twice as long) are the
+card's. About three days of one-minute windows of one model fit unmerged, and more than a hundred days of merged ones."""
 MAX_WINDOW_S = 3600.0
-"""Two windows that together are longer are not merged; then the older one is dropped."""
+"""Two windows that together would cover more are not merged."""
+SHRINK_FROM_BYTES = 65_536
+"""A file of this size gives its space back once it is empty; a smaller one is not worth the writing."""
 
 Key = tuple[str, float]
 """(boot, started_monotonic_s): the name of a window."""
@@ -54,16 +56,31 @@ def key_of(window: Window) -> Key:
 class Outbox:
     """A bounded queue of windows on disk. Never raises for a damaged or full database: it says so in `problems`."""
 
-    def __init__(self, disk: Disk, folder: Path, connect: Connect = connect_sqlite, max_rows: int = MAX_ROWS) -> None:
-        self._disk, self._path, self._connect, self._max_rows = disk, folder / "outbox.db", connect, max_rows
+    def __init__(
+        self,
+        disk: Disk,
+        folder: Path,
+        connect: Connect = connect_sqlite,
+        max_rows: int = MAX_ROWS,
+        max_bytes: int = MAX_BYTES,
+    ) -> None:
+        self._disk, self._path, self._connect = disk, folder / "outbox.db", connect
+        self._max_rows, self._max_bytes = max_rows, max_bytes
+        self._coarse = 0
+        """No window before the row of this number can be merged with the next one."""
         self._database: Connection | None = None
+        self._lost = 0
+        """As the database counts them: windows merged into another or dropped since it was made, in its own transactions."""
         self.dropped = 0
-        """Windows merged into another or dropped since the last `take_dropped`."""
+        """Windows that could not even be stored, since the last `take_dropped`."""
         self.problems: list[str] = []
         self._rows: int | None = None if disk.size(self._path) is not None else 0
 
-    def add(self, windows: Iterable[Window]) -> bool:
-        """Store windows durably; return whether they were. One that is there already is left alone."""
+    def add(self, windows: Iterable[Window], under_way: frozenset[Key] = frozenset()) -> bool:
+        """Store windows durably; return whether they were. One that is there already is left alone.
+
+        under_way: those that the broker is about to have, and that will be forgotten by their names: nothing is merged into them.
+        """
         rows = [(*key_of(window), msgspec.json.encode(window)) for window in windows]
 
         def work(database: Connection) -> bool:
@@ -71,7 +88,7 @@ class Outbox:
                 database.execute(
                     "INSERT OR IGNORE INTO windows (boot, started, body) VALUES (?, ?, ?)", (boot, started, body)
                 )
-            self._bound(database)
+            self._bound(database, under_way)
             return True
 
         return bool(rows) and self._transaction(work, False)
@@ -103,7 +120,10 @@ class Outbox:
             for boot, started in wanted:
                 database.execute("DELETE FROM windows WHERE boot = ? AND started = ?", (boot, started))
 
+        self._coarse = 0
         self._transaction(work, None)
+        if self._rows == 0 and (self._disk.size(self._path) or 0) >= SHRINK_FROM_BYTES:
+            self._shrink()
 
     def count(self) -> int:
         """Return how many windows wait."""
@@ -111,8 +131,13 @@ class Outbox:
             self._transaction(lambda database: None, None)
         return self._rows or 0
 
+    def lost(self) -> int:
+        """Return how many windows were merged into others or dropped here, ever: a power cut forgets none of them."""
+        self.count()
+        return self._lost
+
     def take_dropped(self) -> int:
-        """Return how many windows were merged or dropped since the last call."""
+        """Return how many windows could not be stored since the last call."""
         dropped, self.dropped = self.dropped, 0
         return dropped
 
@@ -122,22 +147,44 @@ class Outbox:
             self._database.close()
             self._database = None
 
-    def _bound(self, database: Connection) -> None:
-        """Merge neighbours, oldest first, until there are few enough; drop the oldest where nothing can be merged."""
-        rows = next(iter(database.execute("SELECT COUNT(*) FROM windows")))[0]
-        while rows > self._max_rows:
-            stored = list(database.execute("SELECT id, body FROM windows ORDER BY id LIMIT 64"))
-            windows = [(number, msgspec.json.decode(body, type=Window)) for number, body in stored]
-            for (first, older), (second, newer) in itertools.pairwise(windows):
-                merged = merge_windows(older, newer)
-                if merged is not None:
-                    database.execute("UPDATE windows SET body = ? WHERE id = ?", (msgspec.json.encode(merged), first))
-                    database.execute("DELETE FROM windows WHERE id = ?", (second,))
-                    break
-            else:
-                database.execute("DELETE FROM windows WHERE id = ?", (windows[0][0],))
-            self.dropped += 1
-            rows -= 1
+    def _bound(self, database: Connection, under_way: frozenset[Key]) -> None:
+        """Merge neighbours, oldest first, until all is small enough; drop the oldest where nothing can be merged any more."""
+        rows, size = next(iter(database.execute("SELECT COUNT(*), COALESCE(SUM(LENGTH(body)), 0) FROM windows")))
+        lost = 0
+        while rows > self._max_rows or size > self._max_bytes:
+            freed = self._merge_one(database, under_way)
+            if freed is None:
+                number, freed = next(iter(database.execute("SELECT id, LENGTH(body) FROM windows ORDER BY id LIMIT 1")))
+                database.execute("DELETE FROM windows WHERE id = ?", (number,))
+            rows, size, lost = rows - 1, size - freed, lost + 1
+        if lost:
+            database.execute(f"PRAGMA user_version = {lost_so_far(database) + lost}")
+
+    def _merge_one(self, database: Connection, under_way: frozenset[Key]) -> int | None:
+        """Merge the oldest two neighbours that can be; return how many bytes less there are, or None where none can be."""
+        while True:
+            select = "SELECT id, body FROM windows WHERE id >= ? ORDER BY id LIMIT 2"
+            pair = list(database.execute(select, (self._coarse,)))
+            if len(pair) < 2:
+                return None
+            (first, older), (second, newer) = pair
+            windows = [msgspec.json.decode(body, type=Window) for body in (older, newer)]
+            busy = any(key_of(window) in under_way for window in windows)
+            merged = None if busy else merge_windows(windows[0], windows[1])
+            if merged is None:
+                self._coarse = second
+                continue
+            body = msgspec.json.encode(merged)
+            database.execute("UPDATE windows SET body = ? WHERE id = ?", (body, first))
+            database.execute("DELETE FROM windows WHERE id = ?", (second,))
+            return len(older) + len(newer) - len(body)
+
+    def _shrink(self) -> None:
+        """Give the space of an empty database back to the file system. It waits for the next time when that fails."""
+        try:
+            list(self._open().execute("VACUUM"))
+        except Exception as error:  # as in _transaction
+            self.problems.append(f"the outbox could not be made smaller: {error}")
 
     def _transaction(self, work: Callable[[Connection], Any], failed: Any) -> Any:
         """Return what `work` returns, all or nothing; `failed` when the database cannot be used now."""
@@ -146,8 +193,9 @@ class Outbox:
                 database = self._open()
                 database.execute("BEGIN IMMEDIATE")
                 result = work(database)
-                self._rows = next(iter(database.execute("SELECT COUNT(*) FROM windows")))[0]
+                rows, lost = next(iter(database.execute("SELECT COUNT(*) FROM windows")))[0], lost_so_far(database)
                 database.execute("COMMIT")
+                self._rows, self._lost = rows, lost
                 return result
             except Exception as error:  # two bindings, two trees of errors; KeyboardInterrupt is none of them
                 if self._repair(error, attempt):
@@ -158,6 +206,7 @@ class Outbox:
     def _repair(self, error: Exception, attempt: int) -> bool:
         """Set a damaged database aside, once; return whether it is worth another try."""
         text = str(error).lower()
+        self._coarse = 0
         self.problems.append(f"the outbox failed: {error}")
         if self._database is not None:
             try:
@@ -189,9 +238,15 @@ class Outbox:
         return self._database
 
 
+def lost_so_far(database: Connection) -> int:
+    """Return the number that a database carries beside its tables."""
+    number: int = next(iter(database.execute("PRAGMA user_version")))[0]
+    return number
+
+
 def merge_windows(older: Window, newer: Window) -> Window | None:
     """Return one window for two neighbours of one boot, named as the older; None when they are too long or too far apart."""
-    if older.boot != newer.boot or older.seconds + newer.seconds > MAX_WINDOW_S:
+    if older.boot != newer.boot or newer.started_monotonic_s + newer.seconds - older.started_monotonic_s > MAX_WINDOW_S:
         return None
     models = {(row.model, row.release_sha256, row.variant): row for row in older.models}
     for row in newer.models:

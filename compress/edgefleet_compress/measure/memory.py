@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -23,21 +24,26 @@ import onnxruntime
 options = onnxruntime.SessionOptions()
 options.intra_op_num_threads = 1
 session = onnxruntime.InferenceSession(sys.argv[1], options, providers=["CPUExecutionProvider"])
-sample = numpy.load(sys.argv[2])
+sample = dict(numpy.load(sys.argv[2]))
+names = [value.name for value in session.get_inputs()]
+feeds = {name: sample[f"input_{number}"] for number, name in enumerate(names)}
 for _ in range(3):
-    session.run(None, {session.get_inputs()[0].name: sample})
+    session.run(None, feeds)
 for line in open("/proc/self/status"):
     if line.startswith("VmHWM:"):
         print(int(line.split()[1]) * 1024)
 """
 
 
-def peak_memory_bytes(model: bytes, sample: Array, timeout_s: float = 120.0) -> int:
-    """Return an upper bound for a worker's memory: the measured peak of loading and answering, and a margin."""
+def peak_memory_bytes(model: bytes, sample: Array | Mapping[str, Array], timeout_s: float = 120.0) -> int:
+    """Return an upper bound for a worker's memory: the measured peak of loading and answering, and a margin. sample: of the
+    only input, or of each by name, in the order of the file.
+    """
+    arrays = list(sample.values()) if isinstance(sample, Mapping) else [sample]
     with TemporaryDirectory(prefix="edgefleet-") as folder:
-        path, inputs = Path(folder) / "model.onnx", Path(folder) / "sample.npy"
+        path, inputs = Path(folder) / "model.onnx", Path(folder) / "sample.npz"
         path.write_bytes(model)
-        np.save(inputs, sample)
+        np.savez(inputs, **{f"input_{number}": array for number, array in enumerate(arrays)})  # type: ignore[arg-type]
         child = subprocess.run(
             [sys.executable, "-c", _CHILD, str(path), str(inputs)],
             capture_output=True, text=True, timeout=timeout_s, check=False,

@@ -1,18 +1,20 @@
 """The report: one HTML file that needs nothing else, with the pictures drawn here as SVG."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from math import sqrt
 
 from edgefleet_protocol.manifest import Release, Variant
 
+from ..gates.coverage import Table
 from ..measure import Measures
 from ..pipeline import Outcome
 from ..points import change_in_points, signed
 from ..recipe import ORIGINAL
 from ..targets import targets, this_class
 from .chart import Point, scatter
+from .gates_page import gates_section
 from .golden import GoldenAnswers
 
 
@@ -26,6 +28,8 @@ class Facts:
     environment: Mapping[str, str]
     lineage: Mapping[str, Sequence[str]]
     warnings: Sequence[str] = ()
+    tables: Mapping[str, Table] = field(default_factory=dict)
+    """Each variant's coverage, node by node."""
 
 
 def report(facts: Facts) -> str:
@@ -43,6 +47,8 @@ def report(facts: Facts) -> str:
             ),
         )
     )
+    verdicts = {made.name: made.verdict for made in facts.outcome.made if made.verdict is not None}
+    gates = gates_section(facts.tables, verdicts, ORIGINAL) if ORIGINAL in facts.tables else ""
     left_out = "".join(f"<li><b>{escape(entry.name)}</b>: {escape(entry.why)}</li>" for entry in facts.outcome.left_out)
     warnings = "".join(f'<p class="warning"><b>Warning:</b> {escape(text)}</p>' for text in facts.warnings)
     return f"""<!doctype html>
@@ -57,7 +63,7 @@ def report(facts: Facts) -> str:
 class; all other columns are predictions from counted arithmetic and estimated rates, until devices report. &ldquo;Not for it&rdquo;:
 that class lacks an instruction set that the variant needs.</p>
 <div class="wide"><table>{_latencies(release)}</table></div></section>
-<section><h2>How each was made</h2><dl class="lineage">{_lineage(facts)}</dl></section>
+{gates}<section><h2>How each was made</h2><dl class="lineage">{_lineage(facts)}</dl></section>
 <section class="two"><div><h2>How it was scored</h2>
 <p>{escape(original_words(release))} The graph is the one that onnxruntime builds on Arm
 (<code>session.qdqisint8allowed</code>), also on this machine, so int8 is scored with the arithmetic of the devices.
@@ -182,7 +188,7 @@ thead th{color:var(--soft);font-weight:500;font-size:13px;border-bottom:1px soli
 th:first-child{text-align:left}tbody th{font-weight:600}tbody tr+tr>*{border-top:1px solid var(--line)}
 th small{display:block;font-weight:400}.two{display:grid;grid-template-columns:repeat(auto-fit,minmax(360px,1fr));gap:0 40px}
 .plain th{font-weight:400;color:var(--soft);padding-left:0}.plain td{white-space:normal}.lineage{display:grid;grid-template-columns:max-content 1fr;gap:6px 20px;margin:0}
-dt{font-weight:600}dd{margin:0}dd i{color:var(--soft);font-style:normal}code{font-size:13px}
+details{margin:8px 0}summary{cursor:pointer}dt{font-weight:600}dd{margin:0}dd i{color:var(--soft);font-style:normal}code{font-size:13px}
 .axis{stroke:var(--line)}.lead-line{stroke:var(--soft);stroke-width:.8}.tick{fill:var(--soft);font:11px system-ui,sans-serif}.name{fill:var(--ink);font:12px system-ui,sans-serif}
 .front{fill:none;stroke:var(--mark);stroke-width:1.5;stroke-dasharray:4 4;opacity:.7}.on{fill:var(--mark)}.off{fill:var(--card);stroke:var(--other);stroke-width:2}
 """

@@ -58,18 +58,15 @@ class Alphabet:
 class Snap(nn.Module):
     """The nearest letter, with the gradient passed straight through (Bengio, Leonard and Courville, 2013)."""
 
-    def __init__(self, weight: Tensor, levels: int, *, fixed: bool = True) -> None:
-        """fixed: whether the letters stay where they are best now; else they follow the largest weight, as int8's grid does."""
+    def __init__(self, weight: Tensor, levels: int) -> None:
         super().__init__()
-        self.most, self.fixed = levels // 2, fixed
+        self.most = levels // 2
         self.register_buffer("scale", _best_scale(weight.detach(), self.most))
 
     def forward(self, weight: Tensor) -> Tensor:
-        """(out, …) to the same shape."""
+        """(out, …) to the same shape. The letters stay where they were best: weights cannot grow beyond the last one."""
         scale = cast(Tensor, self.scale)
-        if not self.fixed:
-            scale = _shaped(weight.detach().flatten(1).abs().amax(1) / self.most, weight)
-        snapped = (weight / scale.clamp_min(1e-12)).round().clamp(-self.most, self.most) * scale
+        snapped = (weight / scale).round().clamp(-self.most, self.most) * scale
         return weight + (snapped - weight).detach()
 
     def right_inverse(self, weight: Tensor) -> Tensor:
@@ -84,9 +81,4 @@ def _best_scale(weight: Tensor, most: int) -> Tensor:
     scales = largest[None] * CLIPS[:, None] / most  # (clips, out)
     snapped = (flat[None] / scales[..., None]).round().clamp(-most, most) * scales[..., None]
     best = ((snapped - flat[None]) ** 2).sum(2).argmin(0)
-    return _shaped(scales.gather(0, best[None])[0], weight)
-
-
-def _shaped(scale: Tensor, weight: Tensor) -> Tensor:
-    """Return one number per output channel in a shape that multiplies `weight`."""
-    return scale.reshape(-1, *([1] * (weight.ndim - 1)))
+    return scales.gather(0, best[None])[0].reshape(-1, *([1] * (weight.ndim - 1)))

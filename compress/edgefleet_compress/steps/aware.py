@@ -42,7 +42,7 @@ class Aware:
     """Values of a channel's weights: 255 is int8, 15 a 4-bit alphabet on int8 kernels."""
     samples: int = 256
     """Of the calibration data: what the ranges of activations begin with."""
-    recover: Finetune | Distill = field(default_factory=lambda: Distill(epochs=1, learning_rate=0.005))
+    recover: Finetune | Distill = field(default_factory=lambda: Distill(epochs=1, learning_rate=0.002))
     keep: tuple[str, ...] = ()
     """Layers that stay in floating point; name them in quantize_static's `exclude` too."""
 
@@ -67,7 +67,7 @@ class Aware:
             model,
             self,
             self.keep,
-            lambda _, layer: Snap(weight_of(layer), self.levels, fixed=self.levels < INT8_LEVELS),
+            lambda _, layer: Snap(weight_of(layer), self.levels),
         )
         for observer in observers:
             observer.rounds = True

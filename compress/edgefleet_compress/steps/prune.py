@@ -4,7 +4,7 @@ The only file that imports torch-pruning (tried with 1.6.1).
 """
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 import torch_pruning
@@ -18,6 +18,16 @@ from .distill import Distill
 from .finetune import Finetune
 from .step import Context, require
 
+IMPORTANCE = {
+    "magnitude": lambda: torch_pruning.importance.MagnitudeImportance(p=2),
+    "batchnorm": torch_pruning.importance.BNScaleImportance,
+    "fpgm": torch_pruning.importance.FPGMImportance,
+    "taylor": torch_pruning.importance.TaylorImportance,
+}
+MOST_OF_A_LAYER = 0.8
+"""Where layers compete, none loses more than this: a layer that was cut to nothing ends what flows through it."""
+GRADIENT_SAMPLES = 512
+
 
 @dataclass(frozen=True)
 class Prune:
@@ -27,7 +37,14 @@ class Prune:
     takes: ClassVar[str] = "module"
 
     ratio: float = 0.3
-    """Share of each layer's channels that goes, before rounding."""
+    """Share of the channels that goes, before rounding: of each layer, or of all together (`scope`)."""
+    criterion: Literal["magnitude", "batchnorm", "fpgm", "taylor"] = "magnitude"
+    """How a channel's worth is judged: by its weights, by BatchNorm's factor (Liu and others, 2017), by how near it is to the
+    others (He and others, 2019), or by what the loss would change (Molchanov and others, 2019)."""
+    scope: Literal["layer", "global", "isomorphic"] = "layer"
+    """Where channels compete: within their layer, in the whole model, or among layers of the same shape (Fang and others, 2024)."""
+    rounds: int = 1
+    """In how many cuts the ratio is reached; each is followed by `recover`."""
     round_to: int = 8
     """Channels left are a multiple of this: kernels work in blocks, and odd counts can be slower than more channels."""
     tolerance_points: float = 0.5
@@ -47,13 +64,24 @@ class Prune:
             "tolerance_points": (self.tolerance_points >= 0, "0 or more"),
             "lower_by": (0 < self.lower_by < 1, "between 0 and 1"),
             "attempts": (self.attempts >= 1, "1 or more"),
+            "rounds": (1 <= self.rounds <= 10, "1 to 10"),
         }
         require(self.name, rules)
 
     @property
     def words(self) -> str:
-        """`prune 30 % + distill 5 epochs`."""
-        return f"prune {self.ratio:.0%} + {self.recover.words}".replace("%", " %")
+        """`prune 30 % + distill 5 epochs`, `prune 50 % by taylor, global, in 3 rounds + …`."""
+        return self._words(self.ratio)
+
+    def _words(self, ratio: float) -> str:
+        how = [f"by {self.criterion}"] if self.criterion != "magnitude" else []
+        how += [self.scope] if self.scope != "layer" else []
+        how += [f"in {self.rounds} rounds"] if self.rounds > 1 else []
+        return (
+            f"prune {ratio:.0%}".replace("%", " %")
+            + "".join(f"{', ' if place else ' '}{word}" for place, word in enumerate(how))
+            + f" + {self.recover.words}"
+        )
 
     def apply(self, candidate: Candidate, workload: Workload, context: Context) -> Candidate:
         """Return the pruned and recovered candidate; raise ToleranceMissed when no ratio stays within the tolerance."""
@@ -64,21 +92,27 @@ class Prune:
         tried, ratio = 0, self.ratio
         while tried < self.attempts and ratio > 0.01:
             model = candidate.copy_of_module(self.name)
-            cut(model, workload.example(), ratio, self.round_to, self.keep)
+            self._cut(model, workload, ratio)
             if _size(model) in sizes:  # rounded to the same channels as before: nothing new to train
                 lost.append(f"{ratio:.0%} comes to the same once rounded to {self.round_to} channels")
                 ratio -= self.lower_by
                 continue
             sizes.add(_size(model))
             tried += 1
-            recover_batchnorm(model, workload)
-            self.recover.train(model, workload, context)
+            for rounds_left in range(self.rounds - 1, -1, -1):
+                recover_batchnorm(model, workload)
+                self.recover.train(model, workload, context)
+                if rounds_left:
+                    self._cut(model, workload, ratio)
             after = evaluate(model, workload, workload.validation)
             if before - after <= self.tolerance_points / 100 + 1e-9:
-                words = f"prune {ratio:.0%} + {self.recover.words}".replace("%", " %")
                 left = _size(model) / _size(whole)
                 return candidate.then(
-                    words, module=model, validation=after, prune_ratio=round(ratio, 4), parameters_left=left
+                    self._words(ratio),
+                    module=model,
+                    validation=after,
+                    prune_ratio=round(ratio, 4),
+                    parameters_left=left,
                 )
             lost.append(f"{ratio:.0%} lost {100 * (before - after):.2f}")
             ratio -= self.lower_by
@@ -86,6 +120,14 @@ class Prune:
             f"pruning may lose {self.tolerance_points:g} points of validation {workload.metric_name} and "
             f"{'; '.join(lost)}. Recover for more epochs, begin with a lower ratio, or allow more"
         )
+
+    def _cut(self, model: nn.Module, workload: Workload, ratio: float) -> None:
+        """Cut for one round: the rounds together leave `1 - ratio`."""
+        once = 1 - (1 - ratio) ** (1 / self.rounds)
+        if self.criterion == "taylor":
+            _gather_gradients(model, workload)
+        cut(model, workload.example(), once, self.round_to, self.keep, self.criterion, self.scope)
+        model.zero_grad(set_to_none=True)
 
 
 def check_keep(model: nn.Module, keep: tuple[str, ...]) -> None:
@@ -95,20 +137,31 @@ def check_keep(model: nn.Module, keep: tuple[str, ...]) -> None:
         raise RecipeError(f"step 'prune': keep names {unknown}, and the model has {layers}")
 
 
-def cut(model: nn.Module, example: Tensor, ratio: float, round_to: int, keep: tuple[str, ...] = ()) -> None:
-    """Take `ratio` of the channels out of every layer of `model`, in place, but for the last and those in `keep`."""
+def cut(
+    model: nn.Module,
+    example: Tensor,
+    ratio: float,
+    round_to: int,
+    keep: tuple[str, ...] = (),
+    criterion: str = "magnitude",
+    scope: str = "layer",
+) -> None:
+    """Take `ratio` of the channels out of `model`, in place, but for the last layer and those in `keep`."""
     check_keep(model, keep)
     layers = dict(model.named_modules())
     ignored = [layers[name] for name in keep] + [_last_layer(model, example)]
     for parameter in model.parameters():
         parameter.requires_grad_(True)  # its graph is traced by autograd, which frozen layers would hide
     try:
-        pruner = torch_pruning.pruner.MagnitudePruner(
+        pruner = torch_pruning.pruner.BasePruner(
             model,
             example,
-            importance=torch_pruning.importance.MagnitudeImportance(p=2),
+            importance=IMPORTANCE[criterion](),
+            global_pruning=scope != "layer",
+            isomorphic=scope == "isomorphic",
             pruning_ratio=ratio,
-            pruning_ratio_dict=_to_nearest(model, ratio, round_to),
+            pruning_ratio_dict=_to_nearest(model, ratio, round_to) if scope == "layer" else None,
+            max_pruning_ratio=MOST_OF_A_LAYER if scope != "layer" else 1.0,
             ignored_layers=ignored,
             round_to=round_to,
         )
@@ -117,6 +170,16 @@ def cut(model: nn.Module, example: Tensor, ratio: float, round_to: int, keep: tu
             model.eval()(example)
     except Exception as error:
         raise RecipeError(f"step 'prune': this model cannot be pruned by its dependencies: {error}") from error
+
+
+def _gather_gradients(model: nn.Module, workload: Workload) -> None:
+    """Leave in each parameter the gradient of the workload's loss over some training data."""
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)
+    model.eval()
+    model.zero_grad(set_to_none=True)
+    rows = slice(0, GRADIENT_SAMPLES)
+    workload.loss(model(workload.train.inputs[rows]), workload.train.targets[rows]).backward()  # type: ignore[no-untyped-call]
 
 
 def _to_nearest(model: nn.Module, ratio: float, round_to: int) -> dict[nn.Module, float]:

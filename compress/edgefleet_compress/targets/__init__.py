@@ -1,17 +1,21 @@
 """Targets: what is known of the hardware classes of a fleet, and the time that a model is expected to need on each."""
 
 import platform
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import tomllib
 
 from edgefleet_protocol.hardware import class_of
 from edgefleet_protocol.manifest import LatencyRow, Requirement
 
+from ..errors import RecipeError
 from ..measure import Measures
+from .systems import System
 
 DEVICE_TREE = Path("/sys/firmware/devicetree/base/compatible")
 
@@ -30,6 +34,8 @@ class Target:
     per_operator_s: float
     """What the runtime costs for each operator, besides the arithmetic."""
     source: str
+    systems: tuple[System, ...] = ()
+    """Operating systems that are common on it."""
 
     def can_run(self, needs: Requirement) -> bool:
         """Return whether devices of this class have the processor and the instruction sets that a variant needs."""
@@ -41,16 +47,62 @@ class Target:
         return arithmetic + measures.arm_nodes * self.per_operator_s
 
 
+_own: list[Path] = []
+"""The folder of the user's own boards, once `use_folder` has read it."""
+
+
+def use_folder(folder: Path) -> None:
+    """Add the boards of a folder, one TOML file each, to those that are known; raise RecipeError for a bad file.
+
+    A file that is called as a known board takes its place.
+    """
+    if not folder.is_dir():
+        raise RecipeError(f"{folder} is no folder of boards; --targets takes one with a .toml file for each board")
+    _own[:] = [folder]
+    targets.cache_clear()
+    try:
+        targets()
+    except RecipeError:
+        _own.clear()
+        targets.cache_clear()
+        raise
+
+
 @cache
 def targets() -> tuple[Target, ...]:
     """Return all targets, by name."""
-    found = sorted((file for file in files(__package__).iterdir() if file.name.endswith(".toml")), key=lambda f: f.name)
-    return tuple(_read(file.name.removesuffix(".toml"), file.read_text()) for file in found)
+    found = {}
+    for place in (files(__package__), *_own):
+        for file in place.iterdir():
+            if file.name.endswith(".toml"):
+                name = file.name.removesuffix(".toml")
+                found[name] = _read(name, file.read_text(), str(file))
+    return tuple(found[name] for name in sorted(found))
 
 
-def _read(name: str, text: str) -> Target:
-    settings = tomllib.loads(text)
-    return Target(name=name, **(settings | {"features": tuple(settings["features"])}))
+def _read(name: str, text: str, where: str) -> Target:
+    try:
+        settings = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{where}: not TOML: {error}") from error
+    _check(settings, Target, where, {"name"})
+    for entry in settings.get("systems", []):
+        _check(entry, System, f"{where}: systems", set())
+    systems = tuple(System(**entry) for entry in settings.get("systems", []))
+    made = Target(name=name, **(settings | {"features": tuple(settings["features"]), "systems": systems}))
+    for rate in ("memory_bytes", "fp32_macs_per_s", "int8_macs_per_s", "per_operator_s"):
+        if isinstance(value := getattr(made, rate), bool) or not isinstance(value, int | float) or value <= 0:
+            raise RecipeError(f"{where}: {rate} is a number above 0, not {value!r}")
+    return made
+
+
+def _check(settings: Mapping[str, Any], kind: type, where: str, given: set[str]) -> None:
+    known = {field.name for field in fields(kind)} - given
+    needed = known - {"systems"}
+    if unknown := sorted(set(settings) - known):
+        raise RecipeError(f"{where}: there is no key {unknown[0]!r}; there are {', '.join(sorted(known))}")
+    if missing := sorted(needed - set(settings)):
+        raise RecipeError(f"{where}: the key {missing[0]!r} is missing")
 
 
 def this_class() -> str:

@@ -20,20 +20,29 @@ SAFE = {"GET", "HEAD", "OPTIONS"}
 
 
 def why_not(
-    method: str, host: str, origin: str | None, content_type: str, length: str | None, names: Collection[str] = ()
+    method: str,
+    host: str,
+    origin: str | None,
+    content_type: str,
+    length: str | None,
+    names: Collection[str] = (),
+    coding: str | None = None,
 ) -> str | None:
-    """Return why a request is refused, or None. Pure. names: beside those of loopback."""
+    """Return why a request is refused, or None. Pure. names: beside those of loopback; coding: of the transfer."""
     if _name(host) not in LOCAL_NAMES and _name(host) not in names:
         # A foreign name that resolves to our address would make this server part of a foreign page's own site.
         ours = ", ".join(("127.0.0.1", "localhost", *sorted(names)))
         return f"the request is for the host {host!r}, and this server answers for {ours} only (http.names)"
     if method in SAFE:
         return None
-    if origin is not None and urlsplit(origin).netloc != host:
+    if origin is not None and _netloc(origin) != host:
         return f"the request comes from a page of {origin!r}"
     if content_type.partition(";")[0].strip().lower() != "application/json":
         # A form or plain text goes out without the browser asking us first; JSON does not.
         return "the body must be sent as application/json"
+    if coding is not None:
+        # HTTP lets chunks count before the length that is said beside them, and the body is read before its sender is known.
+        return "the body must come with its length, and not in chunks"
     if length is None or not length.isascii() or not length.isdigit() or int(length) > MAX_BODY_BYTES:
         return f"the body must say its length, at most {MAX_BODY_BYTES} bytes"
     return None
@@ -53,6 +62,7 @@ def install(app: FastAPI, names: Collection[str] = ()) -> None:
             headers.get("content-type", ""),
             headers.get("content-length"),
             known,
+            headers.get("transfer-encoding"),
         )
         response = problem(403, reason) if reason else await go_on(request)
         response.headers.update(HEADERS)
@@ -62,4 +72,14 @@ def install(app: FastAPI, names: Collection[str] = ()) -> None:
 
 
 def _name(host: str) -> str:
-    return urlsplit(f"//{host}").hostname or "" if host else ""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:  # as of "[": a name of nobody
+        return ""
+
+
+def _netloc(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""

@@ -6,11 +6,12 @@ Action = Literal[
     "health.read", "device.read", "event.read", "rollout.read", "release.read", "audit.read",
     "rollout.plan", "device.assign", "device.forget", "device.revoke", "device.command", "device.clear-alarm",
     "rollout.start", "rollout.pause", "rollout.resume", "rollout.go-back",
+    "alert.read", "alert.hold",
 ]  # fmt: skip
 Role = Literal["viewer", "operator", "releaser", "admin"]
 
-_LOOK = frozenset({"health.read", "device.read", "event.read", "rollout.read", "release.read"})
-_HOLD = frozenset({"rollout.pause", "rollout.resume", "rollout.go-back"})
+_LOOK = frozenset({"health.read", "device.read", "event.read", "rollout.read", "release.read", "alert.read"})
+_HOLD = frozenset({"rollout.pause", "rollout.resume", "rollout.go-back", "alert.hold"})
 
 ROLES: dict[Role, frozenset[str]] = {
     "viewer": _LOOK,
@@ -37,6 +38,8 @@ WORDS: dict[str, str] = {
     "rollout.pause": "pause a rollout",
     "rollout.resume": "let a rollout go on",
     "rollout.go-back": "take a release back",
+    "alert.read": "see alerts; those of the whole fleet only with rights in every region",
+    "alert.hold": "acknowledge or silence an alert",
 }
 
 

@@ -9,14 +9,15 @@ from edgefleet_protocol.names import check_label
 
 from ..broker.revocation import Revocation
 from ..commanding import Commander
-from ..errors import NotAllowed, NotFound
+from ..errors import NotFound
 from ..rollouts.controller import Controller
 from ..rollouts.orders import Order
 from ..seams import Clock
 from ..store import audit, devices
 from ..store.database import Database
 from ..views import Views
-from .actor import Action, Actor, authorise, authorise_somewhere, current_actor
+from .actor import Action, Actor, current_actor
+from .asking import Asking
 from .bodies import AssignmentBody, CommandBody, ReasonBody, RolloutBody
 
 Who = Annotated[Actor, Depends(current_actor)]
@@ -35,25 +36,8 @@ def make_routes(
     """Return the routes over this controller and these views."""
     routes = APIRouter()
 
-    def refused(actor: Actor, action: Action, region: str | None, subject: str, why: object) -> None:
-        with database.write() as connection:
-            audit.add(connection, audit.AuditRow(clock.now(), actor.name, action, region, subject, f"refused: {why}"))
-
-    def may(actor: Actor, action: Action, region: str | None) -> None:
-        """Authorise; a refusal is written down too."""
-        try:
-            authorise(actor, action, region)
-        except NotAllowed as error:
-            refused(actor, action, region, "", error)
-            raise
-
-    def somewhere(actor: Actor, action: Action) -> frozenset[str] | None:
-        """Authorise for what is of many regions; return those that may be seen, None for all."""
-        try:
-            return authorise_somewhere(actor, action)
-        except NotAllowed as error:
-            refused(actor, action, None, "", error)
-            raise
+    asking = Asking(database, clock)
+    may, somewhere = asking.may, asking.somewhere
 
     def on(actor: Actor, action: Action, device: str) -> str | None:
         """Authorise for one device; return its region.
@@ -65,7 +49,7 @@ def make_routes(
             found = devices.find_in(connection, device, regions)
             elsewhere = None if found else devices.find(connection, device)
         if elsewhere is not None:
-            refused(actor, action, elsewhere.region, device, f"{actor.name} has no rights there")
+            asking.deed(actor, action, elsewhere.region, device, f"refused: {actor.name} has no rights there")
         if found is None:
             raise NotFound(f"no device {device} is known. See: edgefleet device list")
         return found.region

@@ -166,7 +166,7 @@ def _forget(arguments: argparse.Namespace) -> int:
 
 
 def _revoke(arguments: argparse.Namespace) -> int:
-    answer = Client(arguments.server).post(f"/v1/devices/{quote(arguments.device, safe='')}/revoke", {})
+    answer = Client(arguments.server, arguments.ca).post(f"/v1/devices/{quote(arguments.device, safe='')}/revoke", {})
     if arguments.json:
         print(as_json(answer))
     else:

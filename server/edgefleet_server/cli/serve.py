@@ -1,11 +1,10 @@
 """`edgefleet server run`, and the nouns below `edgefleet server`."""
 
 import argparse
-import logging
 from pathlib import Path
 
 from ..config import load
-from . import broker, enrol_token, identity, parser, token
+from . import broker, enrol_token, identity, operate, parser, token
 
 
 def main(argv: list[str]) -> int:
@@ -14,8 +13,10 @@ def main(argv: list[str]) -> int:
     verbs = top.add_subparsers(metavar="VERB")
     run = verbs.add_parser("run", help="run until SIGTERM or Ctrl-C", epilog=parser.EXIT_CODES)
     run.add_argument("--config", type=Path, required=True, metavar="FILE", help="server.toml")
+    run.add_argument("--log-format", choices=("text", "json"), default="text", help="json: one object a line")
     run.add_argument("--verbose", action="store_true", help="say more of what it does")
     run.set_defaults(verb=_run)
+    operate.add(verbs)
     token.add(verbs)
     identity.add(verbs)
     enrol_token.add(verbs)
@@ -25,15 +26,10 @@ def main(argv: list[str]) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     from ..app import Server
+    from ..logs import set_up
     from ..signer import online_passphrase
 
-    logging.basicConfig(
-        level=logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
-    if not arguments.verbose:
-        for noisy in ("alembic", "httpx"):
-            logging.getLogger(noisy).setLevel(logging.WARNING)
+    set_up(arguments.log_format, verbose=arguments.verbose)
     config = load(arguments.config)
     Server(config, online_passphrase()).serve()
     return 0

@@ -99,10 +99,13 @@ class Job:
 
     def sign(self, number: int) -> str:
         """Propose, sign and publish one package; return the release's name."""
+        # `propose` would refuse it: the demo shows that devices do too, when somebody leaves the question out.
+        unasked = ["--no-golden"] if number == GOLDEN_WRONG else []
         proposal, repository, keys = str(self._at.proposal(number)), str(self._at.repository), str(self._at.keys)
         package = str(self._at.package(number))
         self._run(
-            "propose", ["edgefleet", "release", "propose", package, "--repository", repository, "--out", proposal]
+            "propose",
+            ["edgefleet", "release", "propose", package, "--repository", repository, "--out", proposal, *unasked],
         )
         self._run("sign", ["edgefleet", "trust", "sign", proposal, "--keys", keys, "--yes"])
         self._run("publish", ["edgefleet", "trust", "publish", proposal, "--repository", repository, "--keys", keys])

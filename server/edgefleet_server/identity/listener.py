@@ -96,7 +96,12 @@ class _Server(socketserver.TCPServer):
         if full:
             self.shutdown_request(request)
             return
-        threading.Thread(target=self._serve, args=(request, client_address), daemon=True).start()
+        try:
+            threading.Thread(target=self._serve, args=(request, client_address), daemon=True).start()
+        except RuntimeError:  # no more threads; the base class closes it
+            with self._lock:
+                self._open.pop(request, None)
+            raise
 
     def service_actions(self) -> None:
         """End connections that last too long."""

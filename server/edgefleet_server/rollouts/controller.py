@@ -62,6 +62,8 @@ class Controller:
         self._lock = threading.RLock()
         """Over a look and its signature: the API starts rollouts while the thread moves them."""
         self._refreshed_s = float("-inf")
+        self.turned_s: float | None = None
+        """When it last finished a look, by the server's clock."""
         self._manifests: dict[str, Release] = {}
         self._thread = threading.Thread(target=self._run, name="controller", daemon=True)
 
@@ -103,6 +105,7 @@ class Controller:
             slowly = now - self._refreshed_s >= REFRESH_EVERY_S
             if slowly:
                 self._refresh(now)
+            self.turned_s = now
         if slowly:  # not under the lock: the API need not wait for it
             self._prune(now)
 

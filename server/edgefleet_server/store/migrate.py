@@ -9,10 +9,11 @@ from sqlalchemy import Engine
 
 def upgrade(engine: Engine) -> None:
     """Apply every migration that the database lacks. Each is one transaction."""
-    command.upgrade(_config(engine), "head")
+    command.upgrade(settings(engine), "head")
 
 
-def _config(engine: Engine) -> Config:
+def settings(engine: Engine | None = None) -> Config:
+    """Return Alembic's settings, with no file of them."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["engine"] = engine

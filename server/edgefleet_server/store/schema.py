@@ -284,3 +284,28 @@ device_rollups = Table(
     PrimaryKeyConstraint("resolution", "grain", "region", "start_s", "hardware_class"),
     sqlite_with_rowid=False,
 )
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("rule", String(64), nullable=False),
+    Column("region", String(64), nullable=False),
+    Column("cause", String(300), nullable=False),
+    Column("severity", String(16), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("text", Text, nullable=False),
+    Column("evidence", Text, nullable=False),
+    Column("next_step", Text, nullable=False),
+    Column("subjects", Text, nullable=False),
+    Column("since_s", Float, nullable=False),
+    Column("opened_s", Float),
+    Column("resolved_s", Float),
+    Column("gone_s", Float),
+    Column("told", Integer, nullable=False),
+    Column("acknowledged_s", Float),
+    Column("acknowledged_by", String(128)),
+    Column("silenced_until_s", Float),
+    Column("silenced_by", String(128)),
+    Index("alerts_by_status", "status", "opened_s"),
+)

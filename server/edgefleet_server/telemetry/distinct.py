@@ -71,7 +71,7 @@ class Seen:
     def estimate(self) -> int:
         """Return about how many devices were seen."""
         empty = REGISTERS - len(self._ranks)
-        raw: float = ALPHA * REGISTERS**2 / (empty + sum(2.0**-rank for rank in self._ranks.values()))
+        raw: float = ALPHA * REGISTERS**2 / (empty + sum(math.ldexp(1.0, -rank) for rank in self._ranks.values()))
         if raw <= 2.5 * REGISTERS and empty:
             return round(REGISTERS * math.log(REGISTERS / empty))
         return round(raw)

@@ -4,8 +4,6 @@ About 100 bytes for one window of a device. Reading and adding run in C, as far 
 """
 
 import struct
-import sys
-from array import array
 
 from edgefleet_protocol.errors import BadDocument
 from edgefleet_protocol.sketch import LOWEST, MAX_BUCKETS, MAX_COUNT, Sketch
@@ -20,36 +18,33 @@ def pack(sketch: Sketch) -> bytes:
     return pack_counts(sketch.offset, sketch.counts, sketch.zero)
 
 
-def pack_counts(offset: int, counts: "list[int] | tuple[int, ...]", zero: int) -> bytes:
+def pack_counts(offset: int, counts: list[int] | tuple[int, ...], zero: int) -> bytes:
     """Return the bytes of counts from bucket `offset` on."""
     highest = max(counts, default=0)
     width = next(size for size in CODES if highest < 256**size)
-    numbers = array(CODES[width], counts)
-    if sys.byteorder == "big":
-        numbers.byteswap()
-    return HEAD.pack(width, offset, zero) + numbers.tobytes()
+    return HEAD.pack(width, offset, zero) + struct.pack(f"<{len(counts)}{CODES[width]}", *counts)
 
 
 def unpack(data: bytes) -> Sketch:
     """Return the sketch of bytes from `pack`; raise BadDocument for others."""
     offset, counts, zero = unpack_counts(data)
     try:
-        return Sketch(offset=offset, counts=tuple(counts), zero=zero)
+        return Sketch(offset=offset, counts=counts, zero=zero)
     except ValueError as error:
         raise BadDocument(f"a stored histogram is damaged: {error}") from error
 
 
-def unpack_counts(data: bytes) -> tuple[int, "array[int]", int]:
+def unpack_counts(data: bytes) -> tuple[int, tuple[int, ...], int]:
     """Return the first bucket, the counts from there on, and how many values were at or below 0."""
     try:
         width, offset, zero = HEAD.unpack_from(data)
-        numbers: array[int] = array(CODES[width])
-        numbers.frombytes(data[HEAD.size :])
-    except (struct.error, KeyError, ValueError) as error:
+        rest = len(data) - HEAD.size
+        if rest % width:
+            raise ValueError(f"{rest} bytes, {width} to a number")
+        counts = struct.unpack_from(f"<{rest // width}{CODES[width]}", data, HEAD.size)
+    except (struct.error, KeyError, ValueError, ZeroDivisionError) as error:
         raise BadDocument(f"a stored histogram is damaged: {error!r}") from error
-    if sys.byteorder == "big":
-        numbers.byteswap()
-    return offset, numbers, zero
+    return offset, counts, zero
 
 
 class Pile:
@@ -70,7 +65,7 @@ class Pile:
         if data is not None:
             self.add_counts(*unpack_counts(data))
 
-    def add_counts(self, offset: int, counts: "tuple[int, ...] | list[int] | array[int]", zero: int) -> None:
+    def add_counts(self, offset: int, counts: tuple[int, ...] | list[int], zero: int) -> None:
         """Count so many values in each bucket from `offset` on, and `zero` at or below 0."""
         self.zero = min(self.zero + zero, MAX_COUNT)
         if not counts:

@@ -1,0 +1,1 @@
+"""What needs a person: rules over what is known of the fleet, and who is told."""

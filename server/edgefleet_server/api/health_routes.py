@@ -1,0 +1,37 @@
+"""What machines ask: /metrics, with a token, and whether the server lives and is ready, without one."""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends
+from fastapi.responses import JSONResponse, PlainTextResponse
+
+from ..metrics.collect import Collector
+from ..metrics.text import CONTENT_TYPE, write
+from .actor import Actor, current_actor
+from .asking import Asking
+
+Who = Annotated[Actor, Depends(current_actor)]
+
+
+def make_health_routes(asking: Asking, collector: Collector, not_ready: Callable[[], tuple[str, ...]]) -> APIRouter:
+    """Return the routes. `not_ready`: names of the parts that cannot work now."""
+    routes = APIRouter()
+
+    @routes.get("/metrics", response_class=PlainTextResponse)
+    def metrics(actor: Who) -> PlainTextResponse:
+        page = write(collector.collect(asking.somewhere(actor, "health.read")))
+        return PlainTextResponse(page, media_type=CONTENT_TYPE)
+
+    @routes.get("/livez")
+    def lives() -> dict[str, bool]:
+        """That it answers is the answer."""
+        return {"alive": True}
+
+    @routes.get("/readyz")
+    def ready() -> Any:
+        """200, or 503 with the names of the parts that cannot work now; it tells nothing of the fleet."""
+        waiting = not_ready()
+        return JSONResponse({"ready": not waiting, "waiting_for": list(waiting)}, 503 if waiting else 200)
+
+    return routes

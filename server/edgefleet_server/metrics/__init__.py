@@ -1,0 +1,1 @@
+"""Numbers about groups of devices and about the server, for its own rules and for Prometheus."""

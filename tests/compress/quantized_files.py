@@ -1,0 +1,84 @@
+"""Files as other quantizers leave them, built by hand: one convolution between quantizers, or a short chain of them."""
+
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+CHANNELS = 8
+_NUMPY = {TensorProto.INT8: np.int8, TensorProto.UINT8: np.uint8}
+
+
+def one_convolution(
+    before: int = TensorProto.INT8,
+    after: int | None = TensorProto.INT8,
+    per_channel: bool = False,
+    depthwise: bool = False,
+    activation: str = "",
+    scale: float = 0.05,
+    zero: int = 0,
+    bias: bool = True,
+) -> bytes:
+    """Return the file. before, after: types of the quantizers around it; None leaves the result as it is. activation:
+    `Relu` or `Clip` (0 to 6) behind the convolution. scale and zero: of the quantizer behind it.
+    """
+    constants: list[onnx.TensorProto] = []
+
+    def constant(name: str, values: Any) -> str:
+        constants.append(numpy_helper.from_array(np.asarray(values), name))
+        return name
+
+    draw = np.random.default_rng(0)
+    axis = {"axis": 1} if per_channel else {}
+    many = (CHANNELS,) if per_channel else ()
+    quantizer = [
+        constant("x_scale", np.full(many, 0.05, np.float32)),
+        constant("x_zero", np.zeros(many, _NUMPY[before])),
+    ]
+    group = CHANNELS if depthwise else 1
+    weights = draw.integers(-127, 128, (CHANNELS, CHANNELS // group, 3, 3)).astype(np.int8)
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", *quantizer], ["xq"], name="q", **axis),
+        helper.make_node("DequantizeLinear", ["xq", *quantizer], ["xd"], name="dq", **axis),
+        helper.make_node(
+            "DequantizeLinear",
+            [constant("w", weights), constant("w_scale", np.full(CHANNELS, 0.01, np.float32)),
+             constant("w_zero", np.zeros(CHANNELS, np.int8))],
+            ["wd"], name="dq_w", axis=0,
+        ),
+        helper.make_node("Conv", ["xd", "wd", *(["bd"] if bias else [])], ["y"], name="conv", pads=[1, 1, 1, 1], group=group),
+    ]  # fmt: skip
+    if bias:
+        parts = [constant("b", np.ones(CHANNELS, np.int32)), constant("b_scale", np.full(CHANNELS, 0.0005, np.float32))]
+        nodes.insert(3, helper.make_node("DequantizeLinear", parts, ["bd"], name="dq_b", axis=0))
+    last = "y"
+    if activation:
+        ends = [constant("low", np.float32(0)), constant("high", np.float32(6))] if activation == "Clip" else []
+        nodes.append(helper.make_node(activation, [last, *ends], ["a"], name="act"))
+        last = "a"
+    if after is None:
+        nodes.append(helper.make_node("Sigmoid", [last], ["out"]))
+    else:
+        behind = [constant("y_scale", np.float32(scale)), constant("y_zero", _NUMPY[after](zero))]
+        nodes += [
+            helper.make_node("QuantizeLinear", [last, *behind], ["yq"], name="q_y"),
+            helper.make_node("DequantizeLinear", ["yq", *behind], ["out"], name="dq_y"),
+        ]
+    return file_of(nodes, constants, [("x", ["n", CHANNELS, 8, 8])], [("out", ["n", CHANNELS, 8, 8])])
+
+
+def file_of(
+    nodes: list[onnx.NodeProto],
+    constants: list[onnx.TensorProto],
+    inputs: list[tuple[str, list[Any]]],
+    outputs: list[tuple[str, list[Any]]],
+    opset: int = 17,
+) -> bytes:
+    """Return a checked file of float tensors."""
+    values = [[helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in side] for side in (inputs, outputs)]
+    graph = helper.make_graph(nodes, "g", *values, constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    onnx.checker.check_model(model)
+    data: bytes = model.SerializeToString()
+    return data
