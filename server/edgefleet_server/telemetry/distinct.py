@@ -11,7 +11,7 @@ from functools import lru_cache
 from hashlib import blake2b
 
 BITS = 10
-REGISTERS = 2**BITS
+REGISTERS: int = 2**BITS
 ALPHA = 0.7213 / (1 + 1.079 / REGISTERS)
 
 FEW, MANY = 1, 2
@@ -71,7 +71,8 @@ class Seen:
     def estimate(self) -> int:
         """Return about how many devices were seen."""
         empty = REGISTERS - len(self._ranks)
-        raw: float = ALPHA * REGISTERS**2 / (empty + sum(math.ldexp(1.0, -rank) for rank in self._ranks.values()))
+        spread = empty + sum(math.ldexp(1.0, -rank) for rank in self._ranks.values())
+        raw: float = ALPHA * REGISTERS**2 / spread
         if raw <= 2.5 * REGISTERS and empty:
             return round(REGISTERS * math.log(REGISTERS / empty))
         return round(raw)
