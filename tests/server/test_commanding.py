@@ -11,9 +11,9 @@ from edgefleet_protocol.codec import decode, encode
 from edgefleet_protocol.dsse import open_envelope
 from edgefleet_protocol.messages import Command, DeviceState, Reply
 from edgefleet_protocol.trust import COMMAND_TYPE
-from edgefleet_server import views
 from edgefleet_server.app import Server
 from edgefleet_server.link.inbox import Incoming
+from edgefleet_server.views import device as views
 from tests.fakes.broker_process import BrokerProcess
 from tests.fakes.intruder import Intruder
 from tests.fakes.repository import FakeRepository

@@ -8,32 +8,19 @@ from typing import Any
 
 import msgspec
 
-from edgefleet_protocol.errors import ProtocolError
-from edgefleet_protocol.messages import ModelState
-from edgefleet_protocol.sketch import merge
-from edgefleet_protocol.telemetry import DeviceWindow
-from edgefleet_protocol.trust import release_of_path
-from edgefleet_trust.errors import TrustError
+from .. import __version__
+from ..errors import NotFound
+from ..ingest.counters import Counters
+from ..publish.behind import Published, timestamp_of
+from ..rollouts.controller import Controller
+from ..seams import Clock, Repository
+from ..store import audit, commands, devices, events, releases, rollouts, telemetry
+from ..store.database import Database
+from ..store.devices import Device
+from ..store.telemetry import ModelRow
+from .device import command_view, curve, device_view
+from .rollout import rollout_view
 
-from . import __version__
-from .errors import NotFound
-from .ingest.counters import Counters
-from .publish.behind import Published, timestamp_of
-from .rollouts.controller import Controller
-from .rollouts.evidence import Evidence
-from .rollouts.gates import Tally
-from .seams import Clock, Repository
-from .store import audit, commands, devices, events, releases, rollouts, telemetry
-from .store.commands import CommandRow
-from .store.database import Database
-from .store.devices import Device
-from .store.rollouts import MoveRow, Record
-from .store.telemetry import ModelRow
-
-POINTS = 240
-"""Of a chart: about three pixels each."""
-ANSWER_S = 30.0
-"""For an answer to come: a command that was obeyed at its last moment is still at work then."""
 Regions = frozenset[str] | None
 """Those that whoever asks may see; None is all."""
 LOOK_S = 1.0
@@ -117,7 +104,7 @@ class Views:
             known = devices.every(connection, region, regions)
             latest = telemetry.latest_models(connection, [device.id for device in known])
             own = {device.id: telemetry.latest_device(connection, device.id) for device in known}
-        shown = [_device(device, latest, row.facts if (row := own[device.id]) else None) for device in known]
+        shown = [device_view(device, latest, row.facts if (row := own[device.id]) else None) for device in known]
         return [row | self._freshness(device) for row, device in zip(shown, known, strict=True)]
 
     def _freshness(self, device: Device) -> dict[str, Any]:
@@ -142,7 +129,7 @@ class Views:
                 raise NotFound(f"no device {name} is known. See: edgefleet device list")
             latest = telemetry.latest_models(connection, [name])
             own = telemetry.latest_device(connection, name)
-        shown = _device(device, latest, own.facts if own else None) | self._freshness(device)
+        shown = device_view(device, latest, own.facts if own else None) | self._freshness(device)
         shown["starts"] = [msgspec.to_builtins(row) for row in device.lineage.rows]
         shown["document"] = None if device.state_bytes is None else json.loads(device.state_bytes)
         shown["dropped_windows"] = device.dropped_windows
@@ -162,7 +149,7 @@ class Views:
             "device": name,
             "now_s": now,
             "last_s": last_s,
-            "models": [_curve(model, rows, last_s) for model, rows in sorted(by_model.items())],
+            "models": [curve(model, rows, last_s) for model, rows in sorted(by_model.items())],
         }
 
     def rollouts(
@@ -175,7 +162,7 @@ class Views:
             records = rollouts.every(connection, region) if past else rollouts.current(connection, region)
             records = tuple(record for record in records if regions is None or record.region in regions)
             histories = {record.id: rollouts.history(connection, record.id) for record in records}
-        shown = [self._rollout(record, histories[record.id]) for record in records]
+        shown = [rollout_view(self._controller, record, histories[record.id]) for record in records]
         return sorted(shown, key=lambda row: (row["region"], row["model"], -row["id"]))
 
     def rollouts_of(self, region: str) -> list[dict[str, Any]]:
@@ -240,163 +227,3 @@ class Views:
     def _check_region(self, region: str) -> None:
         if region not in self._repository.regions():
             raise NotFound(f"there is no region {region}. There are: {', '.join(self._repository.regions())}")
-
-    def _evidence(self, record: Record) -> tuple[tuple[Evidence, ...], Tally]:
-        """Return none for a release that cannot be read: the record's reason says so, and the others are shown."""
-        try:
-            return self._controller.evidence(record)
-        except (TrustError, ProtocolError):
-            return (), Tally()
-
-    def _rollout(self, record: Record, history: tuple[MoveRow, ...]) -> dict[str, Any]:
-        past = record.status == "superseded"
-        evidence, counts = ((), Tally()) if past else self._evidence(record)
-        ended = record.status in ("complete", "gone-back", "superseded")
-        return {
-            "id": record.id,
-            "region": record.region,
-            "model": record.model,
-            "release": record.release,
-            "previous": release_of_path(record.previous.release.path) if record.previous else None,
-            "status": record.status,
-            "why": record.why,
-            "stage": record.stage,
-            "stages": [
-                {
-                    "percent": stage.percent,
-                    "max_failed_percent": stage.gate.max_failed_percent,
-                    "min_proven_percent": stage.gate.min_proven_percent,
-                    "state": _stage_state(record, place, ended),
-                }
-                for place, stage in enumerate(record.assignment.stages)
-            ],
-            # Of a rollout whose place another took nothing can be weighed now: its devices went on.
-            "counts": dict.fromkeys(("proven", "failed", "under_way", "apart", "outside"))
-            if past
-            else {
-                "proven": len(counts.proven),
-                "failed": len(counts.failed),
-                "under_way": len(counts.under_way),
-                "apart": len(counts.apart),
-                "outside": sum(row.standing == "outside" for row in evidence),
-            },
-            "evidence": [msgspec.to_builtins(row) for row in evidence],
-            "policy": msgspec.to_builtins(record.policy),
-            "started_s": record.started_s,
-            "stage_opened_s": record.stage_opened_s,
-            "updated_s": record.updated_s,
-            "moves": [msgspec.to_builtins(row) for row in history],
-        }
-
-
-def _stage_state(record: Record, place: int, ended: bool) -> str:
-    if record.status == "complete" or place < record.stage:
-        return "passed"
-    if place > record.stage:
-        return "to come"
-    if record.status == "gone-back":
-        return "failed"
-    return "ended" if ended else "open"
-
-
-def _device(device: Device, latest: dict[tuple[str, str], ModelRow], facts: DeviceWindow | None) -> dict[str, Any]:
-    state, hardware = device.state, device.hardware
-    return {
-        "id": device.id,
-        "region": device.region,
-        "tags": list(device.tags),
-        "online": device.online,
-        "last_seen_s": device.last_seen_s,
-        "first_seen_s": device.first_seen_s,
-        "session": device.session,
-        "hardware_class": hardware.hardware_class if hardware else None,
-        "board": hardware.board if hardware else None,
-        "arch": hardware.arch if hardware else None,
-        "memory_total_bytes": hardware.memory_bytes if hardware else None,
-        "agent_version": state.agent_version if state else None,
-        "assigned_number": device.assigned_number,
-        "assignment_number": state.assignment_number if state else 0,
-        "rollout_serial": state.rollout_serial if state else None,
-        "trust": dict(state.trust) if state else {},
-        "trust_problem": state.trust_problem if state else None,
-        "machine": state.machine if state else "",
-        "signed_by": device.lineage.rows[-1].key if device.lineage.rows else "",
-        "alarm": None if device.alarm is None else msgspec.to_builtins(device.alarm),
-        "bytes_received": state.bytes_received if state else 0,
-        "limits_held": dict(state.limits_held) if state else {},
-        "models": [_model(row, latest.get((device.id, row.model))) for row in state.models] if state else [],
-        "temperature_c": facts.temperature_c if facts else None,
-        "cpu_percent": facts.cpu_percent if facts else None,
-        "battery_percent": facts.battery_percent if facts else None,
-        "battery_charging": facts.battery_charging if facts else None,
-        "power_w": facts.power_w if facts else None,
-        # A device that reports itself and has no battery is on mains; of one that reported nothing nobody knows.
-        "power_source": None if facts is None else "mains" if facts.battery_percent is None else "battery",
-        "throttled": list(facts.throttled) if facts and facts.throttled is not None else None,
-        "memory_available_bytes": facts.memory_available_bytes if facts else None,
-        "agent_memory_bytes": facts.agent_memory_bytes if facts else None,
-    }
-
-
-def command_view(row: CommandRow, now: float) -> dict[str, Any]:
-    """Return a command with its answer, and how it stands: `waiting`, `done`, `failed`, or `expired` without an answer."""
-    status = "waiting" if now <= row.expires_s + ANSWER_S else "expired"
-    if row.ok is not None:
-        status = "done" if row.ok else "failed"
-    return {**msgspec.to_builtins(row), "status": status}
-
-
-def _model(state: ModelState, latest: ModelRow | None) -> dict[str, Any]:
-    running = state.running
-    return {
-        "model": state.model,
-        "phase": state.phase,
-        "why": state.why,
-        "wanted": state.wanted,
-        "release": running.release if running else None,
-        "variant": running.variant if running else None,
-        "variant_sha256": running.variant_sha256 if running else None,
-        "since_s": running.since_s if running else None,
-        "proven": running.proven if running else False,
-        "previous": state.previous.release if state.previous else None,
-        "chosen": state.chosen,
-        "chosen_why": state.chosen_why,
-        "failures": [msgspec.to_builtins(row) for row in state.failures],
-        "measured": [msgspec.to_builtins(row) for row in state.measured],
-        "latency_p50_s": latest.p50_s if latest else None,
-        "latency_p95_s": latest.p95_s if latest else None,
-        "memory_bytes": latest.memory_bytes if latest else None,
-        "window_at_s": latest.placed_s if latest else None,
-    }
-
-
-def _curve(model: str, rows: list[ModelRow], last_s: float) -> dict[str, Any]:
-    """Merge windows into at most about POINTS points; a point holds one variant of one release only."""
-    step = last_s / POINTS
-    groups: dict[tuple[int, str, str], list[ModelRow]] = {}
-    for row in rows:
-        groups.setdefault((int(row.placed_s // step), row.release, row.variant), []).append(row)
-    points = []
-    for (_, release, variant), group in groups.items():
-        sketch = merge(row.latency for row in group)
-        points.append(
-            {
-                "at_s": group[0].placed_s,
-                "p50_s": sketch.quantile(0.5),
-                "p95_s": sketch.quantile(0.95),
-                "requests": sum(row.requests for row in group),
-                "errors": sum(row.errors for row in group),
-                "memory_bytes": group[-1].memory_bytes,
-                "release": release,
-                "variant": variant,
-            }
-        )
-    whole = merge(row.latency for row in rows)
-    return {
-        "model": model,
-        "p50_s": whole.quantile(0.5),
-        "p95_s": whole.quantile(0.95),
-        "requests": sum(row.requests for row in rows),
-        "errors": sum(row.errors for row in rows),
-        "points": points,
-    }

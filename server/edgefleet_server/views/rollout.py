@@ -1,0 +1,74 @@
+"""A rollout as it is shown."""
+
+from typing import Any
+
+import msgspec
+
+from edgefleet_protocol.errors import ProtocolError
+from edgefleet_protocol.trust import release_of_path
+from edgefleet_trust.errors import TrustError
+
+from ..rollouts.controller import Controller
+from ..rollouts.evidence import Evidence
+from ..rollouts.gates import Tally
+from ..store.rollouts import MoveRow, Record
+
+
+def _evidence(controller: Controller, record: Record) -> tuple[tuple[Evidence, ...], Tally]:
+    """Return none for a release that cannot be read: the record's reason says so, and the others are shown."""
+    try:
+        return controller.evidence(record)
+    except (TrustError, ProtocolError):
+        return (), Tally()
+
+
+def rollout_view(controller: Controller, record: Record, history: tuple[MoveRow, ...]) -> dict[str, Any]:
+    """Return a rollout with its stages, counts and moves; of one whose place another took, without counts."""
+    past = record.status == "superseded"
+    evidence, counts = ((), Tally()) if past else _evidence(controller, record)
+    ended = record.status in ("complete", "gone-back", "superseded")
+    return {
+        "id": record.id,
+        "region": record.region,
+        "model": record.model,
+        "release": record.release,
+        "previous": release_of_path(record.previous.release.path) if record.previous else None,
+        "status": record.status,
+        "why": record.why,
+        "stage": record.stage,
+        "stages": [
+            {
+                "percent": stage.percent,
+                "max_failed_percent": stage.gate.max_failed_percent,
+                "min_proven_percent": stage.gate.min_proven_percent,
+                "state": _stage_state(record, place, ended),
+            }
+            for place, stage in enumerate(record.assignment.stages)
+        ],
+        # Of a rollout whose place another took nothing can be weighed now: its devices went on.
+        "counts": dict.fromkeys(("proven", "failed", "under_way", "apart", "outside"))
+        if past
+        else {
+            "proven": len(counts.proven),
+            "failed": len(counts.failed),
+            "under_way": len(counts.under_way),
+            "apart": len(counts.apart),
+            "outside": sum(row.standing == "outside" for row in evidence),
+        },
+        "evidence": [msgspec.to_builtins(row) for row in evidence],
+        "policy": msgspec.to_builtins(record.policy),
+        "started_s": record.started_s,
+        "stage_opened_s": record.stage_opened_s,
+        "updated_s": record.updated_s,
+        "moves": [msgspec.to_builtins(row) for row in history],
+    }
+
+
+def _stage_state(record: Record, place: int, ended: bool) -> str:
+    if record.status == "complete" or place < record.stage:
+        return "passed"
+    if place > record.stage:
+        return "to come"
+    if record.status == "gone-back":
+        return "failed"
+    return "ended" if ended else "open"
