@@ -15,6 +15,7 @@ from edgefleet_agent.serve.errors import Refused
 from edgefleet_agent.serve.http import Head, Request, body_length, parse_head
 from edgefleet_agent.serve.model import open_model
 from edgefleet_agent.serve.oip import Protocol
+from edgefleet_agent.serve.words import too_deep
 from tests.fakes.served import FEATURES, write_model
 
 
@@ -73,3 +74,24 @@ def test_any_question_is_answered_or_refused(
     request = Request("POST", "/v2/models/fashion/infer", headers, memoryview(head + tail), True)
     response = protocol.answer(request)
     assert response.status in (200, 400, 501, 504), bytes(response.body[0])
+
+
+@pytest.mark.parametrize("opens", [b"[", b'{"a":', b'["]",[', b'[{"x":"\\"]",'.replace(b"\\\\", b"\\") + b'"y":'])
+def test_nesting_without_end_is_refused_before_it_is_read(protocol: Protocol, opens: bytes) -> None:
+    for body in (
+        opens * 100_000,
+        b'{"inputs":' + opens * 30_000,
+        b'{"id":"' + b"[" * 4000 + b'","inputs":' + opens * 9000,
+    ):
+        response = protocol.answer(Request("POST", "/v2/models/fashion/infer", {}, memoryview(body), True))
+        assert response.status == 400 and b"nested" in bytes(response.body[0])
+
+
+@given(anything, st.integers(0, 40))
+def test_what_is_not_deep_is_not_taken_for_deep(value: Any, levels: int) -> None:
+    for _ in range(levels):
+        value = [value, {"[": "]{"}]
+    rows = [[[value, "[[[", '\\"]'] * 3] * 9] * 30
+    data = json.dumps({"inputs": rows}).encode()
+    assert not too_deep(data)
+    assert too_deep(b"[" * 600 + data + b"]" * 600)

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from .. import __version__
+from . import words
 from .errors import Refused
 from .http import Request, Response, unpack
 
@@ -82,10 +83,7 @@ def split(request: Request) -> tuple[Json, memoryview]:
         if not (text.isascii() and text.isdigit()) or len(text) > 18 or int(text) > length:
             raise Refused(400, f"Inference-Header-Content-Length is {text[:40]!r} and the body has {length} bytes")
         length = int(text)
-    try:
-        asked = msgspec.json.decode(body[:length])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Refused(400, f"the request is not JSON: {error}") from error
+    asked = words.decode(body[:length], "the request")
     if not isinstance(asked, dict):
         raise Refused(400, "the request is not a JSON object")
     if not isinstance(asked.get("id", ""), str):

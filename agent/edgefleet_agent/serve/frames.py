@@ -36,6 +36,7 @@ from .http import Closed
 from .region import ALIGNMENT, open_region
 from .runtime import Array
 from .tensors import DTYPES, from_raw, to_raw
+from .words import decode
 
 PROTOCOL: Final = "edgefleet-frames/1"
 BELL = struct.Struct("<HHIII")
@@ -208,10 +209,7 @@ class Frames:
         self._drop()
         if len(self._descriptors) != 1:
             raise Refused(400, f"{len(self._descriptors)} files came with it and it takes 1")
-        try:
-            asked = msgspec.json.decode(words)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise Refused(400, f"what to attach is not JSON: {error}") from error
+        asked = decode(words, "what to attach")
         if not isinstance(asked, dict):
             raise Refused(400, "what to attach is not a JSON object")
         attached = _Attached(self._core, asked, self._descriptors[0])
