@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgefleet_agent.serve.gateway import MAX_GUESTS
+from edgefleet_agent.serve.gateway import MAX_GUESTS, Gateway
+from edgefleet_agent.serve.handoff import give
 from edgefleet_agent.serve.launcher import ProcessLauncher, ProcessWorker
 from tests.fakes.served import FEATURES, ready, until, write_model
 
@@ -196,3 +197,25 @@ def test_any_bytes_leave_the_gateway_alive(device: Device, data: bytes) -> None:
                 assert b"HTTP/1.1 500" not in part
     with contextlib.closing(device.connect()) as kept:
         assert infer(kept, "faces") == "faces/7"
+
+
+def test_a_worker_that_shuts_the_way_back_costs_no_later_worker_and_keeps_the_gateway_from_nothing() -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        listener.setblocking(False)
+        gateway = Gateway(listener)
+        try:
+            gateway.add("fashion")
+            with socket.socket(fileno=os.dup(gateway.descriptors("fashion")[1])) as back:
+                inode = os.fstat(back.fileno()).st_ino
+                back.shutdown(socket.SHUT_RDWR)
+                until(lambda: os.fstat(gateway.descriptors("fashion")[1]).st_ino != inode, "another way back")
+            with socket.socket(fileno=os.dup(gateway.descriptors("fashion")[1])) as back:
+                ours, theirs = socket.socketpair()
+                with ours, theirs:
+                    assert give(back, theirs, b"GET /v2/health/live HTTP/1.1\r\nHost: a\r\n\r\n")
+                    ours.settimeout(60)
+                    assert ours.recv(100).startswith(b"HTTP/1.1 200")
+        finally:
+            gateway.close()

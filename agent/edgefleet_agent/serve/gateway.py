@@ -79,7 +79,8 @@ class Gateway:
 
     def descriptors(self, model: str) -> tuple[int, int]:
         """What a worker of `model` inherits: where it takes connections, and where it gives them back."""
-        return self._models[model].taking.fileno(), self._back_giving.fileno()
+        with self._lock:
+            return self._models[model].taking.fileno(), self._back_giving.fileno()
 
     def serves(self, model: str, version: str) -> None:
         """A worker takes the model's connections."""
@@ -137,10 +138,26 @@ class Gateway:
     def _take_back(self) -> None:
         try:
             passed = receive(self._back_taking)
+        except BlockingIOError:
+            return
         except OSError:
+            self._renew_back()
             return
         if passed is not None:
             self._welcome(*passed)
+
+    def _renew_back(self) -> None:
+        """A worker shut the way back, which would be readable for ever: later workers get another one.
+
+        Those that run can give nothing back any more, and close such a connection instead.
+        """
+        with self._lock:
+            self._selector.unregister(self._back_taking)
+            self._back_taking.close()
+            self._back_giving.close()
+            self._back_giving, self._back_taking = pair()
+            self._selector.register(self._back_taking, selectors.EVENT_READ)
+        LOG.warning("a worker shut the way by which connections come back to the gateway; it was made anew")
 
     def _welcome(self, sock: socket.socket, data: bytes) -> None:
         sock.setblocking(False)

@@ -33,11 +33,15 @@ def give(end: socket.socket, connection: socket.socket, read: bytes) -> bool:
 
 
 def receive(end: socket.socket) -> tuple[socket.socket, bytes] | None:
-    """Return the next connection with what was read of it, or None when none came. Raises OSError.
+    """Return the next connection with what was read of it, or None when none came.
+
+    Raises BlockingIOError when there is nothing, and another OSError when nothing will ever come here again.
 
     What a worker sends is not believed: a descriptor that is no socket is closed, or a worker could use up the agent's.
     """
     data, descriptors, _, _ = socket.recv_fds(end, MAX_PASSED + 1, 1)
+    if not data and not descriptors:
+        raise ConnectionResetError("the other end was shut")
     if len(descriptors) == 1:
         with contextlib.suppress(OSError):
             os.set_inheritable(descriptors[0], False)
