@@ -115,7 +115,7 @@ def read_key(path: Path, secret: Passphrase) -> Signer:
 
     Raises NotThere, WrongPassphrase, or KeyProblem for a file that others may read or that is no key file.
     """
-    file = _parse(path, _read_private(path))
+    file = _parse(path, read_private(path))
     if isinstance(file, KeyReference):
         return open_uri(file.uri, file.public())
     header = file.header
@@ -145,7 +145,7 @@ def said_keyid(path: Path) -> str:
 
 def said_key(path: Path) -> Key:
     """Return the public half that the key file in `path` says it has, without opening it."""
-    file = _parse(path, _read_private(path))
+    file = _parse(path, read_private(path))
     if isinstance(file, KeyReference):
         return file.public()
     header = file.header
@@ -161,7 +161,11 @@ def _private(header: _Header, raw: bytes) -> Ed25519PrivateKey | ec.EllipticCurv
     return ec.derive_private_key(int.from_bytes(raw, "big"), ec.SECP256R1())
 
 
-def _read_private(path: Path) -> bytes:
+def read_private(path: Path) -> bytes:
+    """Return the bytes of the key file at `path`, at most one more than a key file has.
+
+    Raises NotThere, or KeyProblem for a link, for what cannot be opened, and for what others may read.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     except FileNotFoundError as error:

@@ -204,9 +204,8 @@ class Moving(Tools):
         if facts.governed is not None and within:
             previous = facts.previous  # the governor moves within a release: the version before it is kept
         if previous is not None and previous.slot == active.slot:
-            previous = (
-                was  # the one before has come again, by the owner's pin and back: what it takes over from is kept
-            )
+            # The one before has come again, by the owner's pin and back: what it takes over from is kept.
+            previous = was
         text = f"{spec.release} ({spec.variant}) answered the golden inputs and serves" + (
             f" instead of {was.release}" if was else ""
         )

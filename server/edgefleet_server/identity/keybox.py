@@ -4,9 +4,7 @@ The header is authenticated with the ciphertext, so that a name or a cost that w
 """
 
 import base64
-import os
 import secrets
-import stat
 from pathlib import Path
 
 import msgspec
@@ -20,12 +18,10 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_private_key,
 )
 
-from edgefleet_trust.errors import KeyProblem, NotThere, WrongPassphrase
+from edgefleet_trust.errors import KeyProblem, WrongPassphrase
 from edgefleet_trust.files import PRIVATE, Disk
-from edgefleet_trust.keyfile import MAX_N, MIN_N, SCRYPT_N
+from edgefleet_trust.keyfile import MAX_N, MIN_N, SCRYPT_N, read_private
 from edgefleet_trust.passphrase import Passphrase
-
-_LIMIT = 8192
 
 
 class _Header(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,7 +54,7 @@ def seal_key(path: Path, name: str, key: ec.EllipticCurvePrivateKey, secret: Pas
 def open_key(path: Path, secret: Passphrase) -> ec.EllipticCurvePrivateKey:
     """Return the key in `path`; raise NotThere, WrongPassphrase, or KeyProblem for what is no such file."""
     try:
-        box = msgspec.json.decode(_read(path), type=_Box)
+        box = msgspec.json.decode(read_private(path), type=_Box)
         header = box.header
         if not MIN_N <= header.scrypt_n <= MAX_N or header.scrypt_n & (header.scrypt_n - 1):
             raise KeyProblem(
@@ -78,20 +74,6 @@ def open_key(path: Path, secret: Passphrase) -> ec.EllipticCurvePrivateKey:
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise KeyProblem(f"{path} holds a key of another kind; an authority's is P-256")
     return key
-
-
-def _read(path: Path) -> bytes:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-    except FileNotFoundError as error:
-        raise NotThere(f"there is no key {path}") from error
-    except OSError as error:
-        raise KeyProblem(f"{path} cannot be opened as a key: {error.strerror}") from error
-    with os.fdopen(descriptor, "rb") as file:
-        mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
-        if mode & 0o077:
-            raise KeyProblem(f"{path} has mode {mode:04o}, so others may read it: chmod 600 {path}")
-        return file.read(_LIMIT)
 
 
 def _text(data: bytes) -> str:
