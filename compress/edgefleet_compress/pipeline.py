@@ -67,10 +67,7 @@ class Pipeline:
             return self._run(recipes)
 
     def _run(self, recipes: Recipes) -> Outcome:
-        start = key_of(self.loaded.digest, str(self.seed), json.dumps(versions()))
-        torch.manual_seed(self.seed)
-        fresh = Candidate(module=self.loaded.workload.make_model())
-        original, key = self._apply(ORIGINAL, recipes.original, fresh, start, None)
+        original, key = self.original(recipes.original)
         made: list[Made] = []
         left_out: list[LeftOut] = []
         for recipe in recipes.variants:
@@ -83,6 +80,17 @@ class Pipeline:
         if not any(variant.name == ORIGINAL for variant in made):
             raise CompressError("the original itself could not be made; see the lines above")
         return self._insure(Outcome(tuple(made), tuple(left_out)), recipes.gates)
+
+    def original(self, steps: Sequence[Step]) -> tuple[Candidate, str]:
+        """Return the original after its own steps, and the key that it is kept under."""
+        start = key_of(self.loaded.digest, str(self.seed), json.dumps(versions()))
+        torch.manual_seed(self.seed)
+        fresh = Candidate(module=self.loaded.workload.make_model())
+        return self._apply(ORIGINAL, steps, fresh, start, None)
+
+    def apply(self, variant: str, steps: Sequence[Step], original: Candidate, key: str) -> tuple[Candidate, str]:
+        """Return what `steps` make of the original, whose key is `key`, and the key that the result is kept under."""
+        return self._apply(variant, steps, original, key, original)
 
     def _insure(self, outcome: Outcome, limits: Limits) -> Outcome:
         """Return the outcome with each variant compared with the original, without those that the gate refuses."""

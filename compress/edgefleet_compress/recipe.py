@@ -102,8 +102,12 @@ def arrange(recipes: Recipes) -> Recipes:
         if recipe.name in seen:
             raise RecipeError(f"two variants are called {recipe.name!r}")
         seen.add(recipe.name)
-    crossed = tuple(dataclasses.replace(recipe, steps=_cross(recipe)) for recipe in variants)
-    return dataclasses.replace(recipes, variants=crossed)
+    return dataclasses.replace(recipes, variants=tuple(map(arrange_one, variants)))
+
+
+def arrange_one(recipe: Recipe) -> Recipe:
+    """Return the recipe with an export at the border; raise RecipeError when a step stands on the wrong side of it."""
+    return dataclasses.replace(recipe, steps=_cross(recipe))
 
 
 def _cross(recipe: Recipe) -> tuple[Step, ...]:

@@ -17,6 +17,7 @@ HOMES = {
     "torch_pruning": {"steps/prune.py"},
     "onnxruntime.quantization": QUANTIZERS,
     "onnxruntime": {"runtime.py", "steps/half.py", *QUANTIZERS},
+    "optuna": {"search/run.py"},
     "rich": {"progress.py"},
 }
 
