@@ -21,6 +21,7 @@ from ..invariants import check_invariants
 from ..runtime import Array, coverage
 from ..workload import Workload
 from .correct_bias import corrected
+from .head import tail
 from .ranges import Method, measure, quiet
 from .step import Context, require
 
@@ -51,6 +52,9 @@ class QuantizeStatic:
     """Ranges of activations around zero, as TensorRT demands; they cost a bit where all values have one sign."""
     correct_bias: bool = False
     """Whether each layer's mean output is brought back by its bias."""
+    head: Literal["int8", "float"] = "int8"
+    """Float leaves what stands behind the last convolutions and matrix products as it was: where a detector puts boxes and scores into
+    one tensor, one scale for both leaves the scores nothing."""
     exclude: tuple[str, ...] = ()
     """Nodes that stay in floating point, by name."""
 
@@ -68,6 +72,7 @@ class QuantizeStatic:
         """`int8 (minmax)`, `int8 (mse, symmetric)`."""
         more = (", symmetric" if self.symmetric else "") + (", unsigned" if self.activations == "unsigned" else "")
         more += ", bias corrected" if self.correct_bias else ""
+        more += ", head float" if self.head == "float" else ""
         return f"int8 ({self.method}{more})"
 
     def apply(self, candidate: Candidate, workload: Workload, context: Context) -> Candidate:
@@ -130,7 +135,7 @@ class QuantizeStatic:
                 per_channel=self.per_channel,
                 calibrate_method=ranges.calibration_method,
                 calibration_cache_path=cache,
-                nodes_to_exclude=sorted(exclude),
+                nodes_to_exclude=sorted({*exclude, *(tail(data) if self.head == "float" else ())}),
                 extra_options={"ActivationSymmetric": self.symmetric},
             )
             return out.read_bytes()
