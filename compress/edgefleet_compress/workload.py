@@ -84,10 +84,10 @@ class Workload:
     metric: Callable[[Tensor, Tensor], float] = top1
     """Larger is better, 0 to 1: a loss of 0.01 is called one point."""
     metric_name: str = "accuracy"
-    distil: Callable[[Tensor, Tensor], Tensor] | None = None
-    """(outputs, the original's outputs) to what distillation makes small; None is for logits of a classification."""
     augment: Callable[[Tensor, torch.Generator], Tensor] | None = None
     """Changes a batch of training inputs; draws from the generator only, so that a run can be repeated."""
+    distil: Callable[[Tensor, Tensor], Tensor] | None = None
+    """(outputs, the original's outputs) to what distillation makes small; None is for logits of a classification."""
     thresholds: dict[str, float] = field(default_factory=dict)
 
     @property

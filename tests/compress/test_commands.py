@@ -30,19 +30,27 @@ import sys, time
 from edgefleet_compress import progress
 from edgefleet_compress.commands import main
 
-def end(self, result, before=progress.Lines.end):
-    before(self, result)
-    if f"{self._title}: {result}".startswith(sys.argv[1]):
-        time.sleep(600)
+class Slow(progress.Lines):
+    def advance(self, done, of, found=""):
+        super().advance(done, of, found)
+        self.wait(f"  {self._title}: epoch {done} of {of}")
 
-progress.Lines.end = end
+    def end(self, result):
+        super().end(result)
+        self.wait(f"{self._title}: {result}")
+
+    def wait(self, line):
+        if line.startswith(sys.argv[1]):
+            time.sleep(600)
+
+progress.Lines = Slow
 sys.exit(main(sys.argv[2:]))
 """
 """The command, in which the step after a line takes until somebody interrupts it."""
 
 
-def process(out: Path, slow_after: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", SLOW, slow_after, "run", str(TINY), "--recipes", str(RECIPES), "--out", str(out)]
+def process(out: Path, slow_after: str, recipes: Path = RECIPES) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", SLOW, slow_after, "run", str(TINY), "--recipes", str(recipes), "--out", str(out)]
     # A session of its own: a signal that a terminal would send reaches this process and no other.
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
