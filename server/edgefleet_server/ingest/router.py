@@ -14,6 +14,8 @@ from edgefleet_protocol.topics import Kind, Parsed, Topics
 from ..config import KeepConfig
 from ..link.broker import Broker
 from ..link.inbox import Incoming
+from ..regions.current import Residency
+from ..regions.gone import Decommissioner
 from ..seams import Clock
 from ..store import audit, commands, devices, events
 from ..store import telemetry as telemetry_store
@@ -57,9 +59,12 @@ class Router:
         on_need: Callable[[Need], None],
         keep: KeepConfig | None = None,
         authority: DeviceAuthority | None = None,
+        residency: Residency | None = None,
+        gone: Decommissioner | None = None,
     ) -> None:
         """authority: says whose state is believed; without one, whatever comes is taken: development on loopback."""
         self._authority = authority or DeviceAuthority(None)
+        self._residency, self._gone = residency, gone
         self._told_refused: dict[str, float] = {}
         self._keep = keep or KeepConfig()
         self._events = Shares(self._keep.events_per_device_per_hour)
@@ -160,6 +165,8 @@ class Router:
         spoke: list[str],
     ) -> bool | Need:
         live = not message.retained
+        if self._gone is not None and message.payload and self._gone.is_gone(topic.name):
+            raise BadDocument(self._gone.spoke(connection, topic.name, topic.kind, now))
         if topic.kind == "state":
             return self._state(connection, topic.name, message.payload, now, live)
         if topic.kind == "presence":
@@ -168,6 +175,8 @@ class Router:
             parsed = telemetry.parse(message.payload)
             self._same("telemetry", parsed.device, topic.name)
             for window in parsed.windows:
+                if self._residency is not None:
+                    window = self._residency.kept(connection, topic.name, window, now)
                 counted.append(self._window(connection, topic.name, window, now))
             counted += [("windows_refused", 1, f"{message.topic}: {why}") for why in parsed.refused]
             devices.touch(connection, topic.name, now)

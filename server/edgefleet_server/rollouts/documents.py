@@ -48,9 +48,11 @@ def wish(
     default: Policy,
     issued: datetime,
     listed: Collection[str],
+    frozen: str = "",
 ) -> Rollout | None:
     """Return the document that the region's devices should get now, or None when the one before says the same.
 
+    frozen: who froze the region, and why; empty when nobody did.
     listed: digests of the listed releases. Unlisting is revocation: any other is in no document, also not as the way back.
     """
     records = tuple(records)
@@ -64,10 +66,15 @@ def wish(
         issued=issued,
         policy=policy(records, before.policy if before else default),
         assignments=tuple(row for row in rows if row.release.sha256 in listed),
+        frozen=frozen,
     )
-    if before and (before.assignments, before.policy) == (document.assignments, document.policy):
+    if before and _said(before) == _said(document):
         return None
     return document
+
+
+def _said(document: Rollout) -> tuple[object, ...]:
+    return document.assignments, document.policy, document.frozen
 
 
 def base_of(model: str, current: Record | None, signed: Rollout | None) -> tuple[Assignment | None, Policy | None]:

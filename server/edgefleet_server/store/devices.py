@@ -15,6 +15,7 @@ from edgefleet_protocol.hardware import Hardware
 from edgefleet_protocol.messages import DeviceState, ModelState
 
 from ..ingest.lineage import Alarm, Lineage
+from . import pieces
 from .schema import commands, devices, events, model_windows, windows
 
 
@@ -43,6 +44,10 @@ class Device:
     """The starts of its agent, as far as they were heard."""
     alarm: Alarm | None = None
     """Two copies of it speak in turn. Until somebody decides it is in quarantine: it counts for nothing."""
+    frozen: str = ""
+    """Who froze it, and why; empty: nobody. Its region may be frozen besides."""
+    counts_from_s: float = 0.0
+    """When it last came into its region, or was thawed: no deadline runs from before."""
 
     @property
     def hardware(self) -> Hardware | None:
@@ -74,6 +79,13 @@ def find_in(connection: Connection, device: str, regions: Collection[str] | None
     query = select(devices).where(devices.c.id == device).where(of_regions(regions))
     row = connection.execute(query).mappings().first()
     return None if row is None else _device(row)
+
+
+def region_of(connection: Connection, device: str) -> str | None:
+    """Return the region that a device belongs to, without reading all that it said; None for one that is not known."""
+    where = case((devices.c.assigned_number > 0, devices.c.assigned_region), else_=devices.c.region)
+    found: str | None = connection.execute(select(where).where(devices.c.id == device)).scalar_one_or_none()
+    return found
 
 
 def every(
@@ -138,15 +150,27 @@ def put_dropped(connection: Connection, device: str, dropped: int) -> None:
 
 
 def put_assignment(
-    connection: Connection, device: str, number: int, region: str, tags: Sequence[str], envelope: bytes, now: float
+    connection: Connection,
+    device: str,
+    number: int,
+    region: str,
+    tags: Sequence[str],
+    envelope: bytes,
+    now: float,
+    *,
+    frozen: str = "",
+    counts_from_s: float | None = None,
 ) -> None:
-    """Keep where a device was assigned, with the signed envelope that tells it so."""
-    values = {
+    """Keep where a device was assigned, with the signed envelope that tells it so. counts_from_s: None leaves it as it was."""
+    values: dict[str, Any] = {
         "assigned_number": number,
         "assigned_region": region,
         "assigned_tags": json.dumps(list(tags)),
         "assignment": envelope,
+        "frozen": frozen or None,
     }
+    if counts_from_s is not None:
+        values["counts_from_s"] = counts_from_s
     _upsert(connection, device, now, values)
 
 
@@ -161,6 +185,7 @@ def forget(connection: Connection, device: str) -> None:
     connection.execute(delete(model_windows).where(model_windows.c.device == device))
     connection.execute(delete(windows).where(windows.c.device == device))
     connection.execute(delete(events).where(events.c.device == device))
+    pieces.forget(connection, device)
     connection.execute(delete(commands).where(commands.c.device == device))
     connection.execute(delete(devices).where(devices.c.id == device))
 
@@ -189,6 +214,8 @@ def _device(row: RowMapping) -> Device:
         dropped_windows=row["dropped_windows"],
         lineage=msgspec.json.decode(row["lineage"], type=Lineage) if row["lineage"] else Lineage(),
         alarm=msgspec.json.decode(row["alarm"], type=Alarm) if row["alarm"] else None,
+        frozen=row["frozen"] or "",
+        counts_from_s=row["counts_from_s"] or 0.0,
     )
 
 
