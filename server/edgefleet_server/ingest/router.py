@@ -131,6 +131,9 @@ class Router:
                 try:
                     parsed = self._topics.parse(message.topic)
                     kind = parsed.kind
+                    if self._gone is not None and message.payload and self._gone.is_gone(parsed.name):
+                        counted.append((f"{kind}_refused", 1, self._gone.spoke(connection, parsed, message, now)))
+                        continue
                     with connection.begin_nested():
                         found = self._one(connection, parsed, message, now, counted, spoke)
                     counted.append((f"{kind}_taken", 1, None))
@@ -165,8 +168,6 @@ class Router:
         spoke: list[str],
     ) -> bool | Need:
         live = not message.retained
-        if self._gone is not None and message.payload and self._gone.is_gone(topic.name):
-            raise BadDocument(self._gone.spoke(connection, topic.name, topic.kind, now))
         if topic.kind == "state":
             return self._state(connection, topic.name, message.payload, now, live)
         if topic.kind == "presence":

@@ -5,10 +5,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from edgefleet_protocol.codec import decode
+from edgefleet_protocol.errors import ProtocolError
+from edgefleet_protocol.messages import Presence
 from edgefleet_protocol.names import check_label
-from edgefleet_protocol.topics import TABLE, Kind, Topics
+from edgefleet_protocol.topics import TABLE, Kind, Parsed, Topics
 
 from ..errors import NotFound, Refused
+from ..link.inbox import Incoming
 from ..seams import Clock
 from ..store import audit, decommissioned, devices, retained
 from ..store.database import Connection, Database
@@ -16,6 +20,8 @@ from ..store.decommissioned import Gone, Kept
 
 NOTE_EVERY_S = 60.0
 """A device that talks and talks is written down once a minute."""
+UNDER_WAY_S = 10.0
+RETAINED = frozenset(row.kind for row in TABLE if row.retained and row.writer == "device")
 
 
 class CutOff(Protocol):
@@ -128,14 +134,33 @@ class Decommissioner:
             text = why or "no reason given"
             audit.add(connection, audit.AuditRow(now, actor, "device.readmit", gone.region, device, text))
 
-    def spoke(self, connection: Connection, device: str, kind: Kind, now: float) -> str:
-        """Keep that a device that is gone spoke, and have cleared what it may have left on the broker; return it in words."""
+    def spoke(self, connection: Connection, topic: Parsed, message: Incoming, now: float) -> str:
+        """Keep that a device that is gone spoke, and have cleared what it left on the broker; return it in words.
+
+        What was under way when it was taken out is no voice, nor what the broker remembers, nor its last will, which the
+        broker speaks.
+        """
+        device, kind = topic.name, topic.kind
         with self._lock:
             due = now >= self._noted.get(device, float("-inf")) + NOTE_EVERY_S
-            if due:
+            voice = due and not message.retained and not _is_will(kind, message.payload)
+            if voice:
                 self._noted[device] = now
-        if due:
-            decommissioned.spoke(connection, device, kind, now)
+        if voice and (gone := decommissioned.find(connection, device)) is not None:
+            if now >= gone.at_s + UNDER_WAY_S:
+                decommissioned.spoke(connection, device, kind, now)
+            else:
+                self._noted.pop(device, None)
+        if kind in RETAINED:
             names = topics_of(self._topics, device)
             retained.put(connection, dict.fromkeys(names, (retained.UNSETTLED, 0)))
-        return f"{device} was decommissioned, and it speaks"
+        return f"{device} was decommissioned"
+
+
+def _is_will(kind: Kind, payload: bytes) -> bool:
+    if kind != "presence":
+        return False
+    try:
+        return not decode(payload, Presence).online
+    except ProtocolError:
+        return False

@@ -325,8 +325,9 @@ class Controller:
             return
         with self._database.read() as connection:
             frozen = regions.freezes(connection).get(region, "")
+            version, default = regions.current(connection, region), policy_of(connection, region, self._config)
         listed = {ref.sha256 for ref in self._repository.releases().values()}
-        document = documents.wish(region, records, before, self._region_policy(region), _time(now), listed, frozen)
+        document = documents.wish(region, records, before, default, _time(now), listed, frozen, version is not None)
         if document is None:
             return
         for row in before.assignments if before is not None else ():
@@ -372,9 +373,8 @@ class Controller:
 
     def _policy(self, order: Order, region: str) -> Policy:
         own = (order.policies or {}).get(region)
-        return own if own is not None else self._region_policy(region)
-
-    def _region_policy(self, region: str) -> Policy:
+        if own is not None:
+            return own
         with self._database.read() as connection:
             return policy_of(connection, region, self._config)
 

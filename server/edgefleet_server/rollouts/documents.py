@@ -49,9 +49,11 @@ def wish(
     issued: datetime,
     listed: Collection[str],
     frozen: str = "",
+    versioned: bool = False,
 ) -> Rollout | None:
     """Return the document that the region's devices should get now, or None when the one before says the same.
 
+    versioned: `default` was applied to the region, so it holds where no rollout says otherwise; else what was signed does.
     frozen: who froze the region, and why; empty when nobody did.
     listed: digests of the listed releases. Unlisting is revocation: any other is in no document, also not as the way back.
     """
@@ -64,7 +66,7 @@ def wish(
         region=region,
         serial=before.serial + 1 if before else 1,
         issued=issued,
-        policy=policy(records, before.policy if before else default),
+        policy=policy(records, default if versioned or before is None else before.policy),
         assignments=tuple(row for row in rows if row.release.sha256 in listed),
         frozen=frozen,
     )
