@@ -241,6 +241,18 @@ def test_s04_a_frozen_device_takes_nothing_new_says_who_froze_it_and_goes_on_whe
     device.run(proven(second))
 
 
+def test_a_device_that_moves_keeps_what_it_runs_until_its_new_region_wishes_something() -> None:
+    first, second = package(1), package(2)
+    device, hub = running(first)
+    hub.publish(second)
+    hub.assign_region("ap-south", number=2)
+    device.run(lambda it: (state := it.state()) is not None and state.region == "ap-south")
+    device.run(turns=20)
+    assert device.serving() == "fashion/1"
+    hub.roll_out(assign(second), region="ap-south")
+    device.run(proven(second))
+
+
 def test_only_measurements_that_the_region_lets_out_leave_also_of_windows_from_before() -> None:
     device, hub = fleet()
     device.probe.window = DeviceWindow(temperature_c=50.0, battery_percent=80.0)

@@ -14,6 +14,7 @@ from edgefleet_protocol.rollout import Policy, Rollout
 from edgefleet_protocol.telemetry import DeviceWindow, Window
 from edgefleet_server.app import Server
 from edgefleet_server.cli import toml_out
+from edgefleet_server.regions.current import prune_regions
 from edgefleet_server.regions.residency import kept_groups, kept_window
 from edgefleet_server.regions.settings import RegionSettings, TelemetrySettings, from_bytes, to_bytes
 from edgefleet_server.store import devices, telemetry
@@ -333,3 +334,17 @@ def test_settings_that_are_shown_as_toml_are_read_as_the_same() -> None:
     text = toml_out.write(table, ("regions", "eu-west"))
     assert tomllib.loads(text) == {"regions": {"eu-west": table}}
     assert tomllib.loads(toml_out.write({}, ("regions", "eu-west"))) == {"regions": {"eu-west": {}}}
+
+
+def test_what_is_older_than_its_region_keeps_it_is_removed_and_nothing_else(server: Server, client: TestClient) -> None:
+    now = time.time()
+    apply(client, {"telemetry": {"keep_days": 2}})
+    with server.database.write() as connection:
+        for device in ("one", "far"):
+            for days in (1, 3):
+                window = Window(start_s=now, seconds=10.0, boot="b", started_monotonic_s=float(days))
+                telemetry.add(connection, device, window, now - days * 86400, now)
+    assert prune_regions(server.database, now) == 1
+    with server.database.read() as connection:
+        left = {name: telemetry.count_of(connection, name, 0, now + 1) for name in ("one", "far")}
+    assert left == {"one": 1, "far": 2}

@@ -20,7 +20,7 @@ from ..config import ServerConfig
 from ..errors import NotFound, Refused
 from ..ingest.counters import Counters
 from ..regions.assigning import Place, issue
-from ..regions.current import policy_of
+from ..regions.current import policy_of, prune_regions
 from ..seams import Clock, Repository, Signer
 from ..store import audit, devices, events, regions, releases, retained, rollouts
 from ..store.database import Database, Unavailable
@@ -355,7 +355,7 @@ class Controller:
             windows_before_s=now - keep.windows_days * DAY_S,
             events_before_s=now - keep.events_days * DAY_S,
         )
-        self._counters.add("windows_pruned", gone.windows)
+        self._counters.add("windows_pruned", gone.windows + prune_regions(self._database, now))
         self._counters.add("events_pruned", gone.events)
 
     def _plan(self, checked: Checked, region: str) -> RegionPlan:
