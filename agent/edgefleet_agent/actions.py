@@ -14,12 +14,10 @@ from . import logbook
 from .benching import Benching
 from .commanding import Answer
 from .config import Config
-from .diagnosing import diagnosis
 from .journal import Journal
 from .live import Live
 from .observe import Documents, Now
 from .pinning import DEFAULT_S, CannotPin, pin, previous, utc
-from .rules.redact import redacted
 from .seams import Clock, Probe
 from .slots import slot_name
 from .store import Store, owner
@@ -91,6 +89,8 @@ class Actions:
         return Answer(True, status_words(state, True), {"explain": explain_words(rows, hardware)})
 
     def _diag(self, arguments: Mapping[str, str]) -> Answer:
+        from .diagnosing import diagnosis
+
         state, hardware = self._state(), self._hardware()
         if state is None or hardware is None:
             return Answer(False, "the agent has only just started, and knows nothing yet")
@@ -104,6 +104,8 @@ class Actions:
         return Answer(True, f"a diagnosis of {len(text.splitlines())} lines", data=text)
 
     def _logs(self, arguments: Mapping[str, str]) -> Answer:
+        from .rules.redact import redacted
+
         count = _number(arguments.get("lines", ""), logbook.KEPT_LINES)
         if count is None or not 1 <= count <= logbook.KEPT_LINES:
             return Answer(False, f"lines is {arguments['lines']!r}: write a number from 1 to {logbook.KEPT_LINES}")

@@ -14,10 +14,11 @@ from edgefleet_protocol.rollout import Policy, Rollout
 from edgefleet_protocol.telemetry import DeviceWindow, Window
 from edgefleet_server.app import Server
 from edgefleet_server.cli import toml_out
+from edgefleet_server.link.inbox import Incoming
 from edgefleet_server.regions.current import prune_regions
 from edgefleet_server.regions.residency import kept_groups, kept_window
 from edgefleet_server.regions.settings import RegionSettings, TelemetrySettings, from_bytes, to_bytes
-from edgefleet_server.store import devices, telemetry
+from edgefleet_server.store import devices, schema, telemetry
 from tests.fakes.scripted_device import PI4
 
 from .conftest import MakeServer
@@ -249,13 +250,32 @@ def test_s04_half_of_a_region_is_frozen_and_counted_apart_and_the_rollout_ends_w
     assert row["why"].endswith("2 outstanding")
 
 
+def test_s04_time_in_which_a_device_was_held_counts_for_no_deadline(server: Server, client: TestClient) -> None:
+    start(client, deadline_s=60)
+    sha256 = server.repository.releases()["fashion/1"].sha256
+    with server.database.write() as connection:
+        connection.execute(schema.rollouts.update().values(stage_opened_s=time.time() - 3600))
+        connection.execute(schema.devices.update().values(first_seen_s=1.0))
+
+    def says(held: str | None, number: int) -> str:
+        model = ModelState(model="fashion", phase="waiting", why="waits", wanted_sha256=sha256, held=held)
+        state = DeviceState(
+            device="one", session=2, boot="b", at_s=2.0, agent_version="0.1.0", region=WEST, hardware=PI4,
+            models=(model,), number=number,
+        )  # fmt: skip
+        server.router.handle([Incoming(server.topics.of_device("one", "state"), encode(state), False, 1, 1, 1)])
+        (row,) = client.get(f"/v1/rollouts/{WEST}").json()
+        return str(row["evidence"][0]["standing"])
+
+    assert says("held by ana until it is released", 1) == "frozen"
+    assert says(None, 2) == "under way"
+
+
 def test_a_device_that_moves_counts_in_its_new_region_from_then_on(server: Server, client: TestClient) -> None:
     start(client, deadline_s=60)
     with server.database.write() as connection:
-        from edgefleet_server.store.schema import rollouts
-
-        connection.execute(rollouts.update().values(stage_opened_s=time.time() - 3600))
-        connection.execute(devices.devices.update().values(first_seen_s=1.0))
+        connection.execute(schema.rollouts.update().values(stage_opened_s=time.time() - 3600))
+        connection.execute(schema.devices.update().values(first_seen_s=1.0))
     assert client.post("/v1/devices/move", json={"devices": ["far"], "region": WEST}).status_code == 200
     (row,) = client.get(f"/v1/rollouts/{WEST}").json()
     standings = {fact["device"]: fact["standing"] for fact in row["evidence"]}

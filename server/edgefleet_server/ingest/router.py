@@ -16,6 +16,7 @@ from ..link.broker import Broker
 from ..link.inbox import Incoming
 from ..regions.current import Residency
 from ..regions.gone import Decommissioner
+from ..rollouts.apart import became_free
 from ..seams import Clock
 from ..store import audit, commands, devices, events
 from ..store import telemetry as telemetry_store
@@ -228,7 +229,8 @@ class Router:
         same = known is not None and known.state_bytes == payload
         if same and not live:
             return False
-        devices.put_state(connection, state, payload, now, live=live, lineage=verdict.lineage)
+        free = became_free(known.state if known else None, state)
+        devices.put_state(connection, state, payload, now, live=live, lineage=verdict.lineage, counts_anew=free)
         if verdict.alarm is not None and (known is None or known.alarm is None):
             self._quarantine(connection, device, state.region if known is None else known.region, verdict.alarm, now)
         return not same

@@ -1,6 +1,6 @@
 """Devices that are held back by hand, and so count neither for nor against a release. Pure."""
 
-from edgefleet_protocol.messages import ModelState
+from edgefleet_protocol.messages import DeviceState, ModelState
 
 from ..store.devices import Device
 
@@ -26,3 +26,11 @@ def model_held_back(state: ModelState | None, sha256: str) -> str | None:
     if state.pinned and state.wanted_sha256 != sha256:
         return state.pinned
     return state.quarantined
+
+
+def became_free(before: DeviceState | None, after: DeviceState) -> bool:
+    """Return whether a device that was held back over some model is so no longer: no deadline runs from before."""
+    if before is None:
+        return False
+    held = {row.model for row in before.models if row.held or row.pinned or row.quarantined}
+    return any(row.model in held and not (row.held or row.pinned or row.quarantined) for row in after.models)

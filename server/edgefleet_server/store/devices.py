@@ -105,8 +105,9 @@ def put_state(
     *,
     live: bool,
     lineage: Lineage | None = None,
+    counts_anew: bool = False,
 ) -> None:
-    """Keep the state of a device. `live`: it came now, and not from the broker's memory."""
+    """Keep the state of a device. `live`: it came now, and not from the broker's memory. `counts_anew`: its deadlines do."""
     values: dict[str, Any] = {
         "session": state.session,
         "boot": state.boot,
@@ -120,6 +121,8 @@ def put_state(
         values |= {"online": True, "last_seen_s": now}
     if lineage is not None:
         values["lineage"] = msgspec.json.encode(lineage)
+    if counts_anew:
+        values["counts_from_s"] = now
     _upsert(connection, state.device, now, values)
 
 
