@@ -59,7 +59,11 @@ def select(
             raise Refused(f"no device matches {group}: see what there is with edgefleet device list")
     else:
         wanted = tuple(dict.fromkeys(names))
-        known = {name: devices.find_in(connection, name, regions) for name in wanted}
+        there = devices.find_many(connection, wanted)
+        known = {
+            name: row if (row := there.get(name)) and (regions is None or row.region in regions) else None
+            for name in wanted
+        }
         if missing := [name for name, device in known.items() if device is None]:
             raise NotFound(
                 f"no device {listed(missing)} is known, so nothing was done for any of {len(wanted)}. "

@@ -14,10 +14,11 @@ from ..ingest.freshness import ASSIGNMENTS_AHEAD
 from ..seams import Clock, Repository, Signer
 from ..store import audit, decommissioned, devices
 from ..store.database import Connection, Database
-from ..store.devices import Device
+from ..store.devices import AssignmentRow, Device
 
 MOST_TAGS = 32
 NAMED = 10
+TRIES = 3
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,15 @@ def issue(
             f"{device} was decommissioned by {gone.actor} ({gone.why or 'no reason given'}): to have it back, "
             f"edgefleet device readmit {device}"
         )
+    document, put = sign(signer, device, known, place, now)
+    devices.put_assignment(connection, put)
+    return document
+
+
+def sign(
+    signer: Signer, device: str, known: Device | None, place: Place, now: float
+) -> tuple[DeviceAssignment, AssignmentRow]:
+    """Return an assignment, and the row that keeps it with its signature."""
     document = DeviceAssignment(
         device=device,
         number=1 + newest_number(known),
@@ -71,11 +81,17 @@ def issue(
     )
     envelope = signer.sign_envelope(DEVICE_ASSIGNMENT_TYPE, encode(document))
     anew = known is not None and (known.region != place.region or (known.frozen != "" and not place.frozen))
-    devices.put_assignment(
-        connection, device, document.number, place.region, place.tags, envelope, now,
-        frozen=place.frozen, counts_from_s=now if anew else None,
-    )  # fmt: skip
-    return document
+    row = AssignmentRow(
+        device=device,
+        number=document.number,
+        region=place.region,
+        tags=place.tags,
+        envelope=envelope,
+        frozen=place.frozen,
+        at_s=now,
+        counts_from_s=now if anew else (known.counts_from_s if known is not None else 0.0),
+    )
+    return document, row
 
 
 class Assigner:
@@ -132,29 +148,45 @@ class Assigner:
     def _all(
         self, names: Sequence[str], change: Callable[[Place], Place], actor: str, action: str, text: str, why: str
     ) -> Assigned:
-        """Assign all of `names` or, when one of them cannot be, none; the message says which ones cannot."""
-        now, changed, unchanged = self._clock.now(), [], []
+        """Assign all of `names` or, when one of them cannot be, none; the message says which ones cannot.
+
+        What is to be signed is signed before the transaction, in which nobody else can write; there it is only seen whether
+        everything still stands as it was read.
+        """
         wanted = tuple(dict.fromkeys(names))
-        with self._database.write() as connection:
-            known = {name: devices.find(connection, name) for name in wanted}
-            _all_there(known)
-            for name, device in known.items():
-                assert device is not None and device.region is not None
+        for _ in range(TRIES):
+            now = self._clock.now()
+            with self._database.read() as connection:
+                known = devices.find_many(connection, wanted)
+            _all_there({name: known.get(name) for name in wanted})
+            puts, deeds, unchanged, changed = [], [], [], []
+            for name in wanted:
+                device = known[name]
+                assert device.region is not None
                 before = Place(device.region, device.tags, device.frozen)
                 after = change(before)
                 # One that was never assigned and only says where it belongs has no signed word for it yet.
                 if after == before and device.assigned_number > 0:
                     unchanged.append(name)
                     continue
-                document = issue(connection, self._signer, name, device, after, now)
+                document, put = sign(self._signer, name, device, after, now)
+                puts.append(put)
                 changed.append(document)
                 said = f"number {document.number}: {text}{f' ({why})' if why else ''}"
                 # In the region that it leaves and in the one that it joins: who reads one of them sees it.
-                for region in dict.fromkeys((before.region, after.region)):
-                    audit.add(connection, audit.AuditRow(now, actor, action, region, name, said))
-        self._on_signed()
-        self._on_change()
-        return Assigned(tuple(changed), tuple(unchanged))
+                deeds += [
+                    audit.AuditRow(now, actor, action, region, name, said)
+                    for region in dict.fromkeys((before.region, after.region))
+                ]
+            with self._database.write() as connection:
+                if devices.numbers(connection, wanted) != {row.id: row.assigned_number for row in known.values()}:
+                    continue
+                devices.put_assignments(connection, puts)
+                audit.add_all(connection, deeds)
+            self._on_signed()
+            self._on_change()
+            return Assigned(tuple(changed), tuple(unchanged))
+        raise Refused(f"somebody else assigns {listed(wanted)} at the same time, so nothing was changed: try again")
 
     def _check_region(self, region: str) -> None:
         if region not in (there := self._repository.regions()):

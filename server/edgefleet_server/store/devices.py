@@ -1,12 +1,12 @@
 """Devices: what each says of itself, kept as the bytes that came, and where it was assigned."""
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, RowMapping, case, delete, select, true, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, bindparam, case, delete, select, true, update
 from sqlalchemy.dialects.sqlite import insert
 
 from edgefleet_protocol.codec import decode
@@ -152,29 +152,65 @@ def put_dropped(connection: Connection, device: str, dropped: int) -> None:
     connection.execute(update(devices).where(devices.c.id == device).values(dropped_windows=dropped))
 
 
-def put_assignment(
-    connection: Connection,
-    device: str,
-    number: int,
-    region: str,
-    tags: Sequence[str],
-    envelope: bytes,
-    now: float,
-    *,
-    frozen: str = "",
-    counts_from_s: float | None = None,
-) -> None:
-    """Keep where a device was assigned, with the signed envelope that tells it so. counts_from_s: None leaves it as it was."""
-    values: dict[str, Any] = {
-        "assigned_number": number,
-        "assigned_region": region,
-        "assigned_tags": json.dumps(list(tags)),
-        "assignment": envelope,
-        "frozen": frozen or None,
+@dataclass(frozen=True)
+class AssignmentRow:
+    """Where a device was assigned, with the signed envelope that tells it so."""
+
+    device: str
+    number: int
+    region: str
+    tags: tuple[str, ...]
+    envelope: bytes
+    frozen: str
+    at_s: float
+    counts_from_s: float
+
+    def values(self) -> dict[str, Any]:
+        """Return it as columns."""
+        return {
+            "assigned_number": self.number,
+            "assigned_region": self.region,
+            "assigned_tags": json.dumps(list(self.tags)),
+            "assignment": self.envelope,
+            "frozen": self.frozen or None,
+            "counts_from_s": self.counts_from_s,
+        }
+
+
+def put_assignment(connection: Connection, row: AssignmentRow) -> None:
+    """Keep where a device was assigned, also one that was never heard of."""
+    _upsert(connection, row.device, row.at_s, row.values())
+
+
+def put_assignments(connection: Connection, rows: Sequence[AssignmentRow]) -> None:
+    """Keep where devices that are known were assigned."""
+    if rows:
+        statement = update(devices).where(devices.c.id == bindparam("which"))
+        connection.execute(statement, [{"which": row.device, **row.values()} for row in rows])
+
+
+def find_many(connection: Connection, names: Sequence[str]) -> dict[str, Device]:
+    """Return those of `names` that are known, by id."""
+    found = {}
+    for some in _parts(names):
+        for row in connection.execute(select(devices).where(devices.c.id.in_(some))).mappings():
+            found[row["id"]] = _device(row)
+    return found
+
+
+def numbers(connection: Connection, names: Sequence[str]) -> dict[str, int]:
+    """Return the number of the newest assignment of each of `names` that is known, by id."""
+    columns = select(devices.c.id, devices.c.assigned_number)
+    return {
+        row.id: row.assigned_number
+        for some in _parts(names)
+        for row in connection.execute(columns.where(devices.c.id.in_(some)))
     }
-    if counts_from_s is not None:
-        values["counts_from_s"] = counts_from_s
-    _upsert(connection, device, now, values)
+
+
+def _parts(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    """A statement has only so many parameters."""
+    yield from (names[at : at + 500] for at in range(0, len(names), 500))
 
 
 def assignments(connection: Connection) -> dict[str, bytes]:
