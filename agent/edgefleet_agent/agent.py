@@ -16,6 +16,7 @@ from edgefleet_protocol.topics import Topics
 
 from . import report, starting, steps
 from .actions import Actions
+from .benching import LOOK_EVERY_S, Benching
 from .collecting import collect
 from .commanding import Commanding
 from .config import Config
@@ -29,6 +30,8 @@ from .log import LOG
 from .looking import Looking
 from .observe import Around, Documents, Now, desired, models, observe
 from .perform import Performer
+from .pinning import expire
+from .rules.frozen import frozen_words
 from .rules.seen import Desired
 from .rules.shared import in_turns, memory_left, next_to_try
 from .seams import Clock, Launcher, Link, Looker, Message, Probe, Signer
@@ -87,8 +90,13 @@ class Agent:
         )
         self.telemetry = self.telling.telemetry
         self.lives: dict[str, Live] = {}
+        self.benching = Benching(launcher, probe)
         actions = Actions(
-            config.device,
+            config,
+            clock=clock,
+            probe=probe,
+            benching=self.benching,
+            moment=lambda: self._moment(clock.monotonic()),
             store=store,
             journal=self.journal,
             documents=self.documents,
@@ -127,6 +135,7 @@ class Agent:
             # Installed or mended since: what was held back for want of a runtime is tried.
             self.hardware = self._performer.placing.hardware = self.probe.hardware()
         self.hands = owner.read(self.store.disk, self.store.state)
+        expire(self.store, self.journal, moment)
         if self._policy().governor is not None:
             self.sensing.around(self._policy(), now)
             wakes.append(now + SENSE_EVERY_S)
@@ -136,12 +145,14 @@ class Agent:
             self.telling.acknowledge()
             wakes.append(self._look(moment, self.probe.storage_free_bytes()))
             self.commanding.step(moment, self._session or 0)
+            wakes += [now + LOOK_EVERY_S] if self.commanding.busy else []
         wakes += [self._guarded_turn(model, moment) for model in self._models()]
         if not self._linked:
             self._connect()  # serve first, then connect
             wakes.append(now)
         self._collect(now)
         wakes.append(self._fetch(now))
+        self.telemetry.allowed = self._policy().telemetry_fields
         self.telling.close_window(self.lives.values(), moment, self._policy().telemetry_interval_s)
         self.telling.tell_state(self.told, self.knowledge.refused, self.hardware, moment)
         if self._connected():
@@ -162,6 +173,7 @@ class Agent:
                 starting.note_probation(self.store, model, seen.unnoted_s)
         with contextlib.suppress(OSError):  # counters that may be lost, when the disk takes them
             self.store.facts.put(self.store.facts.facts)
+        self.benching.stop()
         for live in self.lives.values():
             live.stop(self.config.serve.drain_s)
         if self._linked:
@@ -263,13 +275,18 @@ class Agent:
         turn = next_to_try(waiting, trying)
         return Around(
             zone=zone_of(policy.timezone) if policy.windows else None,
-            held=self.hands.hold_of(model, moment.wall_s, moment.clock_trusted),
+            held=self.hands.hold_of(model, moment.wall_s, moment.clock_trusted) or self._frozen(),
             hold_ends_s=hold.until_s if hold is not None else None,
             released_s=self.hands.released.get(model, 0.0),
             leases=self.leases.of(model),
-            may_try=trying is None and turn in (None, model),
+            may_try=trying is None and turn in (None, model) and self.benching.model is None,
             strain=self.sensing.strain,
         )
+
+    def _frozen(self) -> str | None:
+        """In words, that the fleet's operators let nothing new begin here."""
+        rollout = self.documents.rollout()
+        return frozen_words(self.store.facts.facts.frozen, rollout.frozen if isinstance(rollout, Rollout) else "")
 
     def _model_turn(self, model: str, moment: Now) -> float:
         """Do steps for one model until it must wait; return until when."""

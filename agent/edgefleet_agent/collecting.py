@@ -28,6 +28,8 @@ def collect(
     wanted = {*store.facts.trust.manifests, store.facts.trust.rollout or ""}
     for model in models:
         facts = store.facts.facts.model(model)
+        if facts.pin is not None:
+            wanted.add(facts.pin.release_sha256)
         kept = [slot for slot in (facts.active, facts.previous) if slot is not None]
         slots = {slot.slot for slot in kept}
         needed = [(slot.release_sha256, slot.variant) for slot in kept]

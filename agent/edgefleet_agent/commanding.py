@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from msgspec.structs import replace
+
 from edgefleet_protocol.codec import decode, encode
 from edgefleet_protocol.dsse import open_envelope
 from edgefleet_protocol.errors import ProtocolError
@@ -16,6 +18,7 @@ from .journal import Journal
 from .log import LOG
 from .observe import Now
 from .rules.command import Here, refuse
+from .rules.pieces import cut
 from .seams import Link
 from .signatures import verifiers
 from .store import Store
@@ -33,6 +36,10 @@ class Answer:
     ok: bool
     text: str
     facts: Mapping[str, str] = field(default_factory=dict)
+    data: str = ""
+    """More than fits into one message: sent in pieces."""
+    later: "Callable[[], Answer | None] | None" = None
+    """It goes on: asked at each turn until it says what came of it. `text` says that it was begun."""
 
 
 Act = Callable[[str, Mapping[str, str]], Answer]
@@ -46,6 +53,7 @@ class Commanding:
         self._device, self._topics, self._act = device, topics, act
         self._link, self._store, self._journal = link, store, journal
         self._waiting: list[bytes] = []
+        self._at_work: list[tuple[Command, Callable[[], Answer | None]]] = []
         self._told: dict[str, float] = {}
         self._untold: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
@@ -62,6 +70,18 @@ class Commanding:
         waiting, self._waiting = self._waiting, []
         for payload in waiting:
             self._one(payload, moment, session)
+        rows, self._at_work = self._at_work, []
+        for command, poll in rows:
+            answer = poll()
+            if answer is None:
+                self._at_work.append((command, poll))
+            else:
+                self._reply(command, answer)
+
+    @property
+    def busy(self) -> bool:
+        """Whether something that was ordered is still being done."""
+        return bool(self._at_work)
 
     def _one(self, payload: bytes, moment: Now, session: int) -> None:
         trust, counters = self._store.facts.trust, self._store.counters.counters
@@ -94,7 +114,10 @@ class Commanding:
             self._reply(command, Answer(False, why))
             return
         LOG.info("command %d: %s %s", command.number, command.action[:128], dict(command.arguments) or "")
-        self._reply(command, self._act(command.action, command.arguments))
+        answer = self._act(command.action, command.arguments)
+        self._reply(command, answer)
+        if answer.later is not None:
+            self._at_work.append((command, answer.later))
 
     def _reply(self, command: Command, answer: Answer) -> None:
         reply = Reply(
@@ -104,8 +127,12 @@ class Commanding:
             text=answer.text[:2000],
             epoch=command.epoch,
             facts={name: text[:2000] for name, text in answer.facts.items()},
+            more=answer.later is not None,
         )
-        self._link.publish(self._topics.of_device(self._device, "reply"), encode(reply))
+        pieces = cut(answer.data) or [b""]
+        for place, data in enumerate(pieces):
+            whole = replace(reply, data=data, piece=place, pieces=len(pieces), facts=reply.facts if not place else {})
+            self._link.publish(self._topics.of_device(self._device, "reply"), encode(whole))
 
     def _refuse(self, kind: str, why: str, moment: Now) -> None:
         """Tell of a refusal; of many of one kind, now and then."""

@@ -211,8 +211,12 @@ class Looking:
                 self._journal.tell("refused", f"assignment: {error}")
             return
         if mine.number > facts.assignment_number:
-            told = self._journal.event("assigned", f"region {mine.region}, tags {', '.join(mine.tags) or 'none'}")
-            moved = replace(facts, assignment_number=mine.number, region=mine.region, tags=mine.tags)
+            frozen = f", frozen: {mine.frozen}" if mine.frozen else ""
+            text = f"region {mine.region}, tags {', '.join(mine.tags) or 'none'}{frozen}"
+            told = self._journal.event("assigned", text)
+            moved = replace(
+                facts, assignment_number=mine.number, region=mine.region, tags=mine.tags, frozen=mine.frozen
+            )
             try:
                 self._store.facts.put(with_events(moved, [told]))
             except OSError:

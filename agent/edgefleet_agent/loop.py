@@ -12,7 +12,7 @@ from typing import Protocol
 
 import msgspec
 
-from . import __version__
+from . import __version__, logbook
 from .agent import Agent
 from .clock import SystemClock
 from .config import Config, check_run_folder
@@ -41,6 +41,7 @@ def run(config: Config) -> int:
     from .serve.launcher import ProcessLauncher
     from .serve.sockets import access_of
 
+    logbook.keep()
     if not config.root.is_file():
         raise BadConfig(f"root names {config.root} and there is no such file: copy 1.root.json of the fleet there")
     check_run_folder(config.run)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import tzinfo
+from datetime import datetime, timezone, tzinfo
 
 import msgspec
 
@@ -25,7 +25,7 @@ from .rules.governor import spare
 from .rules.seen import Desired, Lease, Observed, Strain, failed_variants, to_serve
 from .slots import slot_name
 from .store import Store
-from .store.facts import Facts, ModelFacts
+from .store.facts import Facts, FleetPin, ModelFacts
 from .store.owner import Hands, Pin
 
 
@@ -87,10 +87,19 @@ def desired(
 ) -> Desired:
     """Return what is wished of `model` on this device: by its owner, else by its region."""
     want = _of_region(model, device, facts, hardware, store, documents)
-    pin = hands.pins.get(model) if hands is not None else None
+    pin = (hands.pins.get(model) if hands is not None else None) or _by_command(facts.model(model).pin)
     want = want if pin is None else _pinned(want, pin, documents)
     back = candidate(facts.model(model), want.sha256)
     return want if back is None else _recovered(want, back, store, documents)
+
+
+def _by_command(pin: FleetPin | None) -> Pin | None:
+    """Return a pin that came by command as the owner's would be; who made it says how long it holds."""
+    if pin is None:
+        return None
+    until = f"{datetime.fromtimestamp(pin.until_s, timezone.utc):%Y-%m-%d %H:%M} UTC"
+    by = f"{pin.by}, by command, until {until}"
+    return Pin(release=pin.release, release_sha256=pin.release_sha256, by=by, since_s=pin.since_s)
 
 
 def _recovered(want: Desired, sha256: str, store: Store, documents: Documents) -> Desired:

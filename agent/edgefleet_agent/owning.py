@@ -19,6 +19,7 @@ from edgefleet_protocol.names import check_label, parse_release_name
 from .config import Config
 from .errors import AgentError
 from .observe import Documents, models
+from .pinning import releases_here
 from .store import Store
 from .store.disk import Disk
 from .store.owner import Hands, OwnerHold, Pin, read, write
@@ -136,15 +137,11 @@ def _release_here(config: Config, model: str, release: str | None) -> tuple[str,
     """Return name and digest of a release that was verified on this device: active, the one before, or wished."""
     store = _store(config)
     documents, facts = Documents(store), store.facts.facts.model(model)
-    here = {slot.release: slot.release_sha256 for slot in (facts.previous, facts.active) if slot is not None}
     if release is None:
         if facts.active is None:
             raise NotFound(f"nothing serves {model} yet, so there is nothing to pin")
         return facts.active.release, facts.active.release_sha256
-    for sha256 in store.facts.trust.manifests:
-        found = documents.release(sha256)
-        if found is not None and not isinstance(found, str) and found.model == model:
-            here.setdefault(found.name, sha256)
+    here = releases_here(store, documents, model)
     try:
         parse_release_name(release)
     except BadName as error:

@@ -12,6 +12,7 @@ from edgefleet_protocol.choose import Choice, choose
 from edgefleet_protocol.explain import choice_to_dict, render
 from edgefleet_protocol.hardware import Hardware
 from edgefleet_protocol.messages import DeviceState, ModelState
+from edgefleet_protocol.rollout import Rollout
 
 from .config import Config
 from .hands.measured import measured_p50
@@ -19,6 +20,7 @@ from .link.standing import Standing
 from .live import Live
 from .observe import Documents, desired, models
 from .report import Told
+from .rules.frozen import frozen_words
 from .rules.permits import quarantine
 from .rules.seen import Desired, failed_variants
 from .steps import Wait
@@ -81,7 +83,7 @@ def stored_state(config: Config, hardware: Hardware, boot: str, at_s: float) -> 
         want = desired(model, config.device, facts, hardware, store, documents, hands)
         wait = Wait(_while_down(want, facts.model(model)))
         # The clock is taken as it is: somebody looks who can see it.
-        held = hands.hold_of(model, at_s, clock_trusted=True)
+        held = hands.hold_of(model, at_s, clock_trusted=True) or frozen_words(facts.frozen, _region_frozen(documents))
         struck = quarantine(facts.model(model), want.policy, at_s, hands.released.get(model, 0.0))[0]
         told[model] = Told(want, wait, Live(), held, struck)
     rollout = documents.rollout()
@@ -98,6 +100,11 @@ def stored_state(config: Config, hardware: Hardware, boot: str, at_s: float) -> 
         limits_held={},
         models=told,
     )
+
+
+def _region_frozen(documents: Documents) -> str:
+    rollout = documents.rollout()
+    return rollout.frozen if isinstance(rollout, Rollout) else ""
 
 
 def _while_down(want: Desired, facts: ModelFacts) -> str:

@@ -4,6 +4,7 @@ import zlib
 from dataclasses import dataclass, field
 
 from edgefleet_protocol.codec import encode
+from edgefleet_protocol.leaving import leaving
 from edgefleet_protocol.telemetry import MAX_BATCH_BYTES, MAX_WINDOWS, TelemetryBatch, Window
 
 from .store.outbox import Key, Outbox, key_of
@@ -24,6 +25,8 @@ class Telemetry:
     waiting: list[tuple[float, Window]] = field(default_factory=list)
     """(closed at, window), the oldest first."""
     in_flight: tuple[int, frozenset[Key], float] | None = None
+    allowed: tuple[str, ...] = ()
+    """Groups of measurements that the region lets leave this device; none named means all."""
 
     def add(self, window: Window, now: float) -> None:
         """Take a window that was closed."""
@@ -50,7 +53,10 @@ class Telemetry:
             windows += [window for _, window in self.waiting[: count - len(windows)]]
             if not windows:
                 return None
-            batch = TelemetryBatch(device=self.device, windows=tuple(windows), dropped_windows=dropped)
+            left = tuple(
+                leaving(window, self.allowed) for window in windows
+            )  # by the rules of now, whenever it was measured
+            batch = TelemetryBatch(device=self.device, windows=left, dropped_windows=dropped)
             payload = zlib.compress(encode(batch))
             if len(payload) <= MAX_BATCH_BYTES or len(windows) == 1:
                 return payload, frozenset(key_of(window) for window in windows)

@@ -16,6 +16,8 @@ NOUNS = {
     "server": ("server", "releases, rollouts, telemetry, API and dashboard"),
     "rollout": ("server", "plan, start and watch rollouts by region"),
     "device": ("server", "the fleet's devices, and where they belong"),
+    "region": ("server", "how regions are set: policies in versions, and freezes"),
+    "group": ("server", "groups of devices, saved as queries"),
     "alert": ("server", "what needs a person: list, show, ack, silence"),
     "demo": ("server", "the whole job on this machine, with four devices"),
 }

@@ -19,6 +19,11 @@ MAX_SIGNED_STATE_BYTES = 44_000
 MAX_STARTS = 16
 MAX_COMMAND_S = 300.0
 """The longest that a command may live."""
+MAX_PIECE_BYTES = 36_000
+"""Of a long answer: base64 makes 48,000 of it, below MAX_MESSAGE_BYTES with all that stands beside it."""
+MAX_PIECES = 16
+MAX_ANSWER_BYTES = 2_000_000
+"""Of a long answer when it is unpacked."""
 
 ModelPhase = Literal["waiting", "fetching", "trying", "probation", "proven", "failed", "idle"]
 """Derived from facts each time it is told, never stored:
@@ -189,3 +194,10 @@ class Reply(Document, frozen=True, kw_only=True):
     epoch: Label = ""
     facts: dict[Label, Text] = {}
     """More of the answer, by name: `explain`."""
+    more: bool = False
+    """The device is at it, and answers once more when it is done."""
+    data: Annotated[bytes, Meta(max_length=MAX_PIECE_BYTES)] = b""
+    """A piece of a long answer: UTF-8 text, compressed with zlib as a whole and then cut."""
+    piece: Annotated[int, Meta(ge=0, lt=MAX_PIECES)] = 0
+    pieces: Annotated[int, Meta(ge=1, le=MAX_PIECES)] = 1
+    """How many there are. Each piece repeats `ok` and `text`."""

@@ -3,9 +3,11 @@
 from collections.abc import Iterable
 
 from .errors import ProtocolError
+from .leaving import GROUPS, unknown
 from .rollout import DAYS, Assignment, Governor, OpenHours, Policy
 
 DAY_S = 86400.0
+_ABOVE_ZERO = ("latency_budget_s", "memory_budget_bytes", "download_budget_bytes", "bandwidth_bytes_per_s")
 
 
 class BadPolicy(ProtocolError):
@@ -32,6 +34,16 @@ def contradictions(policy: Policy, assignments: Iterable[Assignment] = ()) -> tu
         found.append('download is "in-window" and there is no window')
     if policy.timezone is not None and not policy.windows:
         found.append(f"timezone is {policy.timezone} and there is no window to read by it")
+    if foreign := unknown(policy.telemetry_fields):
+        found.append(f"telemetry_fields names {', '.join(foreign)}; the groups are {', '.join(GROUPS)}")
+    if "none" in policy.telemetry_fields and len(policy.telemetry_fields) > 1:
+        rest = ", ".join(name for name in policy.telemetry_fields if name != "none")
+        found.append(f"telemetry_fields says none and {rest}")
+    found += [
+        f"{name} is {value:g}, which nothing can keep: leave it out, or give a value above 0"
+        for name in _ABOVE_ZERO
+        if (value := getattr(policy, name)) is not None and value <= 0
+    ]
     if policy.governor is not None:
         found += _governor(policy.governor, policy)
     if policy.windows and not found:
@@ -61,6 +73,12 @@ def _governor(governor: Governor, policy: Policy) -> list[str]:
             "lower the first, or set governor.prefetch"
         )
     floor, margin = governor.battery_floor_percent, governor.battery_margin_percent
+    least = policy.battery_floor_percent
+    if floor is not None and least is not None and floor < least and not governor.prefetch:
+        found.append(
+            f"the governor steps down below a battery of {floor:g} %, and below {least:g} % nothing is fetched or tried: "
+            "raise the first, or set governor.prefetch"
+        )
     if floor is not None and floor + margin > 100:
         found.append(f"the governor climbs back above a battery of {floor:g} + {margin:g} %, which no battery has")
     if (

@@ -18,6 +18,8 @@ Seconds = Annotated[float, Meta(ge=0, le=86400 * 365)]
 InterfacePattern = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.@-]{1,31}\*?\Z")]
 """A network interface, `eth0`, or the beginning of its name, `wwan*`."""
 
+FrozenWords = Annotated[str, Meta(max_length=300)]
+
 
 class OpenHours(Record, frozen=True, kw_only=True):
     """When a switch may be made, in local time. An end at or before the start is on the next day."""
@@ -90,6 +92,8 @@ class Policy(Record, frozen=True, kw_only=True):
     """Releases of one model that hurt real requests here, one after the other, before nothing new is taken for a while."""
     quarantine_s: Seconds = 86400.0
     governor: Governor | None = None
+    telemetry_fields: Annotated[tuple[Annotated[str, Meta(max_length=64)], ...], Meta(max_length=32)] = ()
+    """Groups of measurements that may leave the device, by the names of `leaving.GROUPS`; none named means all."""
 
     def objective_for(self, hardware_class: str) -> Objective:
         """Return what a device of this class should be best at."""
@@ -166,6 +170,8 @@ class Rollout(Document, frozen=True, kw_only=True):
     issued: Time
     policy: Policy = Policy()
     assignments: Annotated[tuple[Assignment, ...], Meta(max_length=64)] = ()
+    frozen: FrozenWords = ""
+    """Who froze the whole region, and why: nothing new begins on its devices, and what serves goes on. Empty: nobody."""
 
 
 class DeviceAssignment(Document, frozen=True, kw_only=True):
@@ -176,3 +182,5 @@ class DeviceAssignment(Document, frozen=True, kw_only=True):
     region: RegionName
     tags: Annotated[tuple[TagName, ...], Meta(max_length=32)] = ()
     issued: Time | None = None
+    frozen: FrozenWords = ""
+    """Who froze this device, and why; as in `Rollout`. Empty: nobody."""

@@ -13,7 +13,10 @@ from edgefleet_trust.repository import Repository
 from .api.alert_routes import make_alert_routes
 from .api.asking import Asking
 from .api.door import Door
+from .api.group_routes import make_group_routes
+from .api.hands_routes import make_hands_routes
 from .api.health_routes import make_health_routes
+from .api.region_routes import make_region_routes
 from .api.web import make_app
 from .broker import access, strangers
 from .broker.keeper import ListKeeper
@@ -29,6 +32,10 @@ from .ingest.signed import DeviceAuthority
 from .link.broker import Broker
 from .link.tls import Tls
 from .publish.publisher import Publisher
+from .regions.assigning import Assigner
+from .regions.current import Residency
+from .regions.gone import Decommissioner
+from .regions.service import Regions
 from .rollouts.controller import Controller
 from .seams import Clock, WallClock
 from .signer import OnlineSigner
@@ -80,6 +87,22 @@ class Server:
         self.controller = Controller(
             self.repository, signer, self.database, config, self.clock, self.counters, self.publisher.look
         )
+        self.residency = Residency(config)
+        self.assigner = Assigner(
+            self.database, self.repository, signer, self.clock, self.publisher.look, self.controller.look
+        )
+        self.regions = Regions(
+            self.database,
+            self.repository,
+            config,
+            self.clock,
+            manifest=self.controller.manifest,
+            keyids=lambda role: self.repository.current().delegated(role).keyids,
+            on_change=self._regions_changed,
+        )
+        self.decommissioner = Decommissioner(
+            self.database, self.topics, self.clock, self.revocation, self.publisher.look, self.controller.look
+        )
         self.router = Router(
             self.broker,
             self.topics,
@@ -90,6 +113,8 @@ class Server:
             on_need=self.publisher.need,
             keep=config.keep,
             authority=DeviceAuthority(config.identity.folder if config.identity else None),
+            residency=self.residency,
+            gone=self.decommissioner,
         )
         self.commander = Commander(
             self.topics,
@@ -125,6 +150,9 @@ class Server:
             names=(*config.http.names, config.http.host),
             more=(
                 make_alert_routes(asking),
+                make_region_routes(asking, self.regions),
+                make_group_routes(asking, self.assigner, self.decommissioner),
+                make_hands_routes(asking, self.commander),
                 make_health_routes(asking, self.watching.collector, self.watching.readiness),
             ),
         )
@@ -218,6 +246,10 @@ class Server:
             "open": self.config.broker.open,
             "revocation_list_days_left": self.list_keeper.days_left,
         }
+
+    def _regions_changed(self) -> None:
+        self.residency.forget()
+        self.controller.look()
 
     def _changed(self) -> None:
         self.controller.look()

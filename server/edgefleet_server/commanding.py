@@ -1,6 +1,6 @@
 """Commands to devices: numbered in the epoch that the device told, signed, short-lived, kept with their answers."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from edgefleet_protocol.codec import encode
 from edgefleet_protocol.messages import MAX_COMMAND_S, Command
@@ -14,6 +14,7 @@ from .store.commands import CommandRow
 from .store.database import Database
 
 DEFAULT_LIFE_S = 60.0
+NAMES_ACTOR = ("pin", "rollback")
 
 
 class Commander:
@@ -42,6 +43,8 @@ class Commander:
                 "the server has no connection to its broker, and a command that waits would be late: try again"
             )
         now = self._clock.now()
+        if action in NAMES_ACTOR:  # the device tells it to its owner, so it must be true
+            arguments = {**arguments, "by": actor[:64]}
         with self._database.write() as connection:
             known = devices.find(connection, device)
             if known is None:
@@ -75,3 +78,15 @@ class Commander:
         assert row is not None
         self._publish(self._topics.of_device(device, "command"), envelope)
         return row
+
+    def send_each(
+        self, names: Sequence[str], action: str, arguments: Mapping[str, str], actor: str, life_s: float
+    ) -> tuple[tuple[CommandRow, ...], tuple[tuple[str, str], ...]]:
+        """Send a command to each; return what was sent, and (device, why) for those that it could not be sent to."""
+        sent, refused = [], []
+        for name in names:
+            try:
+                sent.append(self.send(name, action, arguments, actor, life_s))
+            except (Refused, NotFound) as error:
+                refused.append((name, str(error)))
+        return tuple(sent), tuple(refused)

@@ -27,3 +27,17 @@ def alert(argv: list[str]) -> int:
     from .cli.alert import main
 
     return main(argv)
+
+
+def region(argv: list[str]) -> int:
+    """Run `edgefleet region …`."""
+    from .cli.region import main
+
+    return main(argv)
+
+
+def group(argv: list[str]) -> int:
+    """Run `edgefleet group …`."""
+    from .cli.group import main
+
+    return main(argv)

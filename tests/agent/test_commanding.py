@@ -3,6 +3,7 @@
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from edgefleet_agent.actions import ARGUMENTS
 from edgefleet_agent.commanding import MAX_WAITING
 from edgefleet_agent.store.counters import NAME
 from edgefleet_protocol.messages import Command
@@ -130,7 +131,7 @@ def test_what_an_older_agent_does_not_know_it_says() -> None:
     hub.command(command(device, number=2, action="restart", arguments={"colour": "red"}))
     device.run(turns=2)
     first, second = device.replies()
-    assert (first.ok, first.text) == (False, "unknown action 'brew'; this agent knows diagnose, ping, restart, retry")
+    assert (first.ok, first.text) == (False, "unknown action 'brew'; this agent knows " + ", ".join(sorted(ARGUMENTS)))
     assert second.text == "restart takes model, and not colour"
 
 

@@ -163,7 +163,9 @@ class FakeHub:
                 for name, payload in one.chunks.items():
                     self.broker.publish(self.topics.chunk(name), payload, retain=True)
 
-    def roll_out(self, *assignments: Assignment, region: str = REGION, policy: Policy | None = None) -> None:
+    def roll_out(
+        self, *assignments: Assignment, region: str = REGION, policy: Policy | None = None, frozen: str = ""
+    ) -> None:
         """Sign a region's whole wish."""
         self.serial += 1
         rollout = Rollout(
@@ -172,6 +174,7 @@ class FakeHub:
             issued=datetime(2027, 1, 1, tzinfo=timezone.utc),
             policy=policy or Policy(telemetry_interval_s=10.0),
             assignments=assignments,
+            frozen=frozen,
         )
         document = encode(rollout)
         self.rollouts[region] = sha256_hex(document)
@@ -203,9 +206,9 @@ class FakeHub:
         envelope = seal(COMMAND_TYPE, encode(command), COMMAND_PUBLIC.keyid, key.sign)
         self.broker.publish(self.topics.of_device(command.device, "command"), envelope)
 
-    def assign_region(self, region: str = REGION, number: int = 1, device: str = DEVICE) -> None:
+    def assign_region(self, region: str = REGION, number: int = 1, device: str = DEVICE, frozen: str = "") -> None:
         """Tell a device where it belongs."""
-        row = DeviceAssignment(device=device, number=number, region=region)
+        row = DeviceAssignment(device=device, number=number, region=region, frozen=frozen)
         envelope = seal(DEVICE_ASSIGNMENT_TYPE, encode(row), COMMAND_PUBLIC.keyid, COMMAND_KEY.sign)
         self.broker.publish(self.topics.of_device(device, "assignment"), envelope, retain=True)
 

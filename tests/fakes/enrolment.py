@@ -16,6 +16,7 @@ from edgefleet_server.identity.door import Door, Settings
 from edgefleet_server.identity.listener import Listener
 from edgefleet_server.identity.tokens import Token
 from edgefleet_server.ingest.counters import Counters
+from edgefleet_server.regions.current import own_broker
 from edgefleet_server.store import audit, enrol_tokens
 from edgefleet_server.store.database import Database
 from edgefleet_trust.passphrase import Passphrase
@@ -59,7 +60,7 @@ class Enrolments:
         self.database = Database(self.folder / "server.sqlite3")
         self._stack.callback(self.database.close)
         self.desk = Desk(self.authority, self.database, self.clock, self.counters, self._assign)
-        settings = Settings("demo", "https://127.0.0.1", *self._broker, root=lambda: ROOT)
+        settings = Settings("demo", "https://127.0.0.1", *self._broker, root=lambda: ROOT, broker_of=self._broker_of)
         self.door = Door(self.desk, self.authority.certificate, settings)
         self.listener = Listener("127.0.0.1", 0, place, self.door)
         self.listener.start()
@@ -95,6 +96,10 @@ class Enrolments:
         """Return the latest deeds, the newest first, as `action subject outcome`."""
         with self.database.read() as connection:
             return [f"{row.action} {row.subject} {row.outcome}" for row in audit.latest(connection)]
+
+    def _broker_of(self, region: str) -> tuple[str, int] | None:
+        with self.database.read() as connection:
+            return own_broker(connection, region)
 
     def _assign(self, device: str, region: str, tags: tuple[str, ...], actor: str) -> None:
         self.assigned.append((device, region, tags))

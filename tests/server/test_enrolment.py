@@ -21,7 +21,8 @@ from edgefleet_agent.identity_files import take_next
 from edgefleet_protocol import dsse
 from edgefleet_server.identity.authority import read_crl
 from edgefleet_server.identity.tokens import Allowed
-from edgefleet_server.store import enrol_tokens, enrolments, identities
+from edgefleet_server.regions.settings import RegionSettings
+from edgefleet_server.store import enrol_tokens, enrolments, identities, regions
 from tests.fakes.enrolment import DAY, NOW, ROOT, Enrolments, board, seeded
 
 
@@ -70,6 +71,16 @@ def test_a_device_with_a_token_gets_certificate_authority_and_pinned_root(door: 
     assert door.assigned == [("porch-1", "eu-west", ("porch",))] * 2, "at the certificate, and as it came with it"
     assert door.audit()[0].startswith("device.enrol porch-1 certificate ")
     assert not (tmp_path / "state/enrol").exists(), "the token is gone from the device"
+
+
+@pytest.mark.parametrize(
+    ("address", "host"), [("mq.example.org:8884", "mq.example.org"), ("[fd00::1]:8884", "fd00::1")]
+)
+def test_a_device_is_told_its_regions_own_broker(door: Enrolments, tmp_path: Path, address: str, host: str) -> None:
+    with door.database.write() as connection:
+        regions.add(connection, "eu-west", RegionSettings(broker=address), "a test", "", NOW)
+    identity = come(door, tmp_path / "state", door.token())
+    assert (identity.enrolment.broker.host, identity.enrolment.broker.port) == (host, 8884)
 
 
 def test_what_the_identity_signs_its_certificate_verifies(door: Enrolments, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from edgefleet_server.app import Server
 from edgefleet_server.commands import server as server_command
 from edgefleet_server.config import HttpConfig
 from edgefleet_server.ingest.lineage import Alarm, Start
-from edgefleet_server.store import devices, events, tokens
+from edgefleet_server.store import devices, events, groups, tokens
 from tests.fakes.scripted_device import PI4
 
 from .conftest import MakeServer
@@ -56,6 +56,30 @@ NEEDS: dict[tuple[str, str], str] = {
     ("POST", "/v1/alerts/{number}/acknowledge"): "alert.hold",
     ("POST", "/v1/alerts/{number}/silence"): "alert.hold",
     ("GET", "/metrics"): "health.read",
+    ("GET", "/v1/regions"): "region.read",
+    ("GET", "/v1/regions/{region}"): "region.read",
+    ("GET", "/v1/regions/{region}/versions"): "region.read",
+    ("GET", "/v1/regions/{region}/diff"): "region.read",
+    ("POST", "/v1/regions/plan"): "region.read",
+    ("POST", "/v1/regions"): "region.apply",
+    ("POST", "/v1/regions/{region}/freeze"): "region.freeze",
+    ("POST", "/v1/regions/{region}/unfreeze"): "region.freeze",
+    ("POST", "/v1/freeze"): "region.freeze",
+    ("POST", "/v1/unfreeze"): "region.freeze",
+    ("GET", "/v1/groups"): "group.read",
+    ("GET", "/v1/groups/{group}"): "group.read",
+    ("GET", "/v1/select"): "group.read",
+    ("PUT", "/v1/groups/{group}"): "group.write",
+    ("DELETE", "/v1/groups/{group}"): "group.write",
+    ("POST", "/v1/devices/move"): "device.assign",
+    ("POST", "/v1/devices/tags"): "device.assign",
+    ("POST", "/v1/devices/freeze"): "device.freeze",
+    ("POST", "/v1/devices/unfreeze"): "device.freeze",
+    ("POST", "/v1/devices/{device}/decommission"): "device.decommission",
+    ("POST", "/v1/devices/{device}/readmit"): "device.decommission",
+    ("GET", "/v1/decommissioned"): "device.read",
+    ("POST", "/v1/commands"): "device.command",
+    ("GET", "/v1/devices/{device}/commands/{number}/answer"): "device.read",
 }
 """What each route needs, written by hand: the routes themselves are read from the application."""
 BODIES: dict[str, dict[str, Any]] = {
@@ -63,6 +87,16 @@ BODIES: dict[str, dict[str, Any]] = {
     "/v1/rollouts/plan": {"release": "fashion/1", "regions": [SOUTH]},
     "/v1/devices/{device}/assignment": {"region": WEST},
     "/v1/devices/{device}/commands": {"action": "ping"},
+    "/v1/regions": {"regions": {SOUTH: {}}},
+    "/v1/regions/plan": {"regions": {SOUTH: {}}},
+    "/v1/freeze": {},
+    "/v1/unfreeze": {},
+    "/v1/groups/{group}": {"query": "tag=lab"},
+    "/v1/devices/move": {"devices": ["west", "south"], "region": WEST},
+    "/v1/devices/tags": {"devices": ["west", "south"], "add": ["lab"]},
+    "/v1/devices/freeze": {"devices": ["west", "south"]},
+    "/v1/devices/unfreeze": {"devices": ["west", "south"]},
+    "/v1/commands": {"devices": ["west", "south"], "action": "ping"},
 }
 
 
@@ -80,6 +114,8 @@ def server(make_server: MakeServer) -> Iterator[Server]:
             devices.put_alarm(connection, name, Alarm(since_s=1.0, why="two copies", first=start, second=start))
             event = Event(device=name, boot="b", number=1, at_s=1.0, kind="assigned", text=name)
             events.add(connection, event, time.time())
+    with server.database.write() as connection:
+        groups.put(connection, groups.GroupRow("doors", "tag=door", "a test", 1.0))
     yield server
     server.database.close()
 
@@ -99,7 +135,9 @@ def routes(server: Server) -> list[tuple[str, str]]:
 
 
 def ask(server: Server, method: str, path: str, device: str = "south", **headers: str) -> Any:
-    url = path.replace("{device}", device).replace("{region}", SOUTH).replace("{number}", "1")
+    url = (
+        path.replace("{device}", device).replace("{region}", SOUTH).replace("{number}", "1").replace("{group}", "doors")
+    )
     client = TestClient(server.web, base_url="http://127.0.0.1:8300", raise_server_exceptions=False)
     body = None if method == "GET" else BODIES.get(path, {})
     return client.request(method, url, json=body, headers=headers)
@@ -168,6 +206,8 @@ def test_s38_nobody_reaches_another_regions_devices_or_rollouts_by_any_route(ser
             assert ask(server, method, path, "nowhere", Authorization=header).status_code == 404, (method, path)
         elif "{number}" in path:
             assert answer.status_code == 404, (method, path)
+        elif "devices" in BODIES.get(path, {}):
+            assert (answer.status_code, answer.json()["detail"][:20]) == (404, "no device south is k"), (method, path)
         elif "{region}" in path or (method != "GET" and path in BODIES):
             assert answer.status_code == 403, (method, path)
         else:

@@ -92,6 +92,16 @@ class Governed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     since_s: float = 0.0
 
 
+class FleetPin(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """This release and no other, by a signed command, until a time by the device's clock. It is one that was verified here."""
+
+    release: str
+    release_sha256: str
+    by: str
+    since_s: float
+    until_s: float
+
+
 class ModelFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What is known of one model on this device."""
 
@@ -115,6 +125,7 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Releases that hurt real requests here, since one was proven."""
     struck_s: float = 0.0
     """When the last one did."""
+    pin: FleetPin | None = None
 
     def trial(self, slot: str) -> TrialFact | None:
         """Return what is known of trials of a slot."""
@@ -154,6 +165,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     assignment_number: int = 0
     region: str | None = None
     tags: tuple[str, ...] = ()
+    frozen: str = ""
+    """Who froze this device and why, as its assignment says; empty: nobody."""
     models: dict[str, ModelFacts] = {}
     events: tuple[Event, ...] = ()
     event_number: int = 0

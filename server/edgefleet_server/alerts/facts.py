@@ -55,6 +55,17 @@ class RolloutFacts:
 
 
 @dataclass(frozen=True)
+class GoneFacts:
+    """A device that was decommissioned, and spoke all the same."""
+
+    id: str
+    region: str | None
+    by: str
+    spoke_s: float
+    kind: str
+
+
+@dataclass(frozen=True)
 class Expiry:
     """A signed document that ends."""
 
@@ -71,6 +82,7 @@ class AlertFacts:
     groups: tuple[GroupFacts, ...] = ()
     rollouts: tuple[RolloutFacts, ...] = ()
     expiries: tuple[Expiry, ...] = ()
+    gone: tuple[GoneFacts, ...] = ()
     refused: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     """By counter: how many were refused lately, and the last reason."""
     broker_connected: bool = True

@@ -237,6 +237,20 @@ def _broker(facts: AlertFacts, rule: Rule, opened: Open, now: float) -> list[Fin
     return [Finding(rule, "", "broker", ("broker",), text, "/healthz", "On the server: edgefleet server check.")]
 
 
+def _gone(facts: AlertFacts, rule: Rule, opened: Open, now: float) -> list[Finding]:
+    found = []
+    for row in facts.gone:
+        if now - row.spoke_s > rule.limit:
+            continue
+        text = f"{row.id} was decommissioned by {row.by} and speaks again ({row.kind}); nothing that it says is taken"
+        step = (
+            f"Find it and end it; what it is known by: edgefleet device revoke {row.id}. If it is to be back: "
+            f"edgefleet device readmit {row.id}"
+        )
+        found.append(Finding(rule, row.region or "", row.id, (row.id,), text, "/v1/decommissioned", step))
+    return found
+
+
 FINDERS: Mapping[str, Callable[[AlertFacts, Rule, Open, float], list[Finding]]] = {
     "silent": _silent,
     "latency": _latency,
@@ -245,6 +259,7 @@ FINDERS: Mapping[str, Callable[[AlertFacts, Rule, Open, float], list[Finding]]] 
     "expiry": _expiry,
     "refused": _refused,
     "broker": _broker,
+    "gone": _gone,
     "battery": _devices(
         _empties, "battery", "will be empty in less than {limit:.0f} hours",
         "See whether the sun or the charger is there; a policy with a battery floor, or a smaller variant, makes it last.",

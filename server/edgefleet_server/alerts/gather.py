@@ -15,10 +15,10 @@ from ..identity.authority import standings
 from ..ingest.counters import Counters
 from ..metrics.follow import Follower
 from ..seams import Clock
-from ..store import devices, identities, rollouts
+from ..store import decommissioned, devices, identities, rollouts
 from ..store.database import Connection, Database
 from ..store.devices import Device
-from .facts import AlertFacts, DeviceFacts, Expiry, RolloutFacts
+from .facts import AlertFacts, DeviceFacts, Expiry, GoneFacts, RolloutFacts
 
 DOCUMENTS_EVERY_S = 600.0
 REFUSED_S = 600.0
@@ -59,6 +59,7 @@ class Gatherer:
                 known = devices.every(connection)
                 current = rollouts.current(connection)
                 ends = _ends(connection, now)
+                gone = decommissioned.who_spoke(connection, now - STALE_S)
             return AlertFacts(
                 devices=tuple(self._device(row, ends.get(row.id), now) for row in known),
                 groups=self._follower.groups(),
@@ -66,6 +67,10 @@ class Gatherer:
                     RolloutFacts(row.region, row.model, row.release, row.status, row.why) for row in current
                 ),
                 expiries=self.expiries(now),
+                gone=tuple(
+                    GoneFacts(row.device, row.region, row.actor, row.spoke_s or now, row.spoke_kind or "")
+                    for row in gone
+                ),
                 refused=self._refusals(now),
                 broker_connected=connected,
                 listening_since_s=now if self._listening_s is None else self._listening_s,

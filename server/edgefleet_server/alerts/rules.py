@@ -10,7 +10,7 @@ from ..errors import BadConfig
 
 Kind = Literal[
     "silent", "latency", "battery", "heat", "drift", "storage", "wear", "rollout", "expiry", "cloned", "refused",
-    "trust", "broker",
+    "trust", "broker", "gone",
 ]  # fmt: skip
 Severity = Literal["warning", "critical"]
 
@@ -22,7 +22,7 @@ class Rule:
     name: str
     kind: Kind
     limit: float = 0.0
-    """silent: seconds; latency: seconds of p95; battery: hours until it is empty; heat: °C; drift: PSI; storage: free bytes;
+    """silent: seconds; gone: seconds since it spoke last; latency: seconds of p95; battery: hours until it is empty; heat: °C; drift: PSI; storage: free bytes;
     wear: percent; expiry: days; refused: messages in ten minutes."""
     clear: float | None = None
     """An open alert stays until its value is past this one, on the good side of `limit`; none: `limit` itself."""
@@ -53,6 +53,7 @@ DEFAULTS: tuple[Rule, ...] = (
     Rule("ends-soon", "expiry", limit=30.0, for_s=0.0, clear_s=60.0),
     Rule("ends-now", "expiry", limit=7.0, for_s=0.0, clear_s=60.0, severity="critical"),
     Rule("identity-cloned", "cloned", for_s=0.0, clear_s=60.0, severity="critical"),
+    Rule("decommissioned-speaks", "gone", limit=3600.0, for_s=0.0, clear_s=60.0, severity="critical"),
     Rule("messages-refused", "refused", limit=10.0, clear=1.0, for_s=0.0, clear_s=1800.0),
     Rule("trust-refused", "trust", for_s=120.0, severity="critical"),
     Rule("broker-gone", "broker", for_s=60.0, clear_s=60.0, severity="critical"),

@@ -7,16 +7,30 @@ Action = Literal[
     "rollout.plan", "device.assign", "device.forget", "device.revoke", "device.command", "device.clear-alarm",
     "rollout.start", "rollout.pause", "rollout.resume", "rollout.go-back",
     "alert.read", "alert.hold",
+    "region.read", "region.apply", "region.freeze", "group.read", "group.write", "device.freeze", "device.decommission",
 ]  # fmt: skip
 Role = Literal["viewer", "operator", "releaser", "admin"]
 
-_LOOK = frozenset({"health.read", "device.read", "event.read", "rollout.read", "release.read", "alert.read"})
-_HOLD = frozenset({"rollout.pause", "rollout.resume", "rollout.go-back", "alert.hold"})
+_LOOK = frozenset(
+    {
+        "health.read",
+        "device.read",
+        "event.read",
+        "rollout.read",
+        "release.read",
+        "alert.read",
+        "region.read",
+        "group.read",
+    }
+)
+_HOLD = frozenset({"rollout.pause", "rollout.resume", "rollout.go-back", "alert.hold", "region.freeze", "group.write"})
 
 ROLES: dict[Role, frozenset[str]] = {
     "viewer": _LOOK,
-    "operator": _LOOK | _HOLD | {"audit.read", "rollout.plan", "device.assign", "device.command", "device.clear-alarm"},
-    "releaser": _LOOK | _HOLD | {"audit.read", "rollout.plan", "rollout.start"},
+    "operator": _LOOK
+    | _HOLD
+    | {"audit.read", "rollout.plan", "device.assign", "device.command", "device.clear-alarm", "device.freeze"},
+    "releaser": _LOOK | _HOLD | {"audit.read", "rollout.plan", "rollout.start", "region.apply"},
     "admin": frozenset(get_args(Action)),
 }
 """An operator keeps devices alive and can stop a rollout, but begins none; a releaser begins them, and touches no device."""
@@ -32,7 +46,7 @@ WORDS: dict[str, str] = {
     "device.assign": "say where a device belongs; needs the right in the region it leaves and in the one it joins",
     "device.forget": "remove a device and all that it said",
     "device.revoke": "revoke a device's certificates and end its connection; needs the right in its region",
-    "device.command": "send a device a command: diagnose, restart, retry, ping",
+    "device.command": "send a device a command: look, measure, restart, retry, roll back, pin",
     "device.clear-alarm": "take a device out of quarantine",
     "rollout.start": "start a rollout",
     "rollout.pause": "pause a rollout",
@@ -40,6 +54,13 @@ WORDS: dict[str, str] = {
     "rollout.go-back": "take a release back",
     "alert.read": "see alerts; those of the whole fleet only with rights in every region",
     "alert.hold": "acknowledge or silence an alert",
+    "region.read": "see how a region is set, every version of it, and what a new one would do",
+    "region.apply": "set a region anew; needs the right in each region that the call names",
+    "region.freeze": "let nothing new begin in a region, and end that",
+    "group.read": "see groups, and their devices as far as one may see them",
+    "group.write": "save or remove a group; needs the right in every region",
+    "device.freeze": "let nothing new begin on a device, and end that",
+    "device.decommission": "take a device out of the fleet for good, or let its name be used again",
 }
 
 

@@ -5,7 +5,7 @@ import sys
 from typing import Any
 from urllib.parse import quote
 
-from . import approval, order, parser
+from . import approval, group, hands, order, parser
 from .client import Client
 from .output import ago, as_json, clean, megabytes, milliseconds, table, warn_unsent
 
@@ -36,6 +36,8 @@ def main(argv: list[str]) -> int:
     parser.remote(one)
     one.set_defaults(verb=_forget)
     order.add(verbs)
+    group.add(verbs)
+    hands.add(verbs)
     approval.add(verbs)
     one = verbs.add_parser(
         "revoke", help="cut a device off for good: its certificates are revoked and its connection is ended"
@@ -117,9 +119,11 @@ def _show(arguments: argparse.Namespace) -> int:
     ]
     if row["trust_problem"]:
         facts.append(("trust", row["trust_problem"]))
+    if row["freeze"]:
+        facts.append(("frozen", f"by {row['freeze']}: nothing new begins there"))
     if row["frozen"]:
         facts.append(
-            ("frozen", f"newer trust has been out for {row['trust_behind_s']:.0f} s, and it has not verified it")
+            ("withheld", f"newer trust has been out for {row['trust_behind_s']:.0f} s, and it has not verified it")
         )
     if row["alarm"]:
         facts.append(("quarantine", row["alarm"]["why"]))

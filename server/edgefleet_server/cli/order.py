@@ -51,7 +51,7 @@ def _command(arguments: argparse.Namespace) -> int:
         "life_s": arguments.life,
     }
     row = client.post(path, body)
-    while arguments.wait and row["status"] == "waiting":
+    while arguments.wait and row["status"] in ("waiting", "working"):
         time.sleep(LOOK_EVERY_S)
         row = client.get(f"{path}/{row['id']}")
     if arguments.json:
@@ -62,10 +62,8 @@ def _command(arguments: argparse.Namespace) -> int:
 
 
 def _print(row: dict[str, Any]) -> None:
-    if row["status"] == "waiting":
-        print(
-            f"command {row['id']} is sent; its answer: edgefleet device command … --wait, or GET /v1/devices/…/commands/{row['id']}"
-        )
+    if row["status"] in ("waiting", "working"):
+        print(f"command {row['id']} is sent; its answer: edgefleet device result {row['device']} {row['id']}")
     elif row["status"] == "expired":
         print(f"{row['device']} did not answer while the command lived: is it online?", file=sys.stderr)
     else:

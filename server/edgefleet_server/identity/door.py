@@ -28,6 +28,8 @@ class Settings:
     broker_host: str
     broker_port: int
     root: Callable[[], bytes]
+    broker_of: Callable[[str], tuple[str, int] | None] = lambda region: None
+    """Host and port of a region's own broker; None where it has none."""
 
 
 @dataclass(frozen=True)
@@ -79,13 +81,14 @@ class Door:
 
     def _tell(self, serial: str, label: str | None) -> est.Answer:
         mine, ours = self._desk.confirmed(serial), self._settings
+        host, port = ours.broker_of(mine.region) or (ours.broker_host, ours.broker_port)
         document = {
             "format": 1,
             "device": mine.device,
             "fleet": ours.fleet,
             "region": mine.region,
             "url": ours.url,
-            "broker": {"host": ours.broker_host, "port": ours.broker_port},
+            "broker": {"host": host, "port": port},
             "root": base64.b64encode(ours.root()).decode(),
         }
         return est.Answer(200, json.dumps(document).encode(), "application/json")

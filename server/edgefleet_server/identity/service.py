@@ -10,6 +10,7 @@ from edgefleet_trust.passphrase import Passphrase
 from ..config import ServerConfig
 from ..errors import BadConfig, ServerError
 from ..ingest.counters import Counters
+from ..regions.current import own_broker
 from ..seams import Clock
 from ..store import identities
 from ..store.database import Database
@@ -59,6 +60,7 @@ class Identities:
             broker_host=where.broker_host or config.broker.host,
             broker_port=where.broker_port or config.broker.port,
             root=root,
+            broker_of=self._broker_of,
         )
         door = Door(self.desk, self.authority.certificate, settings)
         self.listener = Listener(where.host, where.port, config.identity.folder, door)
@@ -84,6 +86,11 @@ class Identities:
             if serials:
                 revoke_device(connection, self.authority, device, actor, self._clock.now())
         return serials
+
+    def _broker_of(self, region: str) -> tuple[str, int] | None:
+        """Return the region's own broker, as its devices reach it, where a version of its settings names one."""
+        with self._database.read() as connection:
+            return own_broker(connection, region)
 
     def look(self) -> None:
         """Sign the revocation list anew when it is a day old; say what ends soon."""

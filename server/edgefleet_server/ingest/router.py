@@ -14,6 +14,9 @@ from edgefleet_protocol.topics import Kind, Parsed, Topics
 from ..config import KeepConfig
 from ..link.broker import Broker
 from ..link.inbox import Incoming
+from ..regions.current import Residency
+from ..regions.gone import Decommissioner
+from ..rollouts.apart import became_free
 from ..seams import Clock
 from ..store import audit, commands, devices, events
 from ..store import telemetry as telemetry_store
@@ -57,9 +60,12 @@ class Router:
         on_need: Callable[[Need], None],
         keep: KeepConfig | None = None,
         authority: DeviceAuthority | None = None,
+        residency: Residency | None = None,
+        gone: Decommissioner | None = None,
     ) -> None:
         """authority: says whose state is believed; without one, whatever comes is taken: development on loopback."""
         self._authority = authority or DeviceAuthority(None)
+        self._residency, self._gone = residency, gone
         self._told_refused: dict[str, float] = {}
         self._keep = keep or KeepConfig()
         self._events = Shares(self._keep.events_per_device_per_hour)
@@ -126,6 +132,9 @@ class Router:
                 try:
                     parsed = self._topics.parse(message.topic)
                     kind = parsed.kind
+                    if self._gone is not None and message.payload and self._gone.is_gone(parsed.name):
+                        counted.append((f"{kind}_refused", 1, self._gone.spoke(connection, parsed, message, now)))
+                        continue
                     with connection.begin_nested():
                         found = self._one(connection, parsed, message, now, counted, spoke)
                     counted.append((f"{kind}_taken", 1, None))
@@ -168,6 +177,8 @@ class Router:
             parsed = telemetry.parse(message.payload)
             self._same("telemetry", parsed.device, topic.name)
             for window in parsed.windows:
+                if self._residency is not None:
+                    window = self._residency.kept(connection, topic.name, window, now)
                 counted.append(self._window(connection, topic.name, window, now))
             counted += [("windows_refused", 1, f"{message.topic}: {why}") for why in parsed.refused]
             devices.touch(connection, topic.name, now)
@@ -218,7 +229,8 @@ class Router:
         same = known is not None and known.state_bytes == payload
         if same and not live:
             return False
-        devices.put_state(connection, state, payload, now, live=live, lineage=verdict.lineage)
+        free = became_free(known.state if known else None, state)
+        devices.put_state(connection, state, payload, now, live=live, lineage=verdict.lineage, counts_anew=free)
         if verdict.alarm is not None and (known is None or known.alarm is None):
             self._quarantine(connection, device, state.region if known is None else known.region, verdict.alarm, now)
         return not same

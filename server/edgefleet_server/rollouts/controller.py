@@ -9,22 +9,21 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from edgefleet_protocol.codec import encode
 from edgefleet_protocol.manifest import Release
 from edgefleet_protocol.names import check_label
 from edgefleet_protocol.rollout import DeviceAssignment, Policy, ReleaseRef
 from edgefleet_protocol.topics import Kind, Topics
-from edgefleet_protocol.trust import DEVICE_ASSIGNMENT_TYPE, release_of_path
+from edgefleet_protocol.trust import release_of_path
 from edgefleet_trust.errors import TrustError
 
 from ..config import ServerConfig
 from ..errors import NotFound, Refused
 from ..ingest.counters import Counters
-from ..ingest.freshness import ASSIGNMENTS_AHEAD
+from ..regions.assigning import Place, issue
+from ..regions.current import policy_of, prune_regions
 from ..seams import Clock, Repository, Signer
-from ..store import audit, devices, events, releases, retained, rollouts
+from ..store import audit, devices, events, regions, releases, retained, rollouts
 from ..store.database import Database, Unavailable
-from ..store.devices import Device
 from ..store.pruning import prune
 from ..store.rollouts import Record
 from . import documents
@@ -97,8 +96,12 @@ class Controller:
         """Look once: at most one move for each rollout, then one signature for each region that needs it."""
         with self._lock:
             now = self._clock.now()
+            with self._database.read() as connection:
+                frozen = regions.freezes(connection)
             for record in self.current():
-                if record.status in ("running", "paused"):
+                if record.region in frozen:
+                    self._hold(record, f"{record.region} is frozen by {frozen[record.region]}")
+                elif record.status in ("running", "paused"):
                     self._try_to_advance(record, now)
             for region in self._repository.regions():
                 self._try_to_sign(region, now)
@@ -202,12 +205,11 @@ class Controller:
                 raise Refused(
                     f"{device} is in quarantine: {known.alarm.why}. See: edgefleet device clear-alarm {device} --help"
                 )
-            number = 1 + _newest_number(known)
-            document = DeviceAssignment(device=device, number=number, region=region, tags=tags, issued=_time(now))
-            envelope = self._signer.sign_envelope(DEVICE_ASSIGNMENT_TYPE, encode(document))
             with self._database.write() as connection:
-                devices.put_assignment(connection, device, number, region, tags, envelope, now)
-                text = f"number {number}: {region} {' '.join(tags)}".strip()
+                known = devices.find(connection, device)
+                place = Place(region, tags, known.frozen if known else "")
+                document = issue(connection, self._signer, device, known, place, now)
+                text = f"number {document.number}: {region} {' '.join(tags)}".strip()
                 audit.add(connection, audit.AuditRow(now, actor, "device.assign", region, device, text))
         self._on_signed()
         self.look()
@@ -259,6 +261,12 @@ class Controller:
                 audit.add(connection, audit.AuditRow(now, actor, "device.clear-alarm", known.region, device, text))
                 events.add_own(connection, device, "alarm-cleared", f"{actor}: {why or 'no reason given'}", now)
         self.look()
+
+    def _hold(self, record: Record, why: str) -> None:
+        """Nothing is moved in a region that is frozen, neither on nor back."""
+        if record.status == "running" and record.why != why:
+            with self._database.write() as connection:
+                rollouts.waits(connection, record, why)
 
     def _try_to_advance(self, record: Record, now: float) -> None:
         """Move one rollout; what stops it is said in its record, and stops no other."""
@@ -313,10 +321,13 @@ class Controller:
     def _sign(self, region: str, now: float) -> None:
         records = self.current(region)
         before = self._repository.rollout(region)
-        if not records:
+        if not records and before is None:
             return
+        with self._database.read() as connection:
+            frozen = regions.freezes(connection).get(region, "")
+            version, default = regions.current(connection, region), policy_of(connection, region, self._config)
         listed = {ref.sha256 for ref in self._repository.releases().values()}
-        document = documents.wish(region, records, before, self._config.policy(region), _time(now), listed)
+        document = documents.wish(region, records, before, default, _time(now), listed, frozen, version is not None)
         if document is None:
             return
         for row in before.assignments if before is not None else ():
@@ -344,7 +355,7 @@ class Controller:
             windows_before_s=now - keep.windows_days * DAY_S,
             events_before_s=now - keep.events_days * DAY_S,
         )
-        self._counters.add("windows_pruned", gone.windows)
+        self._counters.add("windows_pruned", gone.windows + prune_regions(self._database, now))
         self._counters.add("events_pruned", gone.events)
 
     def _plan(self, checked: Checked, region: str) -> RegionPlan:
@@ -361,7 +372,11 @@ class Controller:
         return plan(region, checked.manifest, checked.assignment(), policy, fleet, base, manifests)
 
     def _policy(self, order: Order, region: str) -> Policy:
-        return (order.policies or {}).get(region) or self._config.policy(region)
+        own = (order.policies or {}).get(region)
+        if own is not None:
+            return own
+        with self._database.read() as connection:
+            return policy_of(connection, region, self._config)
 
     @staticmethod
     def _of_model(records: tuple[Record, ...], model: str) -> Record | None:
@@ -395,18 +410,6 @@ class Controller:
             self._sign(region, now)
         self.look()
         return self._of_model(self.current(region), record.model) or record
-
-
-def _newest_number(known: Device | None) -> int:
-    """Return the highest number that the server gave to the device.
-
-    A database restored from a backup may have forgotten some, so what the device holds counts too, within belief: a
-    device that claims an absurd number could not be assigned ever again.
-    """
-    if known is None:
-        return 0
-    said = known.state.assignment_number if known.state else 0
-    return max(known.assigned_number, said if said <= known.assigned_number + ASSIGNMENTS_AHEAD else 0)
 
 
 def _left_out(row: RegionPlan) -> str:

@@ -51,9 +51,13 @@ def wish(
     default: Policy,
     issued: datetime,
     listed: Collection[str],
+    frozen: str = "",
+    versioned: bool = False,
 ) -> Rollout | None:
     """Return the document that the region's devices should get now, or None when the one before says the same.
 
+    versioned: `default` was applied to the region, so it holds where no rollout says otherwise; else what was signed does.
+    frozen: who froze the region, and why; empty when nobody did.
     listed: digests of the listed releases. Unlisting is revocation: any other is in no document, also not as the way back.
     """
     records = tuple(records)
@@ -65,12 +69,17 @@ def wish(
         region=region,
         serial=before.serial + 1 if before else 1,
         issued=issued,
-        policy=policy(records, before.policy if before else default),
+        policy=policy(records, default if versioned or before is None else before.policy),
         assignments=tuple(row for row in rows if row.release.sha256 in listed),
+        frozen=frozen,
     )
-    if before and (before.assignments, before.policy) == (document.assignments, document.policy):
+    if before and _said(before) == _said(document):
         return None
     return document
+
+
+def _said(document: Rollout) -> tuple[object, ...]:
+    return document.assignments, document.policy, document.frozen
 
 
 def base_of(model: str, current: Record | None, signed: Rollout | None) -> tuple[Assignment | None, Policy | None]:

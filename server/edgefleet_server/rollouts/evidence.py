@@ -10,6 +10,7 @@ from edgefleet_protocol.messages import ModelState
 
 from ..store.devices import Device
 from ..store.rollouts import Record
+from .apart import held_back, model_held_back
 from .predict import predict
 
 Standing = Literal["proven", "failed", "under way", "away", "frozen", "offline", "left out", "outside"]
@@ -21,9 +22,6 @@ outside: not in the audience, or not in a stage that is open. The last four are 
 SILENT_WINDOWS = 3
 """A connected device sends a window of telemetry each interval. One that has missed so many is gone, whatever its
 presence says: a broker that dies with a device never sends the device's will."""
-
-FROZEN_TAG = "frozen"
-"""A device with this tag is held back by hand: what it does counts neither for nor against a release."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +51,8 @@ def _standing(
     hardware_class = device.hardware.hardware_class if device.hardware else ""
     if reason := why_not(device.id, device.tags, hardware_class, record.assignment):
         return "outside", reason
-    if device.alarm is not None:
-        return "frozen", "it is in quarantine: two copies of it speak in turn"
-    if FROZEN_TAG in device.tags:
-        return "frozen", f"it is tagged {FROZEN_TAG}"
+    if held := held_back(device):
+        return "frozen", held
     state = device.model(record.model)
     if state and state.running and state.running.release_sha256 == sha256 and state.running.proven:
         before = ", as before this rollout" if _ran_before(record) else ""
@@ -68,6 +64,8 @@ def _standing(
     ):
         last = failures[-1]
         return "failed", f"{last.variant} failed in {last.stage}: {last.reason}"
+    if held := model_held_back(state, sha256):
+        return "frozen", held
     choice = predict(device, release, sha256, record.policy)
     if choice is not None and choice.taken is None:
         return "left out", f"none of its variants fits: {choice.why}"
@@ -79,8 +77,8 @@ def _standing(
         if silent_s is None or silent_s > offline_after_s:
             return "offline", "offline" if silent_s is None else f"offline for {_span(silent_s)}"
         return "away", f"silent for {_span(silent_s)}"
-    # From when the stage opened, or the device came to be: a late joiner has its own time.
-    waited_s = now - max(record.stage_opened_s, device.first_seen_s)
+    # From when the stage opened, or the device came to be, came here or was thawed: a late joiner has its own time.
+    waited_s = now - max(record.stage_opened_s, device.first_seen_s, device.counts_from_s)
     if waited_s > record.assignment.deadline_s:
         doing = _doing(device, state)
         return "failed", f"not proven {_span(waited_s)} after it was admitted; {doing}"

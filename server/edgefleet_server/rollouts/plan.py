@@ -15,7 +15,7 @@ from edgefleet_protocol.manifest import Release
 from edgefleet_protocol.rollout import Assignment, Policy
 
 from ..store.devices import Device
-from .evidence import FROZEN_TAG
+from .apart import held_back, model_held_back
 from .predict import predict
 
 
@@ -112,10 +112,8 @@ def plan(
             left_out.append(LeftOut(device.id, "it has not said what it is yet"))
         elif reason := why_not(device.id, device.tags, device.hardware.hardware_class, whole):
             left_out.append(LeftOut(device.id, reason))
-        elif device.alarm is not None:
-            left_out.append(LeftOut(device.id, "it is in quarantine: two copies of it speak in turn"))
-        elif FROZEN_TAG in device.tags:
-            left_out.append(LeftOut(device.id, f"it is tagged {FROZEN_TAG}, so it is counted apart"))
+        elif held := held_back(device) or model_held_back(device.model(release.model), assignment.release.sha256):
+            left_out.append(LeftOut(device.id, f"{held}, so it is counted apart"))
         elif choice.taken is None:
             left_out.append(LeftOut(device.id, f"none of its variants fits: {choice.why}"))
         else:

@@ -1,6 +1,6 @@
 """Who did what: written in the transaction of the change, and for every refusal."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, insert, select
@@ -32,6 +32,12 @@ def add(connection: Connection, row: AuditRow) -> None:
             outcome=row.outcome,
         )
     )
+
+
+def add_all(connection: Connection, rows: Sequence[AuditRow]) -> None:
+    """Append many."""
+    if rows:
+        connection.execute(insert(audit), [vars(row) for row in rows])
 
 
 def latest(connection: Connection, limit: int = 100, regions: Collection[str] | None = None) -> tuple[AuditRow, ...]:

@@ -8,7 +8,14 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 
 from edgefleet_protocol.messages import Command, Reply
 
+from . import pieces
 from .schema import commands
+
+_SHOWN = (
+    *(column for column in commands.c if column.name != "data"),
+    func.length(commands.c.data).label("data_bytes"),
+)
+"""Not the long answers: a list of a hundred commands would read megabytes."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,10 @@ class CommandRow:
     ok: bool | None
     text: str | None
     facts: Mapping[str, str]
+    working_s: float | None = None
+    """When the device said that it had begun, and would answer once more."""
+    data_bytes: int = 0
+    """Of a long answer, as it is kept; 0 where there is none."""
 
 
 def add(connection: Connection, command: Command, actor: str, now: float) -> int:
@@ -54,26 +65,40 @@ def last_number(connection: Connection, device: str, epoch: str) -> int:
 
 
 def answer(connection: Connection, reply: Reply, now: float) -> bool:
-    """Keep the answer to a command; return False when none of that number waits for one."""
+    """Keep the answer to a command, or a piece of it; return False when none of that number waits for one."""
     which = (commands.c.device == reply.device, commands.c.epoch == reply.epoch, commands.c.number == reply.number)
-    done = connection.execute(
-        update(commands)
-        .where(*which, commands.c.replied_s.is_(None))
-        .values(replied_s=now, ok=reply.ok, text=reply.text, facts=json.dumps(reply.facts))
-    )
-    return done.rowcount == 1
+    row = connection.execute(select(commands.c.id, commands.c.replied_s, commands.c.facts).where(*which)).first()
+    if row is None or row.replied_s is not None:
+        return False
+    values: dict[str, object] = {"text": reply.text}
+    if reply.facts:
+        values["facts"] = json.dumps(reply.facts)
+    if reply.more:
+        values["working_s"] = now
+    else:
+        whole = pieces.put(connection, row.id, reply) if reply.data or reply.pieces > 1 else b""
+        if whole is not None:
+            values |= {"replied_s": now, "ok": reply.ok}
+        if whole and pieces.unpack(whole) is None:
+            values |= {"ok": False, "text": f"{reply.text} (its long part could not be unpacked)"}
+        elif whole:
+            values["data"] = whole
+    connection.execute(update(commands).where(commands.c.id == row.id).values(**values))
+    if "data" in values:
+        pieces.prune(connection, reply.device)
+    return True
 
 
 def find(connection: Connection, device: str, number: int) -> CommandRow | None:
     """Return a command of a device by its id, or None."""
-    query = select(commands).where(commands.c.device == device, commands.c.id == number)
+    query = select(*_SHOWN).where(commands.c.device == device, commands.c.id == number)
     row = connection.execute(query).first()
     return None if row is None else _row(row)
 
 
 def latest(connection: Connection, device: str, limit: int = 100) -> tuple[CommandRow, ...]:
     """Return the commands of a device, newest first."""
-    query = select(commands).where(commands.c.device == device).order_by(commands.c.id.desc()).limit(limit)
+    query = select(*_SHOWN).where(commands.c.device == device).order_by(commands.c.id.desc()).limit(limit)
     return tuple(_row(row) for row in connection.execute(query))
 
 
@@ -92,4 +117,6 @@ def _row(row: "Row[tuple[object, ...]]") -> CommandRow:
         ok=row.ok,
         text=row.text,
         facts=json.loads(row.facts or "{}"),
+        working_s=row.working_s,
+        data_bytes=row.data_bytes or 0,
     )

@@ -1,12 +1,12 @@
 """Devices: what each says of itself, kept as the bytes that came, and where it was assigned."""
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, RowMapping, case, delete, select, true, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, bindparam, case, delete, select, true, update
 from sqlalchemy.dialects.sqlite import insert
 
 from edgefleet_protocol.codec import decode
@@ -15,6 +15,7 @@ from edgefleet_protocol.hardware import Hardware
 from edgefleet_protocol.messages import DeviceState, ModelState
 
 from ..ingest.lineage import Alarm, Lineage
+from . import pieces
 from .schema import commands, devices, events, model_windows, windows
 
 
@@ -43,6 +44,10 @@ class Device:
     """The starts of its agent, as far as they were heard."""
     alarm: Alarm | None = None
     """Two copies of it speak in turn. Until somebody decides it is in quarantine: it counts for nothing."""
+    frozen: str = ""
+    """Who froze it, and why; empty: nobody. Its region may be frozen besides."""
+    counts_from_s: float = 0.0
+    """When it last came into its region, or was thawed: no deadline runs from before."""
 
     @property
     def hardware(self) -> Hardware | None:
@@ -76,6 +81,13 @@ def find_in(connection: Connection, device: str, regions: Collection[str] | None
     return None if row is None else _device(row)
 
 
+def region_of(connection: Connection, device: str) -> str | None:
+    """Return the region that a device belongs to, without reading all that it said; None for one that is not known."""
+    where = case((devices.c.assigned_number > 0, devices.c.assigned_region), else_=devices.c.region)
+    found: str | None = connection.execute(select(where).where(devices.c.id == device)).scalar_one_or_none()
+    return found
+
+
 def every(
     connection: Connection, region: str | None = None, regions: Collection[str] | None = None
 ) -> tuple[Device, ...]:
@@ -93,8 +105,9 @@ def put_state(
     *,
     live: bool,
     lineage: Lineage | None = None,
+    counts_anew: bool = False,
 ) -> None:
-    """Keep the state of a device. `live`: it came now, and not from the broker's memory."""
+    """Keep the state of a device. `live`: it came now, and not from the broker's memory. `counts_anew`: its deadlines do."""
     values: dict[str, Any] = {
         "session": state.session,
         "boot": state.boot,
@@ -108,6 +121,8 @@ def put_state(
         values |= {"online": True, "last_seen_s": now}
     if lineage is not None:
         values["lineage"] = msgspec.json.encode(lineage)
+    if counts_anew:
+        values["counts_from_s"] = now
     _upsert(connection, state.device, now, values)
 
 
@@ -137,17 +152,65 @@ def put_dropped(connection: Connection, device: str, dropped: int) -> None:
     connection.execute(update(devices).where(devices.c.id == device).values(dropped_windows=dropped))
 
 
-def put_assignment(
-    connection: Connection, device: str, number: int, region: str, tags: Sequence[str], envelope: bytes, now: float
-) -> None:
-    """Keep where a device was assigned, with the signed envelope that tells it so."""
-    values = {
-        "assigned_number": number,
-        "assigned_region": region,
-        "assigned_tags": json.dumps(list(tags)),
-        "assignment": envelope,
+@dataclass(frozen=True)
+class AssignmentRow:
+    """Where a device was assigned, with the signed envelope that tells it so."""
+
+    device: str
+    number: int
+    region: str
+    tags: tuple[str, ...]
+    envelope: bytes
+    frozen: str
+    at_s: float
+    counts_from_s: float
+
+    def values(self) -> dict[str, Any]:
+        """Return it as columns."""
+        return {
+            "assigned_number": self.number,
+            "assigned_region": self.region,
+            "assigned_tags": json.dumps(list(self.tags)),
+            "assignment": self.envelope,
+            "frozen": self.frozen or None,
+            "counts_from_s": self.counts_from_s,
+        }
+
+
+def put_assignment(connection: Connection, row: AssignmentRow) -> None:
+    """Keep where a device was assigned, also one that was never heard of."""
+    _upsert(connection, row.device, row.at_s, row.values())
+
+
+def put_assignments(connection: Connection, rows: Sequence[AssignmentRow]) -> None:
+    """Keep where devices that are known were assigned."""
+    if rows:
+        statement = update(devices).where(devices.c.id == bindparam("which"))
+        connection.execute(statement, [{"which": row.device, **row.values()} for row in rows])
+
+
+def find_many(connection: Connection, names: Sequence[str]) -> dict[str, Device]:
+    """Return those of `names` that are known, by id."""
+    found = {}
+    for some in _parts(names):
+        for row in connection.execute(select(devices).where(devices.c.id.in_(some))).mappings():
+            found[row["id"]] = _device(row)
+    return found
+
+
+def numbers(connection: Connection, names: Sequence[str]) -> dict[str, int]:
+    """Return the number of the newest assignment of each of `names` that is known, by id."""
+    columns = select(devices.c.id, devices.c.assigned_number)
+    return {
+        row.id: row.assigned_number
+        for some in _parts(names)
+        for row in connection.execute(columns.where(devices.c.id.in_(some)))
     }
-    _upsert(connection, device, now, values)
+
+
+def _parts(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    """A statement has only so many parameters."""
+    yield from (names[at : at + 500] for at in range(0, len(names), 500))
 
 
 def assignments(connection: Connection) -> dict[str, bytes]:
@@ -161,6 +224,7 @@ def forget(connection: Connection, device: str) -> None:
     connection.execute(delete(model_windows).where(model_windows.c.device == device))
     connection.execute(delete(windows).where(windows.c.device == device))
     connection.execute(delete(events).where(events.c.device == device))
+    pieces.forget(connection, device)
     connection.execute(delete(commands).where(commands.c.device == device))
     connection.execute(delete(devices).where(devices.c.id == device))
 
@@ -189,6 +253,8 @@ def _device(row: RowMapping) -> Device:
         dropped_windows=row["dropped_windows"],
         lineage=msgspec.json.decode(row["lineage"], type=Lineage) if row["lineage"] else Lineage(),
         alarm=msgspec.json.decode(row["alarm"], type=Alarm) if row["alarm"] else None,
+        frozen=row["frozen"] or "",
+        counts_from_s=row["counts_from_s"] or 0.0,
     )
 
 

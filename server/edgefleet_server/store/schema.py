@@ -38,6 +38,8 @@ devices = Table(
     Column("dropped_windows", Integer, nullable=False, default=0),
     Column("lineage", LargeBinary),
     Column("alarm", LargeBinary),
+    Column("frozen", String(300)),
+    Column("counts_from_s", Float),
 )
 
 releases = Table(
@@ -175,6 +177,8 @@ commands = Table(
     Column("ok", Boolean),
     Column("text", Text),
     Column("facts", Text),
+    Column("working_s", Float),
+    Column("data", LargeBinary),
     Index("commands_by_number", "device", "epoch", "number", unique=True),
 )
 
@@ -259,4 +263,56 @@ alerts = Table(
     Column("silenced_until_s", Float),
     Column("silenced_by", String(128)),
     Index("alerts_by_status", "status", "opened_s"),
+)
+
+region_versions = Table(
+    "region_versions",
+    metadata,
+    Column("region", String(64), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("settings", LargeBinary, nullable=False),
+    Column("actor", String(128), nullable=False),
+    Column("why", Text, nullable=False),
+    Column("at_s", Float, nullable=False),
+    PrimaryKeyConstraint("region", "version"),
+)
+
+region_freezes = Table(
+    "region_freezes",
+    metadata,
+    Column("region", String(64), primary_key=True),
+    Column("words", String(300), nullable=False),
+    Column("at_s", Float, nullable=False),
+)
+
+device_groups = Table(
+    "device_groups",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("query", Text, nullable=False),
+    Column("actor", String(128), nullable=False),
+    Column("at_s", Float, nullable=False),
+)
+
+decommissioned = Table(
+    "decommissioned",
+    metadata,
+    Column("device", String(64), primary_key=True),
+    Column("region", String(64)),
+    Column("actor", String(128), nullable=False),
+    Column("why", Text, nullable=False),
+    Column("at_s", Float, nullable=False),
+    Column("kept", String(16), nullable=False),
+    Column("state", LargeBinary),
+    Column("spoke_s", Float),
+    Column("spoke_kind", String(16)),
+)
+
+command_pieces = Table(
+    "command_pieces",
+    metadata,
+    Column("command", Integer, nullable=False),
+    Column("piece", Integer, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("command", "piece"),
 )

@@ -16,6 +16,8 @@ POINTS = 240
 """Of a chart: about three pixels each."""
 ANSWER_S = 30.0
 """For an answer to come: a command that was obeyed at its last moment is still at work then."""
+WORK_S = 3900.0
+"""For a device that said that it is at work: a measurement may build an engine first, an hour at most."""
 
 
 def device_view(device: Device, latest: dict[tuple[str, str], ModelRow], facts: DeviceWindow | None) -> dict[str, Any]:
@@ -39,6 +41,7 @@ def device_view(device: Device, latest: dict[tuple[str, str], ModelRow], facts: 
         "rollout_serial": state.rollout_serial if state else None,
         "trust": dict(state.trust) if state else {},
         "trust_problem": state.trust_problem if state else None,
+        "freeze": device.frozen or None,
         "machine": state.machine if state else "",
         "signed_by": device.lineage.rows[-1].key if device.lineage.rows else "",
         "alarm": None if device.alarm is None else msgspec.to_builtins(device.alarm),
@@ -59,8 +62,10 @@ def device_view(device: Device, latest: dict[tuple[str, str], ModelRow], facts: 
 
 
 def command_view(row: CommandRow, now: float) -> dict[str, Any]:
-    """Return a command with its answer, and how it stands: `waiting`, `done`, `failed`, or `expired` without an answer."""
+    """Return a command with its answer, and how it stands: `waiting`, `working`, `done`, `failed`, or `expired` without an answer."""
     status = "waiting" if now <= row.expires_s + ANSWER_S else "expired"
+    if row.working_s is not None:
+        status = "working" if now <= row.working_s + WORK_S else "expired"
     if row.ok is not None:
         status = "done" if row.ok else "failed"
     return {**msgspec.to_builtins(row), "status": status}
