@@ -124,7 +124,7 @@ class Server:
             door=Door(self.database, self.clock, self.counters, open=config.http.open),
             names=(*config.http.names, config.http.host),
             more=(
-                make_alert_routes(asking),
+                make_alert_routes(asking, self.views),
                 make_health_routes(asking, self.watching.collector, self.watching.readiness),
             ),
         )

@@ -1,4 +1,4 @@
-"""The web application: guard, problems, routes, page."""
+"""The web application: address, guard, problems, keys, routes, page."""
 
 from collections.abc import Collection
 
@@ -12,9 +12,16 @@ from ..rollouts.controller import Controller
 from ..seams import Clock
 from ..store.database import Database
 from ..views import Views
-from . import guard, problems
+from . import describe, guard, problems
+from .address import Versioned
+from .asking import Asking
+from .command_routes import make_command_routes
+from .device_routes import make_device_routes
 from .door import Door
-from .routes import make_routes
+from .etag import Tagged
+from .fleet_routes import make_fleet_routes
+from .idempotency import Idempotent
+from .rollout_routes import make_rollout_routes
 
 
 def make_app(
@@ -33,11 +40,26 @@ def make_app(
 
     names: hosts, beside those of loopback, that requests may be for. more: routes of further parts.
     """
-    app = FastAPI(title="EdgeFleet", version=__version__, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="EdgeFleet",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=describe.operation_id,
+    )
     app.state.door = door
+    # The one that is added last comes first: the address, the guard, then what looks at a request that may come in.
+    app.add_middleware(Tagged)
+    app.add_middleware(Idempotent, door=door, database=database, clock=clock)
     guard.install(app, names)
+    app.add_middleware(Versioned)
     problems.install(app)
-    app.include_router(make_routes(controller, views, database, clock, commander, revocation))
+    describe.install(app)
+    asking = Asking(database, clock)
+    app.include_router(make_fleet_routes(asking, views))
+    app.include_router(make_device_routes(asking, controller, views, revocation))
+    app.include_router(make_command_routes(asking, commander, views))
+    app.include_router(make_rollout_routes(asking, controller, views))
     for router in more:
         app.include_router(router)
     mount(app)

@@ -38,6 +38,9 @@ devices = Table(
     Column("dropped_windows", Integer, nullable=False, default=0),
     Column("lineage", LargeBinary),
     Column("alarm", LargeBinary),
+    # What it runs and does, from its state, as words between spaces: for lists that are filtered by them.
+    Column("runs", Text),
+    Column("phases", Text),
 )
 
 releases = Table(
@@ -259,4 +262,18 @@ alerts = Table(
     Column("silenced_until_s", Float),
     Column("silenced_by", String(128)),
     Index("alerts_by_status", "status", "opened_s"),
+)
+
+answers = Table(
+    "answers",
+    metadata,
+    Column("actor", String(128), nullable=False),
+    Column("key", String(255), nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("at_s", Float, nullable=False),
+    Column("status", Integer),
+    Column("kind", String(64)),
+    Column("body", LargeBinary),
+    PrimaryKeyConstraint("actor", "key"),
+    Index("answers_by_time", "at_s"),
 )
