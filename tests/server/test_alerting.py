@@ -22,7 +22,6 @@ from edgefleet_server.alerts.rules import Rule
 from edgefleet_server.alerts.tell import Teller, Told, mail, sign, webhook
 from edgefleet_server.app import Server
 from edgefleet_server.cli import alert as command
-from edgefleet_server.cli.client import Client
 from edgefleet_server.config import HttpConfig
 from edgefleet_server.errors import BadConfig
 from edgefleet_server.identity.authority import establish
@@ -32,6 +31,7 @@ from edgefleet_trust.passphrase import Passphrase
 from tests.fakes.hook import Hook
 from tests.fakes.mail_server import MailServer
 from tests.fakes.scripted_device import eventually
+from tests.fakes.web_server import WebServer
 
 from .conftest import MakeServer
 
@@ -143,7 +143,13 @@ def test_the_command_lists_shows_takes_and_silences(
 ) -> None:
     measured(server, "one", temperature_c=84.0)
     measured(server, "one", temperature_c=84.0, agent_memory_bytes=1)
-    monkeypatch.setattr(Client, "__init__", lambda self, url, ca=None: setattr(self, "_http", asking(server, "admin")))
+    with WebServer(server.web) as web:
+        monkeypatch.setenv("EDGEFLEET_SERVER", web.url)
+        monkeypatch.setenv("EDGEFLEET_TOKEN", asking(server, "admin").headers["authorization"].split()[1])
+        _list_show_take_and_silence(server, capsys)
+
+
+def _list_show_take_and_silence(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["list"]) == 0 and "Nothing needs a person" in capsys.readouterr().out
     server.watching.watch.look()
     assert command.main(["list", "--json"]) == 0

@@ -137,7 +137,7 @@ def plan_text(region: dict[str, Any]) -> str:
 
 
 def _plan(arguments: argparse.Namespace) -> int:
-    answer = Client(arguments.server, arguments.ca).post("/v1/rollouts/plan", body(arguments))
+    answer = Client(arguments.server, arguments.ca).post("/api/v1/rollouts/plan", body(arguments))
     if arguments.json:
         print(as_json(answer))
     else:
@@ -147,7 +147,7 @@ def _plan(arguments: argparse.Namespace) -> int:
 
 
 def _start(arguments: argparse.Namespace) -> int:
-    answer = Client(arguments.server, arguments.ca).post("/v1/rollouts", body(arguments))
+    answer = Client(arguments.server, arguments.ca).post("/api/v1/rollouts", body(arguments))
     if arguments.json:
         print(as_json(answer))
     else:
@@ -160,7 +160,8 @@ def _start(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    rows = Client(arguments.server, arguments.ca).get("/v1/rollouts", past=arguments.past or None)
+    rows = Client(arguments.server, arguments.ca).rows("/api/v1/rollouts", past=arguments.past)
+    rows.sort(key=lambda row: (row["region"], row["model"], -row["id"]))
     if arguments.json:
         print(as_json(rows))
     elif not rows:
@@ -190,14 +191,14 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def _show(arguments: argparse.Namespace) -> int:
     client = Client(arguments.server, arguments.ca)
-    _print(client, client.get(f"/v1/rollouts/{quote(arguments.region, safe='')}"), arguments)
+    _print(client, client.get(f"/api/v1/rollouts/{quote(arguments.region, safe='')}")["items"], arguments)
     return 0
 
 
 def _by_hand(arguments: argparse.Namespace) -> int:
     client = Client(arguments.server, arguments.ca)
-    path = f"/v1/rollouts/{quote(arguments.region, safe='')}/{arguments.hand}"
-    _print(client, client.post(path, {"why": arguments.why}, model=arguments.model), arguments)
+    path = f"/api/v1/rollouts/{quote(arguments.region, safe='')}/{arguments.hand}"
+    _print(client, client.post(path, {"why": arguments.why}, model=arguments.model)["items"], arguments)
     return 0
 
 

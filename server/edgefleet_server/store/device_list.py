@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Connection, Select, Text, case, cast, func, or_, select
 
@@ -11,8 +11,10 @@ from .schema import devices
 
 Status = Literal["online", "offline", "failing", "quarantine", "silent"]
 """failing: refused or fell back from what is wanted; quarantine: two copies speak; silent: it was never heard of."""
-REGION = case((devices.c.assigned_number > 0, devices.c.assigned_region), else_=devices.c.region)
-TAGS = case((devices.c.assigned_number > 0, devices.c.assigned_tags), else_=devices.c.tags)
+region_now: ColumnElement[Any] = case(
+    (devices.c.assigned_number > 0, devices.c.assigned_region), else_=devices.c.region
+)
+tags_now: ColumnElement[Any] = case((devices.c.assigned_number > 0, devices.c.assigned_tags), else_=devices.c.tags)
 
 
 @dataclass(frozen=True)
@@ -58,16 +60,16 @@ class RegionCount:
 
 def by_region(connection: Connection, regions: Collection[str] | None) -> tuple[RegionCount, ...]:
     """Return the counts of each region, by name."""
-    query: Select[tuple[str | None, int, int, int, int]] = (
+    query: Select[Any] = (
         select(
-            REGION,
+            region_now,
             func.count(),
             _how_many(devices.c.online),
             _how_many(_status("failing")),
             _how_many(_status("quarantine")),
         )
         .where(of_regions(regions))
-        .group_by(REGION)
+        .group_by(region_now)
     )
     rows = [RegionCount(row[0], row[1], row[2], row[3], row[4]) for row in connection.execute(query)]
     return tuple(sorted(rows, key=lambda row: row.region or ""))
@@ -91,9 +93,9 @@ def _how_many(condition: ColumnElement[bool]) -> ColumnElement[int]:
 def _conditions(wish: Filter, regions: Collection[str] | None) -> list[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = [of_regions(regions)]
     if wish.region is not None:
-        found.append(wish.region == REGION)
+        found.append(region_now == wish.region)
     if wish.tag is not None:
-        found.append(cast(TAGS, Text).contains(f'"{wish.tag}"', autoescape=True))
+        found.append(cast(tags_now, Text).contains(f'"{wish.tag}"', autoescape=True))
     if wish.hardware is not None:
         found.append(devices.c.hardware_class == wish.hardware)
     if wish.runs is not None:
