@@ -11,11 +11,11 @@ from fastapi import FastAPI
 class WebServer:
     """`with WebServer(app) as web:` answers at `web.url`."""
 
-    def __init__(self, app: FastAPI) -> None:
+    def __init__(self, app: FastAPI, port: int = 0) -> None:
         config = uvicorn.Config(
             app,
             host="127.0.0.1",
-            port=0,
+            port=port,
             log_level="warning",
             access_log=False,
             lifespan="off",

@@ -50,6 +50,7 @@ NEEDS: dict[tuple[str, str], str] = {
     ("POST", "/v1/rollouts/{region}/resume"): "rollout.resume",
     ("POST", "/v1/rollouts/{region}/go-back"): "rollout.go-back",
     ("GET", "/v1/events"): "event.read",
+    ("GET", "/v1/live"): "device.read",
     ("GET", "/v1/releases"): "release.read",
     ("GET", "/v1/audit"): "audit.read",
     ("GET", "/v1/alerts"): "alert.read",
@@ -101,6 +102,7 @@ def routes(server: Server) -> list[tuple[str, str]]:
 
 def ask(server: Server, method: str, path: str, device: str = "south", **headers: str) -> Any:
     url = path.replace("{device}", device).replace("{region}", SOUTH).replace("{number}", "1")
+    url += "?seconds=0" if path == "/v1/live" else ""
     client = TestClient(server.web, base_url="http://127.0.0.1:8300", raise_server_exceptions=False)
     body = None if method == "GET" else BODIES.get(path, {})
     return client.request(method, url, json=body, headers=headers)

@@ -125,6 +125,9 @@ def _operation(path: str, method: str, row: dict[str, Any]) -> dict[str, Any]:
             "description": "the same key and the same request again get the first answer, for 24 hours",
             "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
         }
+        if "requestBody" not in row and method != "delete":
+            # Without one a foreign page could send it: the guard wants JSON.
+            more["requestBody"] = {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}
         if method == "post":
             more["parameters"] = [*row.get("parameters", ()), key]
     return {**row, **more, "responses": answers}

@@ -44,6 +44,8 @@ def why_not(
         return None
     if origin is not None and _netloc(origin) != host:
         return f"the request comes from a page of {origin!r}"
+    if method == "DELETE" and length in (None, "0") and coding is None:
+        return None  # no page may send one to a foreign server without asking it first
     kind = content_type.partition(";")[0].strip().lower()
     if form and kind == FORM:
         # A foreign page can send one without asking, and then the browser says where it comes from.

@@ -21,6 +21,7 @@ from .door import Door
 from .etag import Tagged
 from .fleet_routes import make_fleet_routes
 from .idempotency import Idempotent
+from .live_routes import make_live_routes
 from .rollout_routes import make_rollout_routes
 
 
@@ -60,6 +61,7 @@ def make_app(
     app.include_router(make_device_routes(asking, controller, views, revocation))
     app.include_router(make_command_routes(asking, commander, views))
     app.include_router(make_rollout_routes(asking, controller, views))
+    app.include_router(make_live_routes(asking, views))
     for router in more:
         app.include_router(router)
     mount(app)

@@ -13,7 +13,7 @@ from ..errors import BadConfig, BadRequest, NotAllowed, NotFound, Refused, Serve
 from .client import CA_VARIABLE, VARIABLE
 
 EXIT_CODES = (
-    "exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 not allowed, 5 refused by a rule, 7 server unreachable, "
+    "exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 not allowed, 5 refused by a rule, 6 timed out waiting, 7 server unreachable, "
     "130 interrupted"
 )
 

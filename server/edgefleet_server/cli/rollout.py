@@ -1,4 +1,4 @@
-"""`edgefleet rollout plan|start|list|show|pause|resume|go-back`."""
+"""`edgefleet rollout plan|start|list|show|watch|pause|resume|go-back`."""
 
 import argparse
 from pathlib import Path
@@ -9,7 +9,7 @@ import tomllib
 
 from ..errors import BadRequest, NotFound
 from ..rollouts.plan import devices_in_words
-from . import parser
+from . import parser, watch
 from .client import Client
 from .output import ago, as_json, clean, megabytes, table, warn_unsent
 
@@ -74,6 +74,7 @@ def main(argv: list[str]) -> int:
     one.add_argument("region")
     parser.remote(one)
     one.set_defaults(verb=_show)
+    watch.add(verbs)
     for name, text in (
         ("pause", "hold the next stage back"),
         ("resume", "let a paused rollout go on"),

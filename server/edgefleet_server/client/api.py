@@ -204,9 +204,14 @@ class Api:
 
     # Live
 
-    def live(self, region: str | None = None, *, last_id: str | None = None) -> Iterator[types.Live]:
-        """What changes in the fleet or a region, as it changes, until the stream ends. last_id: go on after this one."""
-        return self._wire.stream("/api/v1/live", {"region": region}, last_id)
+    def live(
+        self, region: str | None = None, *, last_id: str | None = None, seconds: float | None = None
+    ) -> Iterator[types.Live]:
+        """What changes in the fleet or a region, as it changes, until the stream ends. last_id: go on after this one.
+
+        seconds: then it ends.
+        """
+        return self._wire.stream("/api/v1/live", {"region": region, "seconds": seconds}, last_id)
 
     # What has no method
 

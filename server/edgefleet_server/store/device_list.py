@@ -75,6 +75,12 @@ def by_region(connection: Connection, regions: Collection[str] | None) -> tuple[
     return tuple(sorted(rows, key=lambda row: row.region or ""))
 
 
+def region_of(connection: Connection, names: Collection[str]) -> dict[str, str | None]:
+    """Return the region of each of these devices."""
+    query = select(devices.c.id, region_now).where(devices.c.id.in_(sorted(names)))
+    return {row[0]: row[1] for row in connection.execute(query)}
+
+
 def hardware_classes(connection: Connection, regions: Collection[str] | None) -> tuple[tuple[str, int], ...]:
     """Return every hardware class with how many devices it has."""
     query = (

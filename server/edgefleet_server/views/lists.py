@@ -71,6 +71,32 @@ class Lists:
             )  # fmt: skip
         return self._views.weighed(found)
 
+    def current_rollouts(self) -> list[dict[str, Any]]:
+        """Where each rollout stands, in a few words: nothing is weighed for it, so it may be asked each second."""
+        with self._database.read() as connection:
+            records = rollouts.current(connection)
+        return [
+            {
+                "id": row.id,
+                "region": row.region,
+                "model": row.model,
+                "release": row.release,
+                "status": row.status,
+                "stage": row.stage,
+                "stages": [stage.percent for stage in row.assignment.stages],
+                "why": row.why,
+                "updated_s": row.updated_s,
+            }
+            for row in records
+        ]
+
+    def newest_events(self, limit: int) -> list[tuple[str | None, dict[str, Any]]]:
+        """The newest events of the whole fleet, oldest first, each with the region of its device."""
+        with self._database.read() as connection:
+            rows = events.latest(connection, limit=limit)
+            where = device_list.region_of(connection, {row.device for row in rows})
+        return [(where.get(row.device), msgspec.to_builtins(row)) for row in reversed(rows)]
+
     def rollout(self, region: str, number: int) -> dict[str, Any]:
         """One rollout of a region by its number; raise NotFound for none."""
         self._views.check_region(region)
