@@ -123,6 +123,7 @@ class Server:
             revocation=self.revocation,
             door=Door(self.database, self.clock, self.counters, open=config.http.open),
             names=(*config.http.names, config.http.host),
+            secure=bool(config.http.certificate) or config.http.behind_proxy,
             more=(
                 make_alert_routes(asking, self.views),
                 make_health_routes(asking, self.watching.collector, self.watching.readiness),

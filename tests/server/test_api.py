@@ -173,7 +173,7 @@ def test_the_page_comes_from_here_and_nowhere_else(client: TestClient) -> None:
     page = client.get("/")
     assert page.status_code == 200
     assert page.headers["content-security-policy"].startswith("default-src 'self'")
-    for name in ("page.js", "chart.js", "page.css", "mark.svg"):
+    for name in ("live.js", "page.css", "mark.svg"):
         answer = client.get(f"/static/{name}")
         assert answer.status_code == 200
         text = answer.text.replace("http://www.w3.org/2000/svg", "")

@@ -24,8 +24,8 @@ from tests.fakes.scripted_device import PI4
 
 from .conftest import MakeServer
 
-PUBLIC = {"/", "/static", "/openapi.json", "/livez", "/readyz"}
-"""They hold no data: the page, its files, the description of the API, and whether the server lives and is ready."""
+PUBLIC = {"/static", "/openapi.json", "/livez", "/readyz", "/sign-in", "/sign-out"}
+"""They hold no data: the page's files, its door, the description of the API, and whether the server lives and is ready."""
 WEST, SOUTH = "eu-west", "ap-south"
 
 NEEDS: dict[tuple[str, str], str] = {
@@ -58,6 +58,17 @@ NEEDS: dict[tuple[str, str], str] = {
     ("POST", "/v1/alerts/{number}/acknowledge"): "alert.hold",
     ("POST", "/v1/alerts/{number}/silence"): "alert.hold",
     ("GET", "/metrics"): "health.read",
+    ("GET", "/"): "device.read",
+    ("GET", "/regions/{region}"): "device.read",
+    ("GET", "/devices"): "device.read",
+    ("GET", "/devices/{device}"): "device.read",
+    ("GET", "/rollouts"): "rollout.read",
+    ("GET", "/rollouts/{region}/{number}"): "rollout.read",
+    ("GET", "/releases"): "release.read",
+    ("GET", "/alerts"): "alert.read",
+    ("GET", "/events"): "event.read",
+    ("POST", "/alerts/{number}/acknowledge"): "alert.hold",
+    ("POST", "/alerts/{number}/silence"): "alert.hold",
 }
 """What each route needs, written by hand: the routes themselves are read from the application."""
 BODIES: dict[str, dict[str, Any]] = {
@@ -259,11 +270,12 @@ def test_the_first_admin_is_made_by_a_command_while_the_server_runs(
     assert server_command(["token", "revoke", "nothing", *where]) == 3
 
 
-def test_the_page_can_be_had_without_a_token_and_holds_nothing(server: Server) -> None:
-    client = TestClient(server.web, base_url="http://127.0.0.1:8300")
-    page = client.get("/")
-    assert page.status_code == 200 and 'id="door"' in page.text
-    assert not any(name in page.text for name in ("west", "south", "demo"))
+def test_a_browser_without_a_token_gets_the_door_and_nothing_else(server: Server) -> None:
+    client = TestClient(server.web, base_url="http://127.0.0.1:8300", headers={"Accept": "text/html"})
+    for path in ("/", "/devices", "/devices/south", "/regions/eu-west", "/alerts"):
+        page = client.get(path)
+        assert page.status_code == 401 and 'id="door"' in page.text
+        assert not any(name in page.text.replace(path, "") for name in ("west", "south", "demo"))
 
 
 def test_the_page_of_documentation_says_what_the_code_does() -> None:

@@ -7,7 +7,9 @@ from fastapi import APIRouter, FastAPI
 from .. import __version__
 from ..broker.revocation import Revocation
 from ..commanding import Commander
-from ..dashboard.page import mount
+from ..dashboard.deeds import make_deed_routes, make_door_routes
+from ..dashboard.page import make_page_routes, mount
+from ..dashboard.telemetry import FromWindows, Telemetry
 from ..rollouts.controller import Controller
 from ..seams import Clock
 from ..store.database import Database
@@ -36,10 +38,13 @@ def make_app(
     door: Door,
     names: Collection[str] = (),
     more: Collection[APIRouter] = (),
+    telemetry: Telemetry | None = None,
+    secure: bool = False,
 ) -> FastAPI:
     """Return the application. The interactive documentation is off: its page loads scripts from elsewhere.
 
     names: hosts, beside those of loopback, that requests may be for. more: routes of further parts.
+    telemetry: where the page's charts come from; secure: browsers reach this server over TLS.
     """
     app = FastAPI(
         title="EdgeFleet",
@@ -64,5 +69,8 @@ def make_app(
     app.include_router(make_live_routes(asking, views))
     for router in more:
         app.include_router(router)
+    app.include_router(make_page_routes(asking, views, telemetry or FromWindows(views)))
+    app.include_router(make_deed_routes(asking))
+    app.include_router(make_door_routes(secure=secure))
     mount(app)
     return app

@@ -68,6 +68,11 @@ class Views:
         return shown
 
     @property
+    def fleet(self) -> str:
+        """The fleet's name."""
+        return self._repository.fleet
+
+    @property
     def connected(self) -> bool:
         """Whether what is signed can be sent now."""
         return self._session() is not None

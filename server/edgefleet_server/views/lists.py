@@ -85,6 +85,7 @@ class Lists:
                 "stage": row.stage,
                 "stages": [stage.percent for stage in row.assignment.stages],
                 "why": row.why,
+                "latency_budget_s": row.policy.latency_budget_s,
                 "updated_s": row.updated_s,
             }
             for row in records
