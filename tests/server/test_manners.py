@@ -1,9 +1,11 @@
 """The manners that hold for every route: pages, filters, keys, problems, tags, addresses, and the description of them."""
 
 import json
+import os
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from fastapi.testclient import TestClient
 
 from edgefleet_protocol.codec import encode
 from edgefleet_protocol.messages import DeviceState, Event, ModelState, Running
-from edgefleet_server.api import describe
+from edgefleet_server.api import describe, reference
 from edgefleet_server.api.idempotency import KEPT_S
 from edgefleet_server.api.paging import seal, unseal
 from edgefleet_server.app import Server
@@ -229,8 +231,17 @@ def test_the_description_names_every_operation_once_with_its_answer(client: Test
         path.startswith("/api/v1/") or path in ("/healthz", "/metrics", "/livez", "/readyz") for path, _, _ in rows
     )
     text = json.dumps(document)
-    for reference in {part.split('"')[0] for part in text.split('"#/components/schemas/')[1:]}:
-        assert reference in document["components"]["schemas"], reference
+    for name in {part.split('"')[0] for part in text.split('"#/components/schemas/')[1:]}:
+        assert name in document["components"]["schemas"], name
     for path, method, row in rows:
         if method == "post":
             assert any(one["name"] == "Idempotency-Key" for one in row["parameters"]), path
+
+
+def test_the_page_of_the_api_says_what_the_code_does(server: Server, client: TestClient) -> None:
+    """To make it anew: API_PAGE=write pytest tests/server/test_manners.py -k page_of_the_api"""
+    said = reference.page(client.get("/api/openapi.json").json())
+    path = Path(__file__).parents[2] / "docs/reference/api.md"
+    if os.environ.get("API_PAGE") == "write":
+        path.write_text(said, encoding="utf-8")
+    assert path.read_text(encoding="utf-8") == said

@@ -88,11 +88,12 @@ def draw(
     limit: tuple[float, str] | None = None,
     least: float | None = 0.0,
     extra: tuple[str, Sequence[str]] | None = None,
+    step: float | None = None,
 ) -> Chart | None:
     """Return the chart of these lines, or None when nothing was measured.
 
     form: writes a value; limit: a value that should not be passed, and its words; least: where the scale begins, None: near
-    the smallest value; extra: one more column of the table.
+    the smallest value; extra: one more column of the table; step: of the scale, where it is not to be found.
     """
     known = [value for line in lines for value in line.values if value is not None]
     if not known:
@@ -103,7 +104,7 @@ def draw(
     if limit is not None and highest < limit[0] < 3 * max(highest, 1e-12):
         highest = limit[0]
     low = lowest if least is None else min(least, lowest)
-    step = step_for((highest - low) or abs(highest) or 1.0)
+    step = step or step_for((highest - low) or abs(highest) or 1.0)
     bottom = math.floor(low / step) * step
     top = max(math.ceil(highest / step - 1e-9) * step, bottom + step)
 

@@ -83,7 +83,7 @@ def of_device(telemetry: Any, marks: Sequence[Mark], budgets: dict[str, float | 
         _plain("Power", own.at_s, span, words.watts, [Line("mean", "p50", own.power_w)], marks, extra=(
             "Source", [value or "–" for value in own.power_source])),
         _plain("Clock held back", own.at_s, span, lambda value: "yes" if value else "no", [
-            Line("throttled", "p50", throttled)], marks, extra=("Why", reasons)),
+            Line("throttled", "p50", throttled)], marks, extra=("Why", reasons), step=1.0),
         _plain("Processor", own.at_s, span, words.percent, [Line("mean", "p50", own.cpu_percent)], marks),
     ]  # fmt: skip
     return [chart for chart in charts if chart is not None]
@@ -109,8 +109,10 @@ def _plain(
     *,
     least: float | None = 0.0,
     extra: tuple[str, Sequence[str]] | None = None,
+    step: float | None = None,
 ) -> Chart | None:
     return draw(
         title, at_s, lines, form,
         from_s=span.from_s, to_s=span.to_s, step_s=span.step_s, marks=marks, least=least, extra=extra,
+        step=step,
     )  # fmt: skip

@@ -43,8 +43,10 @@ def milliseconds(seconds: float | None) -> str:
 
 
 def megabytes(size: float | None) -> str:
-    """Return bytes as 10^6 bytes."""
-    return "–" if size is None else f"{size / 1e6:.1f} MB" if size < 1e8 else f"{size / 1e6:.0f} MB"
+    """Return bytes as 10^6 or 10^9 bytes."""
+    if size is None:
+        return "–"
+    return f"{size / 1e6:.1f} MB" if size < 1e8 else f"{size / 1e6:.0f} MB" if size < 1e9 else f"{size / 1e9:.1f} GB"
 
 
 def celsius(value: float | None) -> str:
