@@ -187,6 +187,7 @@ class Server:
             log_level="warning",
             access_log=False,
             lifespan="off",
+            timeout_graceful_shutdown=3,  # a live stream would never end by itself
             server_header=False,
             **(tls if self.config.http.certificate else {}),  # type: ignore[arg-type]
         )

@@ -103,7 +103,7 @@ def routes(server: Server) -> list[tuple[str, str]]:
     while waiting:
         route = waiting.pop()
         if isinstance(route, Route | APIRoute) and route.path not in PUBLIC:
-            found += [(method, route.path) for method in sorted((route.methods or set()) - {"HEAD", "OPTIONS"})]
+            found += [(method, route.path_format) for method in sorted((route.methods or set()) - {"HEAD", "OPTIONS"})]
         elif isinstance(route, Route | Mount):
             assert route.path in PUBLIC
         else:  # FastAPI keeps a router that was included as it is; one of a kind that has no routes fails here

@@ -6,6 +6,7 @@ nobody knew who asked, was not done: its key is free again.
 """
 
 import hashlib
+import logging
 import re
 import zlib
 
@@ -17,11 +18,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ..errors import NoToken
 from ..seams import Clock
 from ..store import answers
-from ..store.database import Database
+from ..store.database import Database, Unavailable
 from .actor import actor_of
 from .door import Door
 from .problems import problem
 
+LOG = logging.getLogger(__name__)
 HEADER = "idempotency-key"
 KEPT_S = 86400.0
 MOST_BYTES = 1_000_000
@@ -55,7 +57,11 @@ class Idempotent:
             return
         body = await Request(scope, receive).body()
         digest = digest_of(scope["path"], scope["query_string"], body)
-        known = await run_in_threadpool(self._claim, actor, key, digest)
+        try:
+            known = await run_in_threadpool(self._claim, actor, key, digest)
+        except Unavailable as error:
+            await problem(503, f"the database cannot do it now: {error.orig}")(scope, receive, send)
+            return
         if known is None:
             await self._first(scope, _replay(body, receive), send, actor, key)
         else:
@@ -115,11 +121,14 @@ class Idempotent:
 
     def _end(self, actor: str, key: str, status: int, kind: str, body: bytes) -> None:
         packed = zlib.compress(body, 1)
-        with self._database.write() as connection:
-            if status >= 500 or status in (401, 429):
-                answers.free(connection, actor, key)
-            else:
-                answers.keep(connection, actor, key, status, kind, packed if len(packed) <= MOST_BYTES else b"")
+        try:
+            with self._database.write() as connection:
+                if status >= 500 or status in (401, 429):
+                    answers.free(connection, actor, key)
+                else:
+                    answers.keep(connection, actor, key, status, kind, packed if len(packed) <= MOST_BYTES else b"")
+        except Unavailable:  # it was done, and its sender is told so; sent again it is said to be at work
+            LOG.exception("the answer to a request with a key could not be kept")
 
 
 def digest_of(path: str, query: bytes, body: bytes) -> str:

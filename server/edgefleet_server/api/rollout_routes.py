@@ -74,7 +74,7 @@ def make_rollout_routes(asking: Asking, controller: Controller, views: Views) ->
         may(actor, "rollout.read", region)
         return of(region)
 
-    @routes.get("/v1/rollouts/{region}/{number}", name="show")
+    @routes.get("/v1/rollouts/{region}/{number:int}", name="show")
     def one(actor: Who, region: str, number: Number) -> dict[str, Any]:
         """One rollout: stages, gate, every device, every move."""
         may(actor, "rollout.read", region)

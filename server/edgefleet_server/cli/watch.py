@@ -90,6 +90,6 @@ def _line(row: dict[str, Any], as_json: bool) -> str:
     if as_json:
         return json.dumps({name: value for name, value in row.items() if name not in ("evidence", "policy", "moves")})
     counts = ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in row["counts"].items() if value)
-    stage = f"stage {row['stage'] + 1}/{len(row['stages'])} ({row['stages'][row['stage']]['percent']:g} %)"
+    stage = f"stage {row['stage'] + 1}/{len(row['stages'])} ({row['stages'][row['stage']]['percent']:.4g} %)"
     words = [f"{row['release']} in {row['region']} {row['status']}", stage, counts, clean(row["why"])]
     return f"{datetime.now():%H:%M:%S} " + "; ".join(word for word in words if word)

@@ -232,7 +232,7 @@ class Revoked(Answer, frozen=True, kw_only=True):
 class Stage(Answer, frozen=True, kw_only=True):
     """One stage and its gate."""
 
-    percent: float
+    percent: float | None = None
     state: str = ""
     """`open`, `to come`, `passed`, `failed` or `ended`."""
     max_failed_percent: float | None = None
@@ -301,7 +301,7 @@ class RegionPlan(Answer, frozen=True, kw_only=True):
     region: str
     release: str
     matched: int = 0
-    stages: tuple[float, ...] = ()
+    stages: tuple[Any, ...] = ()
     devices: tuple[dict[str, Any], ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     wire_bytes: int = 0

@@ -210,7 +210,7 @@ def make_page_routes(asking: Asking, views: Views, telemetry: Telemetry) -> APIR
         listed = page(rows, ROWS, lambda row: seal(row["id"]))
         return pages.html(request, actor, "rollouts", region=region or None, listed=listed, past=past, status=status)
 
-    @routes.get("/rollouts/{region}/{number}")
+    @routes.get("/rollouts/{region}/{number:int}")
     def one_rollout(request: Request, actor: Who, region: str, number: Number, last: Last = "24h") -> HTMLResponse:
         asking.may(actor, "rollout.read", region)
         row = views.lists.rollout(region, number)

@@ -189,6 +189,20 @@ retained = Table(
     Column("bytes", Integer, nullable=False),
 )
 
+answers = Table(
+    "answers",
+    metadata,
+    Column("actor", String(128), nullable=False),
+    Column("key", String(255), nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("at_s", Float, nullable=False),
+    Column("status", Integer),
+    Column("kind", String(64)),
+    Column("body", LargeBinary),
+    PrimaryKeyConstraint("actor", "key"),
+    Index("answers_by_time", "at_s"),
+)
+
 identities = Table(
     "identities",
     metadata,
@@ -262,18 +276,4 @@ alerts = Table(
     Column("silenced_until_s", Float),
     Column("silenced_by", String(128)),
     Index("alerts_by_status", "status", "opened_s"),
-)
-
-answers = Table(
-    "answers",
-    metadata,
-    Column("actor", String(128), nullable=False),
-    Column("key", String(255), nullable=False),
-    Column("digest", String(64), nullable=False),
-    Column("at_s", Float, nullable=False),
-    Column("status", Integer),
-    Column("kind", String(64)),
-    Column("body", LargeBinary),
-    PrimaryKeyConstraint("actor", "key"),
-    Index("answers_by_time", "at_s"),
 )
