@@ -148,8 +148,9 @@ class Server:
             revocation=self.revocation,
             door=Door(self.database, self.clock, self.counters, open=config.http.open),
             names=(*config.http.names, config.http.host),
+            secure=bool(config.http.certificate) or config.http.behind_proxy,
             more=(
-                make_alert_routes(asking),
+                make_alert_routes(asking, self.views),
                 make_region_routes(asking, self.regions),
                 make_group_routes(asking, self.assigner, self.decommissioner),
                 make_hands_routes(asking, self.commander),
@@ -214,6 +215,7 @@ class Server:
             log_level="warning",
             access_log=False,
             lifespan="off",
+            timeout_graceful_shutdown=3,  # a live stream would never end by itself
             server_header=False,
             **(tls if self.config.http.certificate else {}),  # type: ignore[arg-type]
         )

@@ -85,7 +85,7 @@ def _attack(fleet: EnrolledFleet, thief: Intruder) -> str:
     )
     number = fleet.device("one")["document"]["command_number"]
     must(number == 2, f"the device obeyed up to number {number}, and the server gave 2")
-    rows = fleet.get("/v1/devices/one/commands")
+    rows = fleet.items("/v1/devices/one/commands")
     must([row["number"] for row in rows] == [2, 1], f"the server keeps {rows}")
     return f"{len(attacks) + len(more)} refused, each of the four told by an event; honest commands before and after obeyed"
 

@@ -56,7 +56,7 @@ def _attack(fleet: EnrolledFleet) -> str:
     heads = {alarm["first"]["head"], alarm["second"]["head"]}
     must(len(heads) == 2, f"both are not named: {alarm['why']}")
     must(bool(fleet.events("pi", "cloned")), "no event tells of it")
-    deeds = [row for row in fleet.get("/v1/audit") if row["action"] == "device.quarantine"]
+    deeds = [row for row in fleet.items("/v1/audit") if row["action"] == "device.quarantine"]
     must(len(deeds) == 1, f"the audit has {len(deeds)} deeds of it")
     return f"after {took_s:.0f} s: {alarm['why'].partition('. ')[0]}; in quarantine, with event and audit"
 

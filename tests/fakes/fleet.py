@@ -200,7 +200,7 @@ class Fleet:
         name = publish_release(self.trust, package)
         for number, variant in enumerate(variants):
             self._seeds[name, variant] = seed + number
-        self.until(f"{name} is listed", lambda: any(row["release"] == name for row in self.get("/v1/releases")))
+        self.until(f"{name} is listed", lambda: any(row["release"] == name for row in self.items("/v1/releases")))
         return name
 
     def seed_of(self, release: str, variant: str) -> int:
@@ -214,6 +214,10 @@ class Fleet:
         answer = self._http.get(self.url + path)
         answer.raise_for_status()
         return answer.json()
+
+    def items(self, path: str) -> list[Any]:
+        """Return the rows of the first page of a list."""
+        return list(self.get(path)["items"])
 
     def _put(self, path: str, body: Mapping[str, Any]) -> None:
         self._http.put(self.url + path, json=body).raise_for_status()
@@ -243,7 +247,7 @@ class Fleet:
 
     def rollout(self, region: str, release: str) -> dict[str, Any]:
         """Return the newest rollout of a release in a region."""
-        rows = [row for row in self.get(f"/v1/rollouts?region={region}&past=true") if row["release"] == release]
+        rows = [row for row in self.items(f"/v1/rollouts?region={region}&past=true") if row["release"] == release]
         newest: dict[str, Any] = max(rows, key=lambda row: row["id"])
         return newest
 
@@ -275,7 +279,7 @@ class Fleet:
 
     def events(self, name: str, kind: str) -> list[str]:
         """Return the texts of a device's events of one kind, newest first."""
-        return [row["text"] for row in self.get(f"/v1/events?device={name}&limit=1000") if row["kind"] == kind]
+        return [row["text"] for row in self.items(f"/v1/events?device={name}&limit=1000") if row["kind"] == kind]
 
     def went_back(self, region: str, release: str) -> bool:
         """Return whether a region has gone back from a release."""
@@ -324,15 +328,15 @@ class Fleet:
         """Return the ends of all logs and what the server last knew, for a person who reads a failed test."""
         try:
             known = [
-                f"{row['region']} {row['release']} {row['status']}: {row['why']}" for row in self.get("/v1/rollouts")
+                f"{row['region']} {row['release']} {row['status']}: {row['why']}" for row in self.items("/v1/rollouts")
             ]
-            for device in self.get("/v1/devices"):
+            for device in self.items("/v1/devices"):
                 known.append(f"{device['id']} online={device['online']} trust problem: {device['trust_problem']}")
                 for row in device["models"]:
                     known.append(
                         f"  {row['model']} serves {row['release']} {row['variant']}; {row['phase']}: {row['why']}"
                     )
-            for row in self.get("/v1/events?limit=60"):
+            for row in self.items("/v1/events?limit=60"):
                 known.append(f"{row['device']} {row['kind']}: {row['text']}")
         except (httpx.HTTPError, RuntimeError) as error:
             known = [f"the server does not say: {error}"]

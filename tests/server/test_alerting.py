@@ -22,7 +22,6 @@ from edgefleet_server.alerts.rules import Rule
 from edgefleet_server.alerts.tell import Teller, Told, mail, sign, webhook
 from edgefleet_server.app import Server
 from edgefleet_server.cli import alert as command
-from edgefleet_server.cli.client import Client
 from edgefleet_server.config import HttpConfig
 from edgefleet_server.errors import BadConfig
 from edgefleet_server.identity.authority import establish
@@ -32,6 +31,7 @@ from edgefleet_trust.passphrase import Passphrase
 from tests.fakes.hook import Hook
 from tests.fakes.mail_server import MailServer
 from tests.fakes.scripted_device import eventually
+from tests.fakes.web_server import WebServer
 
 from .conftest import MakeServer
 
@@ -91,27 +91,27 @@ def test_what_devices_measure_becomes_alerts_that_their_regions_see(server: Serv
     server.watching.watch.look()
     server.counters.add("state_refused", 5, reason="nobody signed it")
     server.watching.watch.look()
-    everywhere = {row["rule"]: row for row in asking(server, "viewer").get("/v1/alerts").json()}
+    everywhere = {row["rule"]: row for row in asking(server, "viewer").get("/v1/alerts").json()["items"]}
     assert set(everywhere) == {"hot", "empties", "gone", "refused"}
     assert everywhere["hot"]["examples"] == ["one"] and everywhere["empties"]["region"] == "ap-south"
     assert "nobody signed it" in everywhere["refused"]["text"]
     west = asking(server, "viewer", "eu-west")
-    assert [row["rule"] for row in west.get("/v1/alerts").json()] == ["hot"]
+    assert [row["rule"] for row in west.get("/v1/alerts").json()["items"]] == ["hot"]
     for path in {row["evidence"] for row in everywhere.values()}:
         assert asking(server, "viewer").get(path).status_code == 200, path
     other = everywhere["empties"]["id"]
     assert west.get(f"/v1/alerts/{other}").status_code == 404
     measured(server, "one", temperature_c=40.0)
     server.watching.watch.look()
-    assert [row["status"] for row in west.get("/v1/alerts?past=true").json()] == ["resolved"]
-    assert west.get("/v1/alerts").json() == []
+    assert [row["status"] for row in west.get("/v1/alerts?past=true").json()["items"]] == ["resolved"]
+    assert west.get("/v1/alerts").json()["items"] == []
 
 
 def test_somebody_takes_an_alert_or_silences_it_and_the_audit_says_who(server: Server) -> None:
     measured(server, "one", temperature_c=84.0)
     server.watching.watch.look()
     viewer, operator = asking(server, "viewer"), asking(server, "operator")
-    number = next(row["id"] for row in viewer.get("/v1/alerts").json() if row["rule"] == "hot")
+    number = next(row["id"] for row in viewer.get("/v1/alerts").json()["items"] if row["rule"] == "hot")
     assert viewer.post(f"/v1/alerts/{number}/acknowledge", json={}).status_code == 403
     answer = operator.post(f"/v1/alerts/{number}/acknowledge", json={"why": "on my way"}).json()
     assert (answer["status"], answer["acknowledged_by"]) == ("acknowledged", "ana")
@@ -120,7 +120,7 @@ def test_somebody_takes_an_alert_or_silences_it_and_the_audit_says_who(server: S
     measured(server, "one", temperature_c=90.0)
     server.watching.watch.look()  # what people said stays, whatever the rules find
     assert operator.get(f"/v1/alerts/{number}").json()["acknowledged_by"] == "ana"
-    deeds = [row["outcome"] for row in operator.get("/v1/audit").json() if row["action"] == "alert.hold"]
+    deeds = [row["outcome"] for row in operator.get("/v1/audit").json()["items"] if row["action"] == "alert.hold"]
     assert deeds[:2] == ["silenced for 600 s", "acknowledged on my way"] and deeds[2].startswith("refused: ana may not")
     measured(server, "one", temperature_c=40.0)
     server.watching.watch.look()
@@ -143,7 +143,13 @@ def test_the_command_lists_shows_takes_and_silences(
 ) -> None:
     measured(server, "one", temperature_c=84.0)
     measured(server, "one", temperature_c=84.0, agent_memory_bytes=1)
-    monkeypatch.setattr(Client, "__init__", lambda self, url, ca=None: setattr(self, "_http", asking(server, "admin")))
+    with WebServer(server.web) as web:
+        monkeypatch.setenv("EDGEFLEET_SERVER", web.url)
+        monkeypatch.setenv("EDGEFLEET_TOKEN", asking(server, "admin").headers["authorization"].split()[1])
+        _list_show_take_and_silence(server, capsys)
+
+
+def _list_show_take_and_silence(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["list"]) == 0 and "Nothing needs a person" in capsys.readouterr().out
     server.watching.watch.look()
     assert command.main(["list", "--json"]) == 0

@@ -45,9 +45,9 @@ def test_a_plan_a_rollout_and_its_course(server: Server, client: TestClient) -> 
     plan = client.post("/v1/rollouts/plan", json=body).json()["regions"][0]
     assert (plan["matched"], plan["devices"][0]["choice"]["taken"]) == (1, "fp32")
     assert plan["devices"][0]["text"].startswith("fashion/1 on pi4 (aarch64")
-    assert client.get("/v1/rollouts").json() == []
+    assert client.get("/v1/rollouts").json() == {"items": [], "next": None}
     assert client.post("/v1/rollouts", json=body).status_code == 201
-    (row,) = client.get("/v1/rollouts/eu-west").json()
+    (row,) = client.get("/v1/rollouts/eu-west").json()["items"]
     assert (row["release"], row["status"], row["stage"]) == ("fashion/1", "running", 0)
     assert [stage["state"] for stage in row["stages"]] == ["open", "to come"]
     document = server.repository.rollout("eu-west")
@@ -59,13 +59,13 @@ def test_pause_resume_and_back_by_hand(server: Server, client: TestClient) -> No
     body = {"model": "fashion", "release": "1", "regions": ["eu-west"], "stages": [1, 100]}
     assert client.post("/v1/rollouts", json=body).status_code == 201
     path = "/v1/rollouts/eu-west"
-    assert client.post(f"{path}/pause", json={"why": "lunch"}).json()[0]["status"] == "paused"
+    assert client.post(f"{path}/pause", json={"why": "lunch"}).json()["items"][0]["status"] == "paused"
     assert client.post(f"{path}/pause", json={}).status_code == 409
-    assert client.post(f"{path}/resume", json={}).json()[0]["status"] == "running"
-    assert client.post(f"{path}/go-back", json={}).json()[0]["status"] == "gone-back"
+    assert client.post(f"{path}/resume", json={}).json()["items"][0]["status"] == "running"
+    assert client.post(f"{path}/go-back", json={}).json()["items"][0]["status"] == "gone-back"
     document = server.repository.rollout("eu-west")
     assert document is not None and document.assignments == ()
-    deeds = [row["action"] for row in client.get("/v1/audit").json()]
+    deeds = [row["action"] for row in client.get("/v1/audit").json()["items"]]
     assert deeds == ["rollout.go-back", "rollout.resume", "rollout.pause", "rollout.start"]
 
 
@@ -75,7 +75,7 @@ def test_a_device_is_assigned_and_shown_with_its_whole_state(server: Server, cli
     assert (answer.status_code, answer.json()["number"]) == (200, 1)
     row = client.get("/v1/devices/pi-one").json()
     assert (row["region"], row["tags"], row["document"]["agent_version"]) == ("ap-south", ["lab"], "0.1.0")
-    assert client.get("/v1/devices", params={"region": "eu-west"}).json() == []
+    assert client.get("/v1/devices", params={"region": "eu-west"}).json()["items"] == []
     assert client.get("/v1/devices/pi-one/latency").json()["models"] == []
 
 
@@ -173,7 +173,7 @@ def test_the_page_comes_from_here_and_nowhere_else(client: TestClient) -> None:
     page = client.get("/")
     assert page.status_code == 200
     assert page.headers["content-security-policy"].startswith("default-src 'self'")
-    for name in ("page.js", "chart.js", "page.css", "mark.svg"):
+    for name in ("live.js", "page.css", "mark.svg"):
         answer = client.get(f"/static/{name}")
         assert answer.status_code == 200
         text = answer.text.replace("http://www.w3.org/2000/svg", "")
@@ -185,7 +185,7 @@ def test_the_page_comes_from_here_and_nowhere_else(client: TestClient) -> None:
 def test_health_says_whether_the_broker_is_there(client: TestClient) -> None:
     body = client.get("/healthz").json()
     assert (body["fleet"], body["broker_connected"]) == ("demo", False)
-    assert client.get("/v1/releases").json()[0]["variants"][0]["name"] == "fp32"
+    assert client.get("/v1/releases").json()["items"][0]["variants"][0]["name"] == "fp32"
     assert client.get("/v1/overview").json()["regions"] == ["eu-west", "ap-south"]
 
 

@@ -114,10 +114,10 @@ def test_a_change_of_interface_is_refused_until_it_is_accepted(
     write_package(tmp_path / "other", replace(made, interface=replace(made.interface, labels=labels)), files)
     there = ["--region", "eu-west", "--server", running.url]
     with ScriptedDevice(broker.port, "pi-one", "eu-west"):
-        eventually("known", lambda: "eu-west" in [row["region"] for row in running.get("/v1/devices")])
+        eventually("known", lambda: "eu-west" in [row["region"] for row in running.get("/v1/devices")["items"]])
         assert rollout(["start", "fashion/1", *there]) == 0
         other = publish_release(repo, tmp_path / "other")
-        eventually("listed", lambda: other in [row["release"] for row in running.get("/v1/releases")])
+        eventually("listed", lambda: other in [row["release"] for row in running.get("/v1/releases")["items"]])
         capsys.readouterr()
         assert rollout(["plan", other, *there]) == 5
         words = f"{other} changes the interface in eu-west: against fashion/1, label 0 was "

@@ -24,7 +24,7 @@ def test_a_device_without_battery_and_sensors_tells_nothing_of_them(fleet: Fleet
     assert four["power_source"] == "mains"
     assert four["battery_percent"] is None and four["battery_charging"] is None and four["power_w"] is None
     assert zero["power_source"] == "battery" and zero["battery_percent"] == 87
-    listed = {row["id"]: row for row in fleet.get("/v1/devices")}
+    listed = {row["id"]: row for row in fleet.items("/v1/devices")}
     assert listed["four"]["battery_percent"] is None and listed["four"]["power_source"] == "mains"
 
 

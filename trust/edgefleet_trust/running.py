@@ -4,9 +4,9 @@ import json
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from .errors import TrustError
 
@@ -23,16 +23,24 @@ class ServerUnreachable(TrustError):
 
 def devices_that_run(server: str, names: Iterable[str]) -> list[str]:
     """Return the ids of the devices on which a release of `names` is active; raise ServerUnreachable."""
-    wanted = set(names)
-    return sorted(
-        str(device.get("device") or device.get("id"))
-        for device in _devices(server)
-        if any(isinstance(row, dict) and row.get("release") in wanted for row in device.get("models", []))
-    )
+    return sorted({str(device.get("id")) for name in names for device in _devices(server, name)})
 
 
-def _devices(server: str) -> list[dict[str, Any]]:
-    url = server.rstrip("/") + "/v1/devices"
+def _devices(server: str, release: str) -> Iterator[dict[str, Any]]:
+    after = ""
+    while True:
+        found = _ask(server, f"/api/v1/devices?limit=1000&runs={quote(release, safe='')}{after}")
+        rows = found.get("items") if isinstance(found, dict) else None
+        if not isinstance(rows, list):
+            raise ServerUnreachable(f"{server} answers, but not as an EdgeFleet server does")
+        yield from (row for row in rows if isinstance(row, dict))
+        if not found.get("next"):
+            return
+        after = f"&after={quote(str(found['next']), safe='')}"
+
+
+def _ask(server: str, path: str) -> Any:
+    url = server.rstrip("/") + path
     if urlsplit(url).scheme not in ("http", "https"):
         raise ServerUnreachable(f"{server} is no server's address: write it as http://127.0.0.1:8300")
     headers = {"Authorization": f"Bearer {token}"} if (token := os.environ.get(TOKEN)) else {}
@@ -40,12 +48,8 @@ def _devices(server: str) -> list[dict[str, Any]]:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT_S) as answer:
-            found = json.loads(answer.read(_LIMIT))
+            return json.loads(answer.read(_LIMIT))
     except urllib.error.HTTPError as error:
         raise ServerUnreachable(f"{url} answers {error.code} {error.reason}; a token belongs in {TOKEN}") from error
     except (OSError, ValueError) as error:
         raise ServerUnreachable(f"no server answers at {url}: {error}") from error
-    rows = found.get("devices") if isinstance(found, dict) else found
-    if not isinstance(rows, list):
-        raise ServerUnreachable(f"{url} answers, but not as an EdgeFleet server does")
-    return [row for row in rows if isinstance(row, dict)]

@@ -1,13 +1,22 @@
 """Who asks, and whether they may."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from fastapi import Request
+from starlette.datastructures import Headers
+from starlette.requests import cookie_parser
 
 from ..errors import NotAllowed
 from .rights import Action
 
-__all__ = ["LOCAL", "Action", "Actor", "authorise", "current_actor"]
+if TYPE_CHECKING:
+    from .door import Door
+
+__all__ = ["COOKIE", "LOCAL", "Action", "Actor", "actor_of", "authorise", "current_actor"]
+
+COOKIE = "edgefleet_token"
+"""Of a browser that signed in on the page. No script can read it."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +48,18 @@ def authorise_somewhere(actor: Actor, action: Action) -> frozenset[str] | None:
     return actor.regions
 
 
+def actor_of(door: "Door", headers: Headers) -> Actor:
+    """Return who sent these headers: a token as a program sends it, or the cookie that the page gave to a browser.
+
+    Raises NoToken when nobody knows. A cookie is sent by browsers to every address of ours, also for what a foreign page
+    asked of them: it is SameSite=Strict, and the guard refuses what changes something and does not come from our pages.
+    """
+    said = headers.get("authorization")
+    if said is None and (secret := cookie_parser(headers.get("cookie", "")).get(COOKIE)):
+        said = f"Bearer {secret}"
+    return door.who(said)
+
+
 def current_actor(request: Request) -> Actor:
     """Return who asks. A dependency of every route; raises NoToken when nobody knows."""
-    actor: Actor = request.app.state.door.who(request.headers.get("authorization"))
-    return actor
+    return actor_of(request.app.state.door, request.headers)

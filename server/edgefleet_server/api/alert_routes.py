@@ -2,18 +2,19 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from ..alerts.judge import Alert
 from ..alerts.words import alert_view
 from ..errors import NotFound, Refused
 from ..store import alerts
-from .actor import Actor, current_actor
-from .asking import Asking
+from ..views import Views
+from .actor import Actor
+from .asking import Asking, Number, Who
+from .paging import After, Limit, page, seal, unseal
 
-Who = Annotated[Actor, Depends(current_actor)]
-Number = Annotated[int, Path(ge=1, le=2**53)]
+Label = Annotated[str | None, Query(max_length=256, pattern="^[^\\x00]*$")]
 MOST_SILENT_S = 30 * 86400.0
 
 
@@ -30,7 +31,7 @@ class AcknowledgeBody(BaseModel):
     why: str = Field(default="", max_length=500)
 
 
-def make_alert_routes(asking: Asking) -> APIRouter:
+def make_alert_routes(asking: Asking, views: Views) -> APIRouter:
     """Return the routes. What is of the whole fleet is seen by whoever has rights in every region."""
     routes, database, clock = APIRouter(), asking.database, asking.clock
 
@@ -50,17 +51,32 @@ def make_alert_routes(asking: Asking) -> APIRouter:
         assert found is not None
         return alert_view(found, clock.now())
 
-    @routes.get("/v1/alerts")
+    @routes.get("/v1/alerts", name="list")
     def every(
-        actor: Who, past: bool = False, limit: Annotated[int, Query(ge=1, le=1000)] = 200
-    ) -> list[dict[str, Any]]:
-        regions = asking.somewhere(actor, "alert.read")
-        with database.read() as connection:
-            rows = alerts.latest(connection, past=past, limit=limit, regions=regions)
-        return [alert_view(row, clock.now()) for row in rows]
+        actor: Who,
+        past: bool = False,
+        region: Label = None,
+        rule: Label = None,
+        severity: Label = None,
+        limit: Limit = 200,
+        after: After = None,
+    ) -> dict[str, Any]:
+        """What is open, newest first; past: also what was resolved."""
+        regions, before = asking.somewhere(actor, "alert.read"), unseal(after, float, int)
+        rows = views.lists.alerts(
+            regions,
+            past=past,
+            region=region,
+            rule=rule,
+            severity=severity,
+            before=before,
+            limit=limit,
+        )
+        return page(rows, limit, lambda row: seal(row["opened_s"], row["id"]))
 
-    @routes.get("/v1/alerts/{number}")
+    @routes.get("/v1/alerts/{number}", name="show")
     def one(actor: Who, number: Number) -> dict[str, Any]:
+        """One alert with all that it is about."""
         regions = asking.somewhere(actor, "alert.read")
         with database.read() as connection:
             found = alerts.find(connection, number, regions)
@@ -68,8 +84,9 @@ def make_alert_routes(asking: Asking) -> APIRouter:
             raise NotFound(f"there is no alert {number}. See: edgefleet alert list --past")
         return {**alert_view(found, clock.now()), "subjects": list(found.subjects)}
 
-    @routes.post("/v1/alerts/{number}/acknowledge")
+    @routes.post("/v1/alerts/{number}/acknowledge", name="acknowledge")
     def acknowledge(actor: Who, number: Number, body: AcknowledgeBody) -> dict[str, Any]:
+        """Say that you have it in hand."""
         found = held(actor, number)
         with database.write() as connection:
             alerts.acknowledge(connection, number, actor.name, clock.now())
@@ -78,8 +95,9 @@ def make_alert_routes(asking: Asking) -> APIRouter:
         )
         return shown(number)
 
-    @routes.post("/v1/alerts/{number}/silence")
+    @routes.post("/v1/alerts/{number}/silence", name="silence")
     def silence(actor: Who, number: Number, body: SilenceBody) -> dict[str, Any]:
+        """Have nobody told of it for a while."""
         found = held(actor, number)
         with database.write() as connection:
             alerts.silence(connection, number, actor.name, clock.now() + body.seconds)

@@ -1,12 +1,20 @@
 """Authorising, with every refusal written down."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from ..errors import NotAllowed
+from fastapi import Depends, Path
+
+from ..errors import NotAllowed, NotFound
 from ..seams import Clock
-from ..store import audit
+from ..store import audit, devices
 from ..store.database import Database
-from .actor import Action, Actor, authorise, authorise_somewhere
+from .actor import Action, Actor, authorise, authorise_somewhere, current_actor
+
+Who = Annotated[Actor, Depends(current_actor)]
+"""The first argument of every route."""
+Number = Annotated[int, Path(ge=1, le=2**31 - 1)]
+"""Of a rollout, an alert or a command: a column that counts."""
 
 
 @dataclass(frozen=True)
@@ -36,3 +44,18 @@ class Asking:
         except NotAllowed as error:
             self.deed(actor, action, None, "", f"refused: {error}")
             raise
+
+    def region_of(self, actor: Actor, action: Action, device: str) -> str | None:
+        """Authorise for one device; return its region.
+
+        Raises NotFound for one of another region too, in the same words: who may not see it learns not even that it is there.
+        """
+        regions = self.somewhere(actor, action)
+        with self.database.read() as connection:
+            found = devices.find_in(connection, device, regions)
+            elsewhere = None if found else devices.find(connection, device)
+        if elsewhere is not None:
+            self.deed(actor, action, elsewhere.region, device, f"refused: {actor.name} has no rights there")
+        if found is None:
+            raise NotFound(f"no device {device} is known. See: edgefleet device list")
+        return found.region

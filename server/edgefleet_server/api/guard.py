@@ -11,12 +11,14 @@ from .problems import problem
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    # Not no-referrer: with it a browser says `Origin: null` also when one of our own forms is sent.
+    "Referrer-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 LOCAL_NAMES = {"127.0.0.1", "localhost", "::1"}
 MAX_BODY_BYTES = 1_000_000
 SAFE = {"GET", "HEAD", "OPTIONS"}
+FORM = "application/x-www-form-urlencoded"
 
 
 def why_not(
@@ -27,8 +29,13 @@ def why_not(
     length: str | None,
     names: Collection[str] = (),
     coding: str | None = None,
+    *,
+    form: bool = False,
 ) -> str | None:
-    """Return why a request is refused, or None. Pure. names: beside those of loopback; coding: of the transfer."""
+    """Return why a request is refused, or None. Pure.
+
+    names: beside those of loopback; coding: of the transfer; form: it is for a page of ours, which takes forms.
+    """
     if _name(host) not in LOCAL_NAMES and _name(host) not in names:
         # A foreign name that resolves to our address would make this server part of a foreign page's own site.
         ours = ", ".join(("127.0.0.1", "localhost", *sorted(names)))
@@ -37,7 +44,14 @@ def why_not(
         return None
     if origin is not None and _netloc(origin) != host:
         return f"the request comes from a page of {origin!r}"
-    if content_type.partition(";")[0].strip().lower() != "application/json":
+    if method == "DELETE" and length in (None, "0") and coding is None:
+        return None  # no page may send one to a foreign server without asking it first
+    kind = content_type.partition(";")[0].strip().lower()
+    if form and kind == FORM:
+        # A foreign page can send one without asking, and then the browser says where it comes from.
+        if origin is None:
+            return "a form must say from which page it comes (Origin)"
+    elif kind != "application/json":
         # A form or plain text goes out without the browser asking us first; JSON does not.
         return "the body must be sent as application/json"
     if coding is not None:
@@ -63,6 +77,7 @@ def install(app: FastAPI, names: Collection[str] = ()) -> None:
             headers.get("content-length"),
             known,
             headers.get("transfer-encoding"),
+            form=not request.url.path.startswith(("/v1/", "/api/")),
         )
         response = problem(403, reason) if reason else await go_on(request)
         response.headers.update(HEADERS)

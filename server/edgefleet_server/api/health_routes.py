@@ -1,17 +1,14 @@
 """What machines ask: /metrics, with a token, and whether the server lives and is ready, without one."""
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from fastapi.responses import JSONResponse, PlainTextResponse
 
 from ..metrics.collect import Collector
 from ..metrics.text import CONTENT_TYPE, write
-from .actor import Actor, current_actor
-from .asking import Asking
-
-Who = Annotated[Actor, Depends(current_actor)]
+from .asking import Asking, Who
 
 
 def make_health_routes(asking: Asking, collector: Collector, not_ready: Callable[[], tuple[str, ...]]) -> APIRouter:

@@ -1,6 +1,7 @@
 """Errors as problem details (RFC 9457)."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -8,30 +9,78 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 
 from edgefleet_protocol.errors import ProtocolError
 from edgefleet_trust.errors import BreaksRule, NotThere, TrustError
 
 from ..errors import BadRequest, NotAllowed, NotFound, NoToken, Refused, ServerError
+from ..store.database import Unavailable
 
-STATUS: tuple[tuple[type[Exception], int], ...] = (
-    (NotFound, 404),
-    (NotThere, 404),
-    (NoToken, 401),
-    (NotAllowed, 403),
-    (Refused, 409),
-    (BreaksRule, 409),
-    (BadRequest, 422),
-    (ProtocolError, 422),
-    (ServerError, 500),
-    (TrustError, 500),
+Page = Callable[[Request, dict[str, Any]], Response]
+"""Makes a page of a problem, for a browser."""
+
+STATUS: tuple[tuple[type[Exception], int, str], ...] = (
+    (NotFound, 404, "not-found"),
+    (NotThere, 404, "not-found"),
+    (NoToken, 401, "no-token"),
+    (NotAllowed, 403, "not-allowed"),
+    (Refused, 409, "refused"),
+    (BreaksRule, 409, "breaks-rule"),
+    (BadRequest, 422, "bad-request"),
+    (ProtocolError, 422, "bad-request"),
+    (ServerError, 500, "fault"),
+    (TrustError, 500, "fault"),
+    (Unavailable, 503, "unavailable"),
 )
-"""The first that fits."""
+"""Kind of error, HTTP status, and the last word of the problem's type. The first that fits."""
+
+TYPE = "urn:edgefleet:problem:"
+KINDS: dict[str, tuple[str, str | None]] = {
+    "not-found": ("It is not there, or not yours to see", None),
+    "no-token": ("Nobody knows who asks", "send Authorization: Bearer TOKEN; edgefleet server token new makes one"),
+    "not-allowed": (
+        "You may not do this there",
+        "docs/reference/rights.md says which role may; ask whoever keeps the server",
+    ),
+    "refused": ("A rule forbids it now", None),
+    "breaks-rule": ("A rule of trust forbids it", None),
+    "bad-request": ("It makes no sense as it was written", "/api/openapi.json has the form of every request"),
+    "foreign-request": ("The request may come from a foreign page", None),
+    "too-many": ("There are too many already", None),
+    "fault": ("A fault of the server", "try again; if it stays, the server's log says where"),
+    "unavailable": (
+        "The server cannot do it now",
+        "try again in a moment; edgefleet server check says what it waits for",
+    ),
+    "key-reused": ("The idempotency key was used for another request", None),
+    "in-progress": ("The same request is still at work", None),
+    "answer-not-kept": ("It was done, and its answer is not kept", None),
+}
+"""Last word of a problem's type -> its title, and what to do next where that is always the same."""
+BY_STATUS = {
+    401: "no-token",
+    403: "foreign-request",
+    404: "not-found",
+    409: "refused",
+    422: "bad-request",
+    503: "unavailable",
+}
 
 
-def problem(status: int, detail: str, **more: Any) -> JSONResponse:
-    """Return a problem of this HTTP status."""
-    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail, **more}
+def problem(status: int, detail: str, *, kind: str | None = None, next: str | None = None, **more: Any) -> JSONResponse:
+    """Return a problem of this HTTP status. kind: of KINDS; next: what to do about it."""
+    kind = kind or BY_STATUS.get(status) or ("fault" if status >= 500 else None)
+    title, always = KINDS[kind] if kind else (HTTPStatus(status).phrase, None)
+    body: dict[str, Any] = {
+        "type": f"{TYPE}{kind}" if kind else "about:blank",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        **more,
+    }
+    if (way := next or always) is not None:
+        body["next"] = way
     return JSONResponse(body, status, media_type="application/problem+json")
 
 
@@ -45,26 +94,39 @@ def in_words(row: Mapping[str, Any]) -> str:
 
 
 def install(app: FastAPI) -> None:
-    """Answer every error of `app` with a problem."""
+    """Answer every error of `app` with a problem; what a browser asked for as a page, with a page that says the same."""
 
-    def ours(request: Request, error: Exception) -> JSONResponse:
-        status = next(status for kind, status in STATUS if isinstance(error, kind))
-        answer = problem(status, str(error))
-        if status == 401:
+    def told(request: Request, answer: JSONResponse) -> Response:
+        if answer.status_code == 401:
             answer.headers["WWW-Authenticate"] = 'Bearer realm="edgefleet"'
-        return answer
+        page: Page | None = getattr(app.state, "problem_page", None)
+        if page is None or "text/html" not in request.headers.get("accept", "") or request.url.path.startswith("/v1/"):
+            return answer
+        return page(request, json.loads(bytes(answer.body)))
 
-    for kind, _ in STATUS:
+    def ours(request: Request, error: Exception) -> Response:
+        status, kind = next((status, word) for kind, status, word in STATUS if isinstance(error, kind))
+        said = str(error) if not isinstance(error, Unavailable) else f"the database cannot do it now: {error.orig}"
+        answer = problem(status, said, kind=kind)
+        if status == 503:
+            answer.headers["Retry-After"] = "2"
+        return told(request, answer)
+
+    for kind, _, _ in STATUS:
         app.add_exception_handler(kind, ours)
 
     @app.exception_handler(Exception)
-    def _fault(request: Request, error: Exception) -> JSONResponse:
-        return problem(500, f"a fault of the server ({type(error).__name__}); its log says where")
+    def _fault(request: Request, error: Exception) -> Response:
+        return told(request, problem(500, f"a fault of the server ({type(error).__name__}); its log says where"))
 
     @app.exception_handler(RequestValidationError)
-    def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        return problem(422, "; ".join(in_words(row) for row in error.errors()))
+    def _invalid(request: Request, error: RequestValidationError) -> Response:
+        return told(request, problem(422, "; ".join(in_words(row) for row in error.errors())))
 
     @app.exception_handler(HTTPException)
-    def _http(request: Request, error: HTTPException) -> JSONResponse:
-        return problem(error.status_code, str(error.detail))
+    def _http(request: Request, error: HTTPException) -> Response:
+        way = "/api/openapi.json lists every route" if error.status_code in (404, 405) else None
+        answer = problem(error.status_code, str(error.detail), next=way)
+        for name, value in (error.headers or {}).items():
+            answer.headers[name] = value
+        return told(request, answer)

@@ -48,7 +48,7 @@ def seconds(text: str) -> float:
 
 def _list(arguments: argparse.Namespace) -> int:
     client = Client(arguments.server, arguments.ca)
-    rows = client.get("/v1/alerts", past=arguments.past)
+    rows = client.rows("/api/v1/alerts", past=arguments.past)
     if arguments.json:
         print(as_json(rows))
     elif not rows:
@@ -64,20 +64,22 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    row = Client(arguments.server, arguments.ca).get(f"/v1/alerts/{arguments.id}")
+    row = Client(arguments.server, arguments.ca).get(f"/api/v1/alerts/{arguments.id}")
     print(as_json(row) if arguments.json else _words(row))
     return 0
 
 
 def _ack(arguments: argparse.Namespace) -> int:
-    row = Client(arguments.server, arguments.ca).post(f"/v1/alerts/{arguments.id}/acknowledge", {"why": arguments.why})
+    row = Client(arguments.server, arguments.ca).post(
+        f"/api/v1/alerts/{arguments.id}/acknowledge", {"why": arguments.why}
+    )
     print(as_json(row) if arguments.json else f"alert {row['id']} is yours: {clean(row['next'])}")
     return 0
 
 
 def _silence(arguments: argparse.Namespace) -> int:
     body = {"seconds": seconds(arguments.span), "why": arguments.why}
-    row = Client(arguments.server, arguments.ca).post(f"/v1/alerts/{arguments.id}/silence", body)
+    row = Client(arguments.server, arguments.ca).post(f"/api/v1/alerts/{arguments.id}/silence", body)
     print(as_json(row) if arguments.json else f"nobody is told of alert {row['id']} for {arguments.span}")
     return 0
 

@@ -2,12 +2,14 @@
 
 import argparse
 import sys
-from typing import Any
+from typing import Any, Literal, get_args
 from urllib.parse import quote
 
 from . import approval, group, hands, order, parser
 from .client import Client
 from .output import ago, as_json, clean, megabytes, milliseconds, table, warn_unsent
+
+Status = Literal["online", "offline", "failing", "quarantine", "silent"]
 
 
 def main(argv: list[str]) -> int:
@@ -16,6 +18,11 @@ def main(argv: list[str]) -> int:
     verbs = top.add_subparsers(metavar="VERB")
     one = verbs.add_parser("list", help="every device")
     one.add_argument("--region")
+    one.add_argument("--tag")
+    one.add_argument("--hardware", help="a hardware class")
+    one.add_argument("--status", choices=get_args(Status))
+    one.add_argument("--runs", help="a model, a release or a release with its variant, as in fashion/3/int8")
+    one.add_argument("--text", help="a part of the name, the hardware class or what runs")
     parser.remote(one)
     one.set_defaults(verb=_list)
     one = verbs.add_parser("show", help="one device: what it is, runs, chose and why")
@@ -48,6 +55,12 @@ def main(argv: list[str]) -> int:
     return parser.run(top, argv)
 
 
+def any_filter(arguments: argparse.Namespace) -> bool:
+    """Return whether fewer than all devices are asked for."""
+    words = (arguments.region, arguments.tag, arguments.hardware, arguments.status, arguments.runs, arguments.text)
+    return any(word is not None for word in words)
+
+
 def power(row: dict[str, Any]) -> str:
     """Return how a device is powered, in words."""
     if row["power_source"] is None:
@@ -68,12 +81,20 @@ def says(row: dict[str, Any], model: dict[str, Any] | None) -> str | None:
 
 def _list(arguments: argparse.Namespace) -> int:
     client = Client(arguments.server, arguments.ca)
-    rows = client.get("/v1/devices", region=arguments.region)
+    rows = client.rows(
+        "/api/v1/devices",
+        region=arguments.region,
+        tag=arguments.tag,
+        hardware=arguments.hardware,
+        status=arguments.status,
+        runs=arguments.runs,
+        text=arguments.text,
+    )
     if arguments.json:
         print(as_json(rows))
         return 0
     if not rows:
-        print("No device was heard of yet.")
+        print("No device is so." if any_filter(arguments) else "No device was heard of yet.")
         return 0
     now_s = client.get("/healthz")["now_s"]
     lines = []
@@ -101,7 +122,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def _show(arguments: argparse.Namespace) -> int:
     client = Client(arguments.server, arguments.ca)
-    row = client.get(f"/v1/devices/{quote(arguments.device, safe='')}")
+    row = client.get(f"/api/v1/devices/{quote(arguments.device, safe='')}")
     if arguments.json:
         print(as_json(row))
         return 0
@@ -146,7 +167,7 @@ def _show(arguments: argparse.Namespace) -> int:
 
 def _assign(arguments: argparse.Namespace) -> int:
     answer = Client(arguments.server, arguments.ca).put(
-        f"/v1/devices/{quote(arguments.device, safe='')}/assignment",
+        f"/api/v1/devices/{quote(arguments.device, safe='')}/assignment",
         {"region": arguments.region, "tags": arguments.tag},
     )
     if arguments.json:
@@ -158,7 +179,7 @@ def _assign(arguments: argparse.Namespace) -> int:
 
 
 def _forget(arguments: argparse.Namespace) -> int:
-    path = f"/v1/devices/{quote(arguments.device, safe='')}"
+    path = f"/api/v1/devices/{quote(arguments.device, safe='')}"
     answer = Client(arguments.server, arguments.ca).delete(path, force=arguments.force)
     if arguments.json:
         print(as_json(answer))
@@ -170,7 +191,9 @@ def _forget(arguments: argparse.Namespace) -> int:
 
 
 def _revoke(arguments: argparse.Namespace) -> int:
-    answer = Client(arguments.server, arguments.ca).post(f"/v1/devices/{quote(arguments.device, safe='')}/revoke", {})
+    answer = Client(arguments.server, arguments.ca).post(
+        f"/api/v1/devices/{quote(arguments.device, safe='')}/revoke", {}
+    )
     if arguments.json:
         print(as_json(answer))
     else:

@@ -8,16 +8,22 @@ from pathlib import Path
 from edgefleet_protocol.errors import ProtocolError
 from edgefleet_trust.errors import TrustError
 
+from ..client import errors as api
 from ..errors import BadConfig, BadRequest, NotAllowed, NotFound, Refused, ServerError
-from .client import CA_VARIABLE, VARIABLE, Unreachable
+from .client import CA_VARIABLE, VARIABLE
 
 EXIT_CODES = (
-    "exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 not allowed, 5 refused by a rule, 7 server unreachable, "
+    "exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 not allowed, 5 refused by a rule, 6 timed out waiting, 7 server unreachable, "
     "130 interrupted"
 )
 
 CODES: tuple[tuple[type[Exception], int], ...] = (
-    (Unreachable, 7),
+    (api.NoServer, 7),
+    (api.NotThere, 3),
+    (api.Denied, 4),
+    (api.Conflict, 5),
+    (api.BadRequest, 2),
+    (api.ApiError, 1),
     (NotFound, 3),
     (NotAllowed, 4),
     (Refused, 5),
@@ -84,4 +90,8 @@ def run(parser: argparse.ArgumentParser, argv: list[str]) -> int:
         return error.exit_code
     except tuple(kind for kind, _ in CODES) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
+        if isinstance(error, api.NoServer):
+            print(f"Start one with edgefleet server run, or name it with --server or {VARIABLE}.", file=sys.stderr)
+        elif isinstance(error, api.ApiError) and error.next:
+            print(f"Next: {error.next}", file=sys.stderr)
         return next(code for kind, code in CODES if isinstance(error, kind))

@@ -1,4 +1,4 @@
-"""`edgefleet rollout plan|start|list|show|pause|resume|go-back`."""
+"""`edgefleet rollout plan|start|list|show|watch|pause|resume|go-back`."""
 
 import argparse
 from pathlib import Path
@@ -9,7 +9,7 @@ import tomllib
 
 from ..errors import BadRequest, NotFound
 from ..rollouts.plan import devices_in_words
-from . import parser
+from . import parser, watch
 from .client import Client
 from .output import ago, as_json, clean, megabytes, table, warn_unsent
 
@@ -74,6 +74,7 @@ def main(argv: list[str]) -> int:
     one.add_argument("region")
     parser.remote(one)
     one.set_defaults(verb=_show)
+    watch.add(verbs)
     for name, text in (
         ("pause", "hold the next stage back"),
         ("resume", "let a paused rollout go on"),
@@ -137,7 +138,7 @@ def plan_text(region: dict[str, Any]) -> str:
 
 
 def _plan(arguments: argparse.Namespace) -> int:
-    answer = Client(arguments.server, arguments.ca).post("/v1/rollouts/plan", body(arguments))
+    answer = Client(arguments.server, arguments.ca).post("/api/v1/rollouts/plan", body(arguments))
     if arguments.json:
         print(as_json(answer))
     else:
@@ -147,7 +148,7 @@ def _plan(arguments: argparse.Namespace) -> int:
 
 
 def _start(arguments: argparse.Namespace) -> int:
-    answer = Client(arguments.server, arguments.ca).post("/v1/rollouts", body(arguments))
+    answer = Client(arguments.server, arguments.ca).post("/api/v1/rollouts", body(arguments))
     if arguments.json:
         print(as_json(answer))
     else:
@@ -160,7 +161,8 @@ def _start(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    rows = Client(arguments.server, arguments.ca).get("/v1/rollouts", past=arguments.past or None)
+    rows = Client(arguments.server, arguments.ca).rows("/api/v1/rollouts", past=arguments.past)
+    rows.sort(key=lambda row: (row["region"], row["model"], -row["id"]))
     if arguments.json:
         print(as_json(rows))
     elif not rows:
@@ -190,14 +192,14 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def _show(arguments: argparse.Namespace) -> int:
     client = Client(arguments.server, arguments.ca)
-    _print(client, client.get(f"/v1/rollouts/{quote(arguments.region, safe='')}"), arguments)
+    _print(client, client.get(f"/api/v1/rollouts/{quote(arguments.region, safe='')}")["items"], arguments)
     return 0
 
 
 def _by_hand(arguments: argparse.Namespace) -> int:
     client = Client(arguments.server, arguments.ca)
-    path = f"/v1/rollouts/{quote(arguments.region, safe='')}/{arguments.hand}"
-    _print(client, client.post(path, {"why": arguments.why}, model=arguments.model), arguments)
+    path = f"/api/v1/rollouts/{quote(arguments.region, safe='')}/{arguments.hand}"
+    _print(client, client.post(path, {"why": arguments.why}, model=arguments.model)["items"], arguments)
     return 0
 
 

@@ -27,11 +27,11 @@ class Fleet:
 
     def releases(self) -> set[str]:
         """Names of the releases that the server knows as listed."""
-        return {row["release"] for row in self._get("/v1/releases")}
+        return {row["release"] for row in self._get("/v1/releases")["items"]}
 
     def variants(self, release: str) -> tuple[VariantOutcome, ...]:
         """Return the variants of a listed release."""
-        row = next(row for row in self._get("/v1/releases") if row["release"] == release)
+        row = next(row for row in self._get("/v1/releases")["items"] if row["release"] == release)
         return tuple(
             VariantOutcome(variant["name"], variant["accuracy"], variant["bytes"], variant["wire_bytes"])
             for variant in row["variants"]
@@ -79,11 +79,11 @@ class Fleet:
 
     def rollouts(self) -> list[dict[str, Any]]:
         """Return the current rollout of each region."""
-        return list(self._get("/v1/rollouts"))
+        return list(self._get("/v1/rollouts")["items"])
 
     def events(self) -> list[dict[str, Any]]:
         """Return recent events, oldest first."""
-        return list(reversed(self._get("/v1/events?limit=500")))
+        return list(reversed(self._get("/v1/events?limit=500")["items"]))
 
     def _order(self, release: str) -> dict[str, Any]:
         return {

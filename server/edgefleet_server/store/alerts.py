@@ -4,7 +4,7 @@ import json
 from collections.abc import Collection
 from dataclasses import replace
 
-from sqlalchemy import Connection, RowMapping, delete, insert, select, update
+from sqlalchemy import Connection, RowMapping, delete, insert, literal, select, tuple_, update
 
 from ..alerts.findings import Key
 from ..alerts.judge import Alert, Change
@@ -51,10 +51,26 @@ def find(connection: Connection, number: int, regions: Collection[str] | None = 
 
 
 def latest(
-    connection: Connection, *, past: bool = False, limit: int = 200, regions: Collection[str] | None = None
+    connection: Connection,
+    *,
+    past: bool = False,
+    limit: int = 200,
+    regions: Collection[str] | None = None,
+    region: str | None = None,
+    rule: str | None = None,
+    severity: str | None = None,
+    before: tuple[float, int] | None = None,
 ) -> tuple[Alert, ...]:
-    """Return what is open, newest first; with `past`, also what was resolved."""
+    """Return what is open, newest first; with `past`, also what was resolved.
+
+    before: only those that are older than the one with this time of opening and number.
+    """
     query = select(alerts).where(alerts.c.status.in_(("open", "resolved") if past else ("open",)))
+    for column, wanted in ((alerts.c.region, region), (alerts.c.rule, rule), (alerts.c.severity, severity)):
+        if wanted is not None:
+            query = query.where(column == wanted)
+    if before is not None:
+        query = query.where(tuple_(alerts.c.opened_s, alerts.c.id) < tuple_(*map(literal, before)))
     if regions is not None:
         query = query.where(alerts.c.region.in_(sorted(regions)))
     query = query.order_by(alerts.c.opened_s.desc(), alerts.c.id.desc()).limit(limit)

@@ -18,6 +18,7 @@ class AuditRow:
     region: str | None
     subject: str
     outcome: str
+    id: int = 0
 
 
 def add(connection: Connection, row: AuditRow) -> None:
@@ -40,12 +41,26 @@ def add_all(connection: Connection, rows: Sequence[AuditRow]) -> None:
         connection.execute(insert(audit), [vars(row) for row in rows])
 
 
-def latest(connection: Connection, limit: int = 100, regions: Collection[str] | None = None) -> tuple[AuditRow, ...]:
-    """Return the newest rows first; of `regions` only, where they are given."""
+def latest(
+    connection: Connection,
+    limit: int = 100,
+    regions: Collection[str] | None = None,
+    *,
+    before: int | None = None,
+    actor: str | None = None,
+    action: str | None = None,
+) -> tuple[AuditRow, ...]:
+    """Return the newest rows first; of `regions` only, where they are given; before: only those with smaller numbers."""
     query = select(audit).order_by(audit.c.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(audit.c.id < before)
+    if actor is not None:
+        query = query.where(audit.c.actor == actor)
+    if action is not None:
+        query = query.where(audit.c.action == action)
     if regions is not None:
         query = query.where(audit.c.region.in_(sorted(regions)))
     return tuple(
-        AuditRow(row.at_s, row.actor, row.action, row.region, row.subject, row.outcome)
+        AuditRow(row.at_s, row.actor, row.action, row.region, row.subject, row.outcome, row.id)
         for row in connection.execute(query)
     )

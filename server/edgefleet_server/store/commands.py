@@ -96,9 +96,11 @@ def find(connection: Connection, device: str, number: int) -> CommandRow | None:
     return None if row is None else _row(row)
 
 
-def latest(connection: Connection, device: str, limit: int = 100) -> tuple[CommandRow, ...]:
-    """Return the commands of a device, newest first."""
+def latest(connection: Connection, device: str, limit: int = 100, before: int | None = None) -> tuple[CommandRow, ...]:
+    """Return the commands of a device, newest first; before: only those with smaller ids."""
     query = select(*_SHOWN).where(commands.c.device == device).order_by(commands.c.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(commands.c.id < before)
     return tuple(_row(row) for row in connection.execute(query))
 
 

@@ -64,7 +64,7 @@ class Device:
 def find(connection: Connection, device: str) -> Device | None:
     """Return one device, or None."""
     row = connection.execute(select(devices).where(devices.c.id == device)).mappings().first()
-    return None if row is None else _device(row)
+    return None if row is None else device_of_row(row)
 
 
 def of_regions(regions: Collection[str] | None) -> ColumnElement[bool]:
@@ -78,7 +78,7 @@ def find_in(connection: Connection, device: str, regions: Collection[str] | None
     """Return one device of `regions`, or None: of another region's device nothing is told, not even that it is there."""
     query = select(devices).where(devices.c.id == device).where(of_regions(regions))
     row = connection.execute(query).mappings().first()
-    return None if row is None else _device(row)
+    return None if row is None else device_of_row(row)
 
 
 def region_of(connection: Connection, device: str) -> str | None:
@@ -93,7 +93,7 @@ def every(
 ) -> tuple[Device, ...]:
     """Return all devices, or those of one region, by id; of `regions` only, where they are given."""
     rows = connection.execute(select(devices).where(of_regions(regions)).order_by(devices.c.id)).mappings()
-    found = (_device(row) for row in rows)
+    found = (device_of_row(row) for row in rows)
     return tuple(device for device in found if region is None or device.region == region)
 
 
@@ -116,6 +116,8 @@ def put_state(
         "hardware_class": state.hardware.hardware_class if state.hardware else None,
         "state": data,
         "state_at_s": now,
+        "runs": runs(state),
+        "phases": f" {' '.join(sorted({row.phase for row in state.models}))} ",
     }
     if live:
         values |= {"online": True, "last_seen_s": now}
@@ -124,6 +126,15 @@ def put_state(
     if counts_anew:
         values["counts_from_s"] = now
     _upsert(connection, state.device, now, values)
+
+
+def runs(state: DeviceState) -> str:
+    """Return what a device has and runs as words between spaces: models, releases, releases with their variant."""
+    words = {row.model for row in state.models}
+    for row in state.models:
+        if row.running:
+            words |= {row.running.release, f"{row.running.release}/{row.running.variant}"}
+    return f" {' '.join(sorted(words))} "
 
 
 def put_alarm(connection: Connection, device: str, alarm: Alarm | None, lineage: Lineage | None = None) -> None:
@@ -234,7 +245,8 @@ def _upsert(connection: Connection, device: str, now: float, values: dict[str, A
     connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=values))
 
 
-def _device(row: RowMapping) -> Device:
+def device_of_row(row: RowMapping) -> Device:
+    """Return the device that a row of the table holds."""
     assigned = row["assigned_number"] > 0
     return Device(
         id=row["id"],

@@ -4,7 +4,7 @@ import json
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, literal, select, tuple_
 from sqlalchemy.dialects.sqlite import insert
 
 from edgefleet_protocol.messages import Event
@@ -29,6 +29,8 @@ class EventRow:
     release: str | None
     variant: str | None
     facts: dict[str, str]
+    boot: str = ""
+    number: int = 0
 
 
 def add(connection: Connection, event: Event, now: float) -> bool:
@@ -55,11 +57,31 @@ def add_own(connection: Connection, device: str, kind: str, text: str, now: floa
     add(connection, Event(device=device, boot=SERVER, number=number, at_s=now, kind=kind, text=text[:2000]), now)
 
 
+ORDER = (events.c.received_s, events.c.number, events.c.device, events.c.boot)
+"""Newest first by this; a mark of a page holds these four."""
+
+
 def latest(
-    connection: Connection, *, device: str | None = None, limit: int = 100, regions: Collection[str] | None = None
+    connection: Connection,
+    *,
+    device: str | None = None,
+    limit: int = 100,
+    regions: Collection[str] | None = None,
+    region: str | None = None,
+    kind: str | None = None,
+    before: tuple[float, int, str, str] | None = None,
 ) -> tuple[EventRow, ...]:
-    """Return events, newest first, of one device or of all; of devices of `regions` only, where they are given."""
-    query = select(events).order_by(events.c.received_s.desc(), events.c.number.desc()).limit(limit)
+    """Return events, newest first, of one device or of all; of devices of `regions` only, where they are given.
+
+    before: only what is older than the event with these values of ORDER.
+    """
+    query = select(events).order_by(*(column.desc() for column in ORDER)).limit(limit)
+    if before is not None:
+        query = query.where(tuple_(*ORDER) < tuple_(*map(literal, before)))
+    if kind is not None:
+        query = query.where(events.c.kind == kind)
+    if region is not None:
+        query = query.where(events.c.device.in_(select(devices.c.id).where(of_regions((region,)))))
     if regions is not None:
         query = query.where(events.c.device.in_(select(devices.c.id).where(of_regions(regions))))
     if device is not None:
@@ -75,6 +97,8 @@ def latest(
             release=row.release,
             variant=row.variant,
             facts=json.loads(row.facts),
+            boot=row.boot,
+            number=row.number,
         )
         for row in connection.execute(query)
     )

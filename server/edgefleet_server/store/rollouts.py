@@ -1,5 +1,6 @@
 """Rollouts: what was started where, how far it is, and every move with its reason."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -135,6 +136,37 @@ def every(connection: Connection, region: str | None = None, limit: int = 200) -
     if region is not None:
         query = query.where(rollouts.c.region == region)
     return tuple(map(_record, connection.execute(query).mappings()))
+
+
+def page(
+    connection: Connection,
+    *,
+    limit: int,
+    before: int | None = None,
+    region: str | None = None,
+    regions: Collection[str] | None = None,
+    model: str | None = None,
+    status: str | None = None,
+    past: bool = False,
+) -> tuple[Record, ...]:
+    """Return rollouts, newest first; without `past` none whose place another took. before: only smaller numbers."""
+    query = select(rollouts).order_by(rollouts.c.id.desc()).limit(limit)
+    if not past:
+        query = query.where(rollouts.c.status != "superseded")
+    for column, wanted in ((rollouts.c.region, region), (rollouts.c.model, model), (rollouts.c.status, status)):
+        if wanted is not None:
+            query = query.where(column == wanted)
+    if regions is not None:
+        query = query.where(rollouts.c.region.in_(sorted(regions)))
+    if before is not None:
+        query = query.where(rollouts.c.id < before)
+    return tuple(map(_record, connection.execute(query).mappings()))
+
+
+def find(connection: Connection, number: int) -> Record | None:
+    """Return one rollout, or None."""
+    row = connection.execute(select(rollouts).where(rollouts.c.id == number)).mappings().first()
+    return None if row is None else _record(row)
 
 
 def history(connection: Connection, number: int) -> tuple[MoveRow, ...]:

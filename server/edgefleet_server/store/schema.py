@@ -40,6 +40,9 @@ devices = Table(
     Column("alarm", LargeBinary),
     Column("frozen", String(300)),
     Column("counts_from_s", Float),
+    # What it runs and does, from its state, as words between spaces: for lists that are filtered by them.
+    Column("runs", Text),
+    Column("phases", Text),
 )
 
 releases = Table(
@@ -188,6 +191,20 @@ retained = Table(
     Column("topic", String(300), primary_key=True),
     Column("digest", String(64), nullable=False),
     Column("bytes", Integer, nullable=False),
+)
+
+answers = Table(
+    "answers",
+    metadata,
+    Column("actor", String(128), nullable=False),
+    Column("key", String(255), nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("at_s", Float, nullable=False),
+    Column("status", Integer),
+    Column("kind", String(64)),
+    Column("body", LargeBinary),
+    PrimaryKeyConstraint("actor", "key"),
+    Index("answers_by_time", "at_s"),
 )
 
 identities = Table(

@@ -3,7 +3,7 @@
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -16,13 +16,18 @@ from ..rollouts.controller import Controller
 from ..seams import Clock, Repository
 from ..store import audit, commands, devices, events, releases, rollouts, telemetry
 from ..store.database import Database
+from ..store.device_list import Filter
 from ..store.devices import Device
+from ..store.rollouts import MoveRow, Record
 from ..store.telemetry import ModelRow
 from .device import command_view, curve, device_view
+from .lists import Lists
 from .rollout import rollout_view
 
 Regions = frozenset[str] | None
 """Those that whoever asks may see; None is all."""
+OVERVIEW_DEVICES = 200
+SLOW_S = 0.2
 LOOK_S = 1.0
 """To weigh the whole fleet takes the longer the larger it is; however many pages are open, it is done so often."""
 
@@ -48,6 +53,8 @@ class Views:
         self._frozen_after_s = frozen_after_s
         self._published = Published()
         self._stamp = ""
+        self._slow: dict[int, tuple[tuple[object, ...], float, dict[str, Any]]] = {}
+        self.lists = Lists(self, database, clock)
 
     def health(self, regions: Regions = None) -> dict[str, Any]:
         """Whether the server can do its work now; and its counters, which speak of every region, for whoever has all."""
@@ -61,6 +68,11 @@ class Views:
         if regions is None:
             shown |= {"counters": self._counters.snapshot(), "last_reasons": self._counters.reasons()}
         return shown
+
+    @property
+    def fleet(self) -> str:
+        """The fleet's name."""
+        return self._repository.fleet
 
     @property
     def connected(self) -> bool:
@@ -85,7 +97,9 @@ class Views:
             "now_s": self._clock.now(),
             "broker_connected": self.connected,
             "regions": [region for region in self._repository.regions() if regions is None or region in regions],
-            "devices": self.devices(regions=regions),
+            "counts": self.lists.fleet(regions),
+            # The rest is a list's work: a page of a hundred thousand devices is no overview.
+            "devices": self.lists.devices(Filter(), regions, after=None, limit=OVERVIEW_DEVICES)[:OVERVIEW_DEVICES],
             "rollouts": self.rollouts(regions=regions),
             "events": self.events(limit=60, regions=regions),
             "refused": sum(n for name, n in self._counters.snapshot().items() if name.endswith("_refused"))
@@ -99,9 +113,14 @@ class Views:
         regions: those that whoever asks may see; None is all.
         """
         if region is not None:
-            self._check_region(region)
+            self.check_region(region)
         with self._database.read() as connection:
             known = devices.every(connection, region, regions)
+        return self.shown(known)
+
+    def shown(self, known: Sequence[Device]) -> list[dict[str, Any]]:
+        """These devices as they are listed."""
+        with self._database.read() as connection:
             latest = telemetry.latest_models(connection, [device.id for device in known])
             own = {device.id: telemetry.latest_device(connection, device.id) for device in known}
         shown = [device_view(device, latest, row.facts if (row := own[device.id]) else None) for device in known]
@@ -157,13 +176,29 @@ class Views:
     ) -> list[dict[str, Any]]:
         """The current rollout of each region and model, the one moved last first; with `past`, also earlier ones."""
         if region is not None:
-            self._check_region(region)
+            self.check_region(region)
         with self._database.read() as connection:
             records = rollouts.every(connection, region) if past else rollouts.current(connection, region)
-            records = tuple(record for record in records if regions is None or record.region in regions)
-            histories = {record.id: rollouts.history(connection, record.id) for record in records}
-        shown = [rollout_view(self._controller, record, histories[record.id]) for record in records]
+        shown = self.weighed([record for record in records if regions is None or record.region in regions])
         return sorted(shown, key=lambda row: (row["region"], row["model"], -row["id"]))
+
+    def weighed(self, records: Sequence[Record]) -> list[dict[str, Any]]:
+        """These rollouts as they are shown: each with what every device of its region is to it."""
+        with self._database.read() as connection:
+            histories = {record.id: rollouts.history(connection, record.id) for record in records}
+        return [self._weighed(record, histories[record.id]) for record in records]
+
+    def _weighed(self, record: Record, history: tuple[MoveRow, ...]) -> dict[str, Any]:
+        """Weigh a rollout. In a large fleet that takes long: then what was found holds for ten times as long."""
+        key, began = (record.status, record.stage, record.why, record.updated_s, len(history)), time.monotonic()
+        known = self._slow.get(record.id)
+        if known is not None and known[0] == key and began < known[1]:
+            return known[2]
+        shown = rollout_view(self._controller, record, history)
+        took = time.monotonic() - began
+        if took > SLOW_S:
+            self._slow = dict(list(self._slow.items())[-100:]) | {record.id: (key, began + 11 * took, shown)}
+        return shown
 
     def rollouts_of(self, region: str) -> list[dict[str, Any]]:
         """The rollouts of one region; raise NotFound for a region that is none."""
@@ -224,6 +259,7 @@ class Views:
         with self._database.read() as connection:
             return [msgspec.to_builtins(row) for row in audit.latest(connection, limit, regions)]
 
-    def _check_region(self, region: str) -> None:
+    def check_region(self, region: str) -> None:
+        """Return for a region that there is; raise NotFound otherwise, naming those that there are."""
         if region not in self._repository.regions():
             raise NotFound(f"there is no region {region}. There are: {', '.join(self._repository.regions())}")
