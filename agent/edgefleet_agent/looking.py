@@ -212,7 +212,9 @@ class Looking:
             return
         if mine.number > facts.assignment_number:
             told = self._journal.event("assigned", f"region {mine.region}, tags {', '.join(mine.tags) or 'none'}")
-            moved = replace(facts, assignment_number=mine.number, region=mine.region, tags=mine.tags)
+            moved = replace(
+                facts, assignment_number=mine.number, region=mine.region, tags=mine.tags, joined=mine.joined
+            )
             try:
                 self._store.facts.put(with_events(moved, [told]))
             except OSError:
