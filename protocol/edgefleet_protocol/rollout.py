@@ -132,7 +132,7 @@ class NotWorse(Record, frozen=True, kw_only=True):
     """Fewer devices are too little evidence, whatever they measured."""
     max_devices: Annotated[int, Meta(ge=2, le=10000)] = 200
     """So many are compared; more would cost the server and say little that is new."""
-    min_requests: Annotated[int, Meta(ge=1, le=10**6)] = 50
+    min_requests: Annotated[int, Meta(ge=1, le=10**6)] = 100
     """On each side, before a device is compared."""
     warm_up_s: Annotated[float, Meta(ge=0, le=86400)] = 60.0
     """Left out after the switch."""
@@ -172,7 +172,7 @@ class Stage(Record, frozen=True, kw_only=True):
     """All of these."""
     hardware: Annotated[tuple[Annotated[str, Meta(max_length=64)], ...], Meta(max_length=64)] = ()
     """Any of these hardware classes."""
-    devices: Annotated[tuple[DeviceId, ...], Meta(max_length=1000)] = ()
+    devices: Annotated[tuple[DeviceId, ...], Meta(max_length=500)] = ()
     """By name, whatever their number; still of the audience."""
     approval: bool = False
     """Whether a person must say yes before it opens."""

@@ -13,6 +13,7 @@ from edgefleet_trust.repository import Repository
 from .api.alert_routes import make_alert_routes
 from .api.asking import Asking
 from .api.door import Door
+from .api.hand_routes import make_hand_routes
 from .api.health_routes import make_health_routes
 from .api.web import make_app
 from .broker import access, strangers
@@ -125,6 +126,7 @@ class Server:
             names=(*config.http.names, config.http.host),
             more=(
                 make_alert_routes(asking),
+                make_hand_routes(self.controller, self.views, asking),
                 make_health_routes(asking, self.watching.collector, self.watching.readiness),
             ),
         )

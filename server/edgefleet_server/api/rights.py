@@ -6,7 +6,7 @@ Action = Literal[
     "health.read", "device.read", "event.read", "rollout.read", "release.read", "audit.read",
     "rollout.plan", "device.assign", "device.forget", "device.revoke", "device.command", "device.clear-alarm",
     "rollout.start", "rollout.pause", "rollout.resume", "rollout.go-back",
-    "alert.read", "alert.hold",
+    "alert.read", "alert.hold", "rollout.approve", "rollout.next",
 ]  # fmt: skip
 Role = Literal["viewer", "operator", "releaser", "admin"]
 
@@ -16,7 +16,7 @@ _HOLD = frozenset({"rollout.pause", "rollout.resume", "rollout.go-back", "alert.
 ROLES: dict[Role, frozenset[str]] = {
     "viewer": _LOOK,
     "operator": _LOOK | _HOLD | {"audit.read", "rollout.plan", "device.assign", "device.command", "device.clear-alarm"},
-    "releaser": _LOOK | _HOLD | {"audit.read", "rollout.plan", "rollout.start"},
+    "releaser": _LOOK | _HOLD | {"audit.read", "rollout.plan", "rollout.start", "rollout.approve", "rollout.next"},
     "admin": frozenset(get_args(Action)),
 }
 """An operator keeps devices alive and can stop a rollout, but begins none; a releaser begins them, and touches no device."""
@@ -40,6 +40,8 @@ WORDS: dict[str, str] = {
     "rollout.go-back": "take a release back",
     "alert.read": "see alerts; those of the whole fleet only with rights in every region",
     "alert.hold": "acknowledge or silence an alert",
+    "rollout.approve": "say yes to a stage that waits for a person",
+    "rollout.next": "open the next stage whatever its gate waits for",
 }
 
 

@@ -43,6 +43,8 @@ class Device:
     """The starts of its agent, as far as they were heard."""
     alarm: Alarm | None = None
     """Two copies of it speak in turn. Until somebody decides it is in quarantine: it counts for nothing."""
+    joined_s: float | None = None
+    """Since when it has belonged to its region, as its assignment tells it; None where that does not say."""
 
     @property
     def hardware(self) -> Hardware | None:
@@ -138,7 +140,14 @@ def put_dropped(connection: Connection, device: str, dropped: int) -> None:
 
 
 def put_assignment(
-    connection: Connection, device: str, number: int, region: str, tags: Sequence[str], envelope: bytes, now: float
+    connection: Connection,
+    device: str,
+    number: int,
+    region: str,
+    tags: Sequence[str],
+    envelope: bytes,
+    now: float,
+    joined_s: float | None = None,
 ) -> None:
     """Keep where a device was assigned, with the signed envelope that tells it so."""
     values = {
@@ -146,6 +155,7 @@ def put_assignment(
         "assigned_region": region,
         "assigned_tags": json.dumps(list(tags)),
         "assignment": envelope,
+        "joined_s": joined_s,
     }
     _upsert(connection, device, now, values)
 
@@ -189,7 +199,11 @@ def _device(row: RowMapping) -> Device:
         dropped_windows=row["dropped_windows"],
         lineage=msgspec.json.decode(row["lineage"], type=Lineage) if row["lineage"] else Lineage(),
         alarm=msgspec.json.decode(row["alarm"], type=Alarm) if row["alarm"] else None,
+        joined_s=row["joined_s"],
     )
+
+
+from_row = _device
 
 
 def _state(data: bytes | None) -> DeviceState | None:

@@ -35,6 +35,15 @@ class Record:
     started_s: float
     stage_opened_s: float
     updated_s: float
+    approved: int = 0
+    """The last stage, from 0, to which a person said yes."""
+    wave_s: float | None = None
+    """When the last wave of the open stage was let in; None before the second."""
+
+    @property
+    def admitted_s(self) -> float:
+        """When the last devices were let in."""
+        return self.stage_opened_s if self.wave_s is None else max(self.wave_s, self.stage_opened_s)
 
     @property
     def stage(self) -> int:
@@ -98,10 +107,22 @@ def add(
 
 
 def move(
-    connection: Connection, record: Record, *, kind: str, status: Status, stage: int, why: str, now: float
+    connection: Connection,
+    record: Record,
+    *,
+    kind: str,
+    status: Status,
+    stage: int,
+    why: str,
+    now: float,
+    opened_percent: float | None = None,
 ) -> None:
-    """Store a move of `record`: its new status and stage, and the reason."""
-    assignment = msgspec.structs.replace(record.assignment, stage=stage)
+    """Store a move of `record`: its new status and stage, and the reason.
+
+    opened_percent: how much of the stage is let in now, where it opens in waves.
+    """
+    kept = record.assignment.opened_percent if kind in ("pause", "resume", "go-back", "approve") else opened_percent
+    assignment = msgspec.structs.replace(record.assignment, stage=stage, opened_percent=kept)
     reopened = stage != record.stage or kind == "resume"
     connection.execute(
         update(rollouts)
@@ -112,9 +133,16 @@ def move(
             why=why,
             stage_opened_s=now if reopened else record.stage_opened_s,
             updated_s=now,
+            wave_s=now if kind == "wave" else None if reopened else record.wave_s,
         )
     )
     _add_move(connection, record.id, now, kind, stage, why)
+
+
+def approve(connection: Connection, record: Record, stage: int, why: str, now: float) -> None:
+    """Store that a person said yes to a stage."""
+    connection.execute(update(rollouts).where(rollouts.c.id == record.id).values(approved=stage))
+    _add_move(connection, record.id, now, "approve", stage, why)
 
 
 def waits(connection: Connection, record: Record, why: str) -> None:

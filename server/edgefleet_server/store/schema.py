@@ -1,6 +1,7 @@
 """Every table. A change here needs a migration beside it: a test compares the two."""
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     Float,
@@ -38,6 +39,7 @@ devices = Table(
     Column("dropped_windows", Integer, nullable=False, default=0),
     Column("lineage", LargeBinary),
     Column("alarm", LargeBinary),
+    Column("joined_s", Float),
 )
 
 releases = Table(
@@ -65,6 +67,8 @@ rollouts = Table(
     Column("started_s", Float, nullable=False),
     Column("stage_opened_s", Float, nullable=False),
     Column("updated_s", Float, nullable=False),
+    Column("approved", Integer, nullable=False, server_default="0"),
+    Column("wave_s", Float),
     Index("rollouts_by_region", "region", "model"),
 )
 
@@ -259,4 +263,35 @@ alerts = Table(
     Column("silenced_until_s", Float),
     Column("silenced_by", String(128)),
     Index("alerts_by_status", "status", "opened_s"),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("holder", String(128), nullable=False),
+    Column("fence", BigInteger, nullable=False),
+    Column("until_s", Float, nullable=False),
+)
+
+comparisons = Table(
+    "comparisons",
+    metadata,
+    Column("rollout", Integer, ForeignKey("rollouts.id"), nullable=False),
+    Column("device", String(64), nullable=False),
+    Column("at_s", Float, nullable=False),
+    Column("facts", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("rollout", "device"),
+)
+
+measurements = Table(
+    "measurements",
+    metadata,
+    Column("release", String(80), nullable=False),
+    Column("variant", String(64), nullable=False),
+    Column("hardware_class", String(256), nullable=False),
+    Column("devices", Integer, nullable=False),
+    Column("facts", LargeBinary, nullable=False),
+    Column("updated_s", Float, nullable=False),
+    PrimaryKeyConstraint("release", "variant", "hardware_class"),
 )

@@ -1,0 +1,83 @@
+"""One move of one rollout: the facts, what `decide` says of them, and that stored with its reason."""
+
+import logging
+
+from ..ingest.counters import Counters
+from ..store import audit, rollouts
+from ..store.database import Database, Unavailable
+from ..store.lease import Lease, Lost, hold
+from ..store.rollouts import Record
+from . import waves
+from .decide import Move, decide
+from .faults import fault
+from .looking import Looker, Weighed
+
+LOG = logging.getLogger(__name__)
+
+ACTOR = "the controller"
+
+
+class Mover:
+    """Moves rollouts, each by at most one step a look."""
+
+    def __init__(self, database: Database, counters: Counters, looker: Looker) -> None:
+        self._database, self._counters, self._looker = database, counters, looker
+
+    def try_to_advance(self, record: Record, lease: Lease, now: float) -> None:
+        """Move one rollout; what stops it is said in its record, and stops no other."""
+        try:
+            self._advance(record, lease, now)
+        except (Unavailable, Lost):
+            raise  # the database is no rollout's own, nor is the lease
+        except Exception as error:
+            why = f"it cannot be judged now: {error}"
+            fault(self._counters, "rollout_faults", f"{record.release} in {record.region}: {why}")
+            if record.why != why:
+                with self._database.write() as connection:
+                    rollouts.waits(connection, record, why)
+
+    def _advance(self, record: Record, lease: Lease, now: float) -> None:
+        weighed = self._looker.weigh(record)
+        proven = sum(row.standing == "proven" for row in weighed.evidence)
+        compared = self._looker.compare(record, weighed)
+        move = decide(record, weighed.counts, proven, now, compared, self._wave(record, weighed))
+        if move.kind == "wait" and move.why == record.why:
+            return
+        with self._database.write() as connection:
+            hold(connection, lease)
+            if move.kind == "wait":
+                rollouts.waits(connection, record, move.why)
+                return
+            if record not in rollouts.current(connection, record.region):
+                return  # somebody moved it while we looked
+            stage = move.stage(record.stage)
+            rollouts.move(
+                connection,
+                record,
+                kind=move.kind,
+                status=move.status(record.status),
+                stage=stage,
+                why=move.why,
+                now=now,
+                opened_percent=self._opened(record, move, stage, weighed),
+            )
+            if move.kind != "wave":  # twenty to a stage: the history has them
+                deed = audit.AuditRow(now, ACTOR, f"rollout.{move.kind}", record.region, record.release, move.why)
+                audit.add(connection, deed)
+        LOG.info("%s in %s: %s, because %s", record.release, record.region, move.kind, move.why)
+
+    @staticmethod
+    def _wave(record: Record, weighed: Weighed) -> waves.Wave | None:
+        if record.status != "running" or record.assignment.opened_percent is None:
+            return None
+        rows = waves.newcomers(record.assignment, weighed.fleet)
+        return waves.opening(record.assignment, rows, waves.under_way(weighed.evidence))
+
+    @staticmethod
+    def _opened(record: Record, move: Move, stage: int, weighed: Weighed) -> float | None:
+        if move.kind == "wave":
+            return move.opened_percent
+        if move.kind != "open":
+            return None
+        busy = waves.under_way(weighed.evidence)
+        return waves.first(waves.at_stage(record.assignment, stage), weighed.fleet, busy)
