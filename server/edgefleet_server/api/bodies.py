@@ -95,8 +95,12 @@ class RolloutBody(_Strict):
     )
     force: bool = Field(default=False, description="go on although no device matches, or the region runs it already")
     late_joiners: Literal["join", "wait"] = Field(default="join", description="wait: they take it once it is complete")
-    max_under_way: int | None = Field(default=None, ge=1, le=10**7, description="devices that fetch at once; else about 100")
-    plan_digest: str = Field(default="", max_length=64, description="of the plan that was looked at; refused if it changed")
+    max_under_way: int | None = Field(
+        default=None, ge=1, le=10**7, description="devices that fetch at once; else about 100"
+    )
+    plan_digest: str = Field(
+        default="", max_length=64, description="of the plan that was looked at; refused if it changed"
+    )
 
     def order(self) -> Order:
         """Return it in the controller's terms; raise BadRequest where a policy or name is none."""

@@ -10,6 +10,7 @@ from edgefleet_protocol.names import check_label
 from ..broker.revocation import Revocation
 from ..commanding import Commander
 from ..errors import NotFound
+from ..rollouts.beginning import whole_digest
 from ..rollouts.controller import Controller
 from ..rollouts.orders import Order
 from ..seams import Clock
@@ -154,7 +155,8 @@ def make_routes(
     def plan(actor: Who, body: RolloutBody) -> dict[str, Any]:
         order = body.order()
         may_all(actor, "rollout.plan", order)
-        return {"regions": [row.to_json() for row in controller.plan(order)]}
+        plans = controller.plan(order)
+        return {"regions": [row.to_json() for row in plans], "digest": whole_digest(plans)}
 
     @routes.post("/v1/rollouts", status_code=201)
     def start(actor: Who, body: RolloutBody) -> dict[str, Any]:

@@ -153,7 +153,7 @@ def upper_rate(errors: float, requests: float, alpha: float) -> float:
     if requests <= 0 or errors >= requests:
         return 1.0
     low, high = errors / requests, 1.0
-    for _ in range(60):
+    while high - low > 1e-7 * high:
         middle = (low + high) / 2
         # P(Beta(errors + 1, requests - errors) > middle) is the probability of at most `errors` at this rate.
         if math.exp(_log_upper_share(errors + 1.0, requests - errors, middle)) > alpha:

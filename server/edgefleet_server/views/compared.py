@@ -10,6 +10,7 @@ from edgefleet_protocol.rollout import NotWorse
 from ..rollouts.compare import compare
 from ..rollouts.pairs import Pair
 from ..store.rollouts import Record
+from .rollout import rules_view
 
 LISTED = 200
 
@@ -23,7 +24,7 @@ def compared_view(record: Record, pairs: Sequence[Pair]) -> dict[str, Any]:
         "model": record.model,
         "release": record.release,
         "asked": rules is not None,
-        "rules": msgspec.to_builtins(rules or NotWorse()),
+        "rules": rules_view(rules or NotWorse()),
         "result": found.result,
         "why": found.why,
         "devices": found.devices,
