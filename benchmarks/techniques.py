@@ -9,19 +9,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from edgefleet_compress import example, recipe
-from edgefleet_compress import workload as workloads
-from edgefleet_compress.pipeline import Made, Outcome, Pipeline
-from edgefleet_compress.progress import Lines, Silent
-from edgefleet_compress.targets import targets
-from edgefleet_compress.work import Work
-
 from ._report import report
+from ._variants import DOCS, make, table, write
 
-EXAMPLE = Path(example.__file__).parent
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "techniques.md"
-BOARDS = ("pi4", "pi5")
-MARK = "<!-- made by `make bench NAME=techniques ARGS=--write` -->"
+PAGE = DOCS / "techniques.md"
 
 
 def main(argv: list[str]) -> int:
@@ -33,56 +24,19 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--quiet", action="store_true")
     arguments = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
-        loaded = workloads.load(EXAMPLE / "workload.py")
-        progress = Silent() if arguments.quiet else Lines()
-        outcome = Pipeline(loaded, Work(arguments.work or Path(folder)), progress, arguments.seed).run(
-            recipe.load(EXAMPLE / "techniques.toml")
+        outcome = make(
+            "workload.py", "techniques.toml", arguments.work or Path(folder), arguments.seed, arguments.quiet
         )
     text = table(outcome)
     print(text)
     if arguments.write:
-        before, _, _ = PAGE.read_text().partition(MARK)
-        PAGE.write_text(f"{before}{MARK}\n\n{text}\n")
+        write(PAGE, "techniques", text)
     figures: dict[str, float] = {}
     for made in outcome.made:
         name = made.name.replace("-", "_")
         figures |= {f"{name}_accuracy": made.measures.accuracy, f"{name}_wire_kb": made.measures.wire_bytes / 1000}
     report("techniques", figures)
     return 0
-
-
-def table(outcome: Outcome) -> str:
-    """Return the table in Markdown."""
-    predicted = " | ".join(f"{board}, ms" for board in BOARDS)
-    lines = [
-        f"| variant | how | accuracy | against fp32 | file, kB | wire, kB | Mio. MACs fp32 / int8 | int8 kernels | {predicted} |",
-        "|---|---|---|---|---|---|---|---|" + "---|" * len(BOARDS),
-    ]
-    whole = next(made for made in outcome.made if made.name == recipe.ORIGINAL)
-    lines += [_row(made, whole) for made in outcome.made]
-    return "\n".join(lines)
-
-
-def _row(made: Made, whole: Made) -> str:
-    found = made.measures
-    times = [
-        f"{1000 * target.latency_s(found):.2f}" for board in BOARDS for target in targets() if target.name == board
-    ]
-    how = (
-        ", ".join(word for word in made.candidate.lineage if not word.startswith(("finetune", "export", "tidy"))) or "-"
-    )
-    cells = [
-        made.name,
-        how,
-        f"{found.accuracy:.4f}",
-        f"{100 * (found.accuracy - whole.measures.accuracy):+.2f}",
-        f"{found.bytes / 1000:.0f}",
-        f"{found.wire_bytes / 1000:.0f}",
-        f"{found.fp32_macs / 1e6:.2f} / {found.int8_macs / 1e6:.2f}",
-        f"{found.int8_kernels}/{found.kernels}",
-        *times,
-    ]
-    return f"| {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`edgefleet compress run|onnx|coverage|boards|example|show`."""
+"""`edgefleet compress run|search|onnx|coverage|boards|example|show`."""
 
 import argparse
 import errno
@@ -17,7 +17,7 @@ import msgspec
 from edgefleet_protocol.codec import encode
 from edgefleet_protocol.manifest import Release, Variant
 
-from . import __version__, commands_boards, commands_coverage, commands_onnx
+from . import __version__, commands_boards, commands_coverage, commands_onnx, commands_search
 from .errors import BadMetric, CompressError, DiskFull, RecipeError, WorkloadError
 from .points import change_in_points, signed
 
@@ -266,7 +266,12 @@ def _parser() -> argparse.ArgumentParser:
     show = verbs.add_parser("show", help="print what is in a package, after checking it")
     show.add_argument("out", type=Path, metavar="DIR")
     show.set_defaults(verb=_show)
-    more = (commands_coverage.add(verbs), commands_onnx.add(verbs), commands_boards.add(verbs))
+    more = (
+        commands_search.add(verbs),
+        commands_coverage.add(verbs),
+        commands_onnx.add(verbs),
+        commands_boards.add(verbs),
+    )
     run.add_argument("--targets", type=Path, metavar="DIR", help=commands_boards.TARGETS_HELP)
     for each in (run, example, show, *more):
         each.epilog = EXIT_CODES

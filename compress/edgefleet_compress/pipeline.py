@@ -15,7 +15,7 @@ from .gates.judge import answers_of, judge
 from .gates.limits import Limits
 from .measure import Measures, measure
 from .progress import Progress
-from .recipe import ORIGINAL, Recipe, Recipes
+from .recipe import CPU, ORIGINAL, Recipe, Recipes
 from .runtime import Array
 from .steps import Context, Step
 from .work import Work, key_of
@@ -31,6 +31,7 @@ class Made:
     measures: Measures
     features: tuple[str, ...] = ()
     """What its recipe says that a device must have."""
+    provider: str = CPU
     verdict: Verdict | None = None
     """How it compares with the original; None for the original itself."""
 
@@ -66,10 +67,7 @@ class Pipeline:
             return self._run(recipes)
 
     def _run(self, recipes: Recipes) -> Outcome:
-        start = key_of(self.loaded.digest, str(self.seed), json.dumps(versions()))
-        torch.manual_seed(self.seed)
-        fresh = Candidate(module=self.loaded.workload.make_model())
-        original, key = self._apply(ORIGINAL, recipes.original, fresh, start, None)
+        original, key = self.original(recipes.original)
         made: list[Made] = []
         left_out: list[LeftOut] = []
         for recipe in recipes.variants:
@@ -82,6 +80,17 @@ class Pipeline:
         if not any(variant.name == ORIGINAL for variant in made):
             raise CompressError("the original itself could not be made; see the lines above")
         return self._insure(Outcome(tuple(made), tuple(left_out)), recipes.gates)
+
+    def original(self, steps: Sequence[Step]) -> tuple[Candidate, str]:
+        """Return the original after its own steps, and the key that it is kept under."""
+        start = key_of(self.loaded.digest, str(self.seed), json.dumps(versions()))
+        torch.manual_seed(self.seed)
+        fresh = Candidate(module=self.loaded.workload.make_model())
+        return self._apply(ORIGINAL, steps, fresh, start, None)
+
+    def apply(self, variant: str, steps: Sequence[Step], original: Candidate, key: str) -> tuple[Candidate, str]:
+        """Return what `steps` make of the original, whose key is `key`, and the key that the result is kept under."""
+        return self._apply(variant, steps, original, key, original)
 
     def _insure(self, outcome: Outcome, limits: Limits) -> Outcome:
         """Return the outcome with each variant compared with the original, without those that the gate refuses."""
@@ -135,7 +144,7 @@ class Pipeline:
             f"{self.loaded.workload.metric_name} {measures.accuracy:.4f}, {measures.bytes / 1000:.0f} kB, "
             f"{measures.wire_bytes / 1000:.0f} kB on the wire" + (", as measured before" if kept is not None else "")
         )
-        return Made(recipe.name, candidate, measures, recipe.features)
+        return Made(recipe.name, candidate, measures, recipe.features, recipe.provider)
 
     def _apply(
         self, variant: str, steps: Sequence[Step], candidate: Candidate, key: str, original: Candidate | None

@@ -86,6 +86,8 @@ class Workload:
     metric_name: str = "accuracy"
     augment: Callable[[Tensor, torch.Generator], Tensor] | None = None
     """Changes a batch of training inputs; draws from the generator only, so that a run can be repeated."""
+    distil: Callable[[Tensor, Tensor], Tensor] | None = None
+    """(outputs, the original's outputs) to what distillation makes small; None is for logits of a classification."""
     thresholds: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -230,7 +232,7 @@ def _check_model(workload: Workload) -> None:
         raise ValueError(f"the model returns a {type(outputs).__name__}; one tensor is what this version can compress")
     if not _fits(outputs, workload.output.shape):
         raise ValueError(f"the model returns {list(outputs.shape)} and the output says {list(workload.output.shape)}")
-    if workload.labels and outputs.shape[-1] != len(workload.labels):
+    if workload.task == "classification" and workload.labels and outputs.shape[-1] != len(workload.labels):
         raise ValueError(
             f"the model returns {outputs.shape[-1]} values a sample and there are {len(workload.labels)} labels"
         )
@@ -239,6 +241,8 @@ def _check_model(workload: Workload) -> None:
     loss = float(workload.loss(outputs, workload.validation.targets[:2]))
     if not math.isfinite(loss):
         raise ValueError(f"the loss of the first two validation samples is {loss}")
+    if workload.distil is not None and not math.isfinite(value := float(workload.distil(outputs, outputs))):
+        raise ValueError(f"distil of the model's answers and themselves is {value}")
     with torch.no_grad():
         workload.score(model(workload.example(MIN_HELD_OUT)), workload.validation.targets[:MIN_HELD_OUT])
 

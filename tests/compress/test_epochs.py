@@ -124,7 +124,7 @@ def test_a_broken_epoch_is_trained_again(trained: Trained, tmp_path: Path) -> No
 def test_a_killed_command_goes_on_in_the_middle_of_training(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     recipes = tmp_path / "recipes.toml"
     recipes.write_text('[original]\nsteps = [{ step = "finetune", epochs = 30, learning_rate = 0.1 }]\n')
-    running = process(tmp_path / "package", recipes)
+    running = process(tmp_path / "package", "  fp32: finetune 30 epochs: epoch 3 of 30", recipes)
     assert running.stderr is not None
     for line in running.stderr:
         if line.startswith("  fp32: finetune 30 epochs: epoch 3 of 30, validation accuracy 0."):

@@ -13,10 +13,10 @@ from edgefleet_compress.commands import main
 from edgefleet_compress.errors import RoadRefused
 from edgefleet_compress.package.variants import read
 from edgefleet_compress.road.agreement import agreements
-from edgefleet_compress.road.candidates import tail
 from edgefleet_compress.road.feeding import feed
 from edgefleet_compress.road.opening import open_file, opset_of
 from edgefleet_compress.runtime import Array, open_session
+from edgefleet_compress.steps.head import tail
 from tests.compress.quantized_files import file_of, one_convolution
 
 DRAW = np.random.default_rng(0)

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from edgefleet_protocol.rollout import Audience, Policy, Rollout
-from edgefleet_server.rollouts.documents import base_of, wish
+from edgefleet_server.rollouts.documents import base_of, policy, wish
 from edgefleet_server.store.rollouts import Record, Status
 
 from .records import NEW, OLD, assignment, record
@@ -67,6 +67,14 @@ def test_another_model_keeps_its_place() -> None:
     assert found is not None
     assert [row.model for row in found.assignments] == ["fashion", "fashion", "speech"]
     assert found.serial == 8
+
+
+def test_an_older_rollout_that_completes_later_does_not_bring_its_policy_back() -> None:
+    older = replace(record(policy=SLOW, status="complete", updated_s=3000.0), id=1, model="other")
+    newer = replace(record(policy=FAST, updated_s=2000.0), id=2)
+    for records in ([older, newer], [newer, older]):
+        assert policy(records, Policy()) == FAST
+    assert policy([older, replace(newer, status="gone-back", previous_policy=SLOW)], Policy()) == SLOW
 
 
 def test_a_release_that_goes_back_takes_its_policy_along() -> None:

@@ -19,9 +19,9 @@ from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
 from ..errors import CannotQuantize
 from ..runtime import Array
+from ..steps.head import HEAVY
 from .opening import every_node
 
-HEAVY = ("Conv", "Gemm", "MatMul")
 DYNAMIC = ("MatMul", "Gemm", "LSTM", "Attention")
 EVERY = tuple(sorted({*QLinearOpsRegistry, *QDQRegistry}))
 """Operators that onnxruntime has a quantizer for."""
@@ -66,24 +66,6 @@ def dynamic(data: bytes, operators: tuple[str, ...] = DYNAMIC) -> bytes:
             weight_type=quantization.QuantType.QInt8, extra_options={"EnableSubgraph": True},
         )  # fmt: skip
         return _bare(onnx.load(out))
-
-
-def tail(data: bytes) -> frozenset[str]:
-    """Return the nodes behind the last convolutions and matrix products: between any of those and the outputs stands none.
-
-    There, scores and boxes of a detector meet in one tensor, and one scale for both leaves the scores nothing.
-    """
-    graph = onnx.load_from_string(data).graph
-    makers = {name: node for node in graph.node for name in node.output}
-    found: set[str] = set()
-    waiting = [value.name for value in graph.output]
-    while waiting:
-        node = makers.get(waiting.pop())
-        if node is None or node.op_type in (*HEAVY, "ConvTranspose", "LSTM", "GRU") or node.name in found:
-            continue
-        found.add(node.name)
-        waiting.extend(node.input)
-    return frozenset(found)
 
 
 def heavy_names(data: bytes) -> list[str]:

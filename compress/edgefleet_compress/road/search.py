@@ -11,9 +11,10 @@ from typing import Protocol
 from ..errors import CannotQuantize, RoadRefused
 from ..gates.coverage import Table, table
 from ..runtime import Array, open_session, run_all
+from ..steps.head import HEAVY, tail
 from ..steps.tidy import tidy
 from .agreement import Agreement, agreements, lowest
-from .candidates import DYNAMIC, EVERY, HEAVY, Calibrated, dynamic, heavy_names, operators_of, tail
+from .candidates import DYNAMIC, EVERY, Calibrated, dynamic, heavy_names, operators_of
 
 SMALLER = 0.95
 """At most this share of the original's bytes: less is not called compressed."""

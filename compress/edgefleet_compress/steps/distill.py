@@ -17,7 +17,10 @@ from .step import Context, require
 
 @dataclass(frozen=True)
 class Distill:
-    """Train towards the original's outputs, softened by a temperature, and a little towards the labels."""
+    """Train towards the original's outputs, softened by a temperature, and a little towards the labels.
+
+    A workload that is no classification says itself how far outputs are from the original's (`Workload.distil`).
+    """
 
     name: ClassVar[str] = "distill"
     takes: ClassVar[str] = "module"
@@ -61,11 +64,16 @@ class Distill:
 
         def loss(inputs: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
             with torch.no_grad():
-                taught = functional.softmax(teacher(inputs) / self.temperature, 1)
-            mine = functional.log_softmax(outputs / self.temperature, 1)
-            soft = functional.kl_div(mine, taught, reduction="batchmean") * self.temperature**2
+                taught = teacher(inputs)
+            soft = self._soft(outputs, taught) if workload.distil is None else workload.distil(outputs, taught)
             if self.weight == 1:
                 return soft
             return self.weight * soft + (1 - self.weight) * workload.loss(outputs, targets)
 
         train(model, workload, schedule_of(self), context.seed, context.progress, loss, epochs=context.epochs)
+
+    def _soft(self, outputs: Tensor, taught: Tensor) -> Tensor:
+        """Return how far logits are from the original's, both softened."""
+        theirs = functional.softmax(taught / self.temperature, 1)
+        mine = functional.log_softmax(outputs / self.temperature, 1)
+        return functional.kl_div(mine, theirs, reduction="batchmean") * self.temperature**2

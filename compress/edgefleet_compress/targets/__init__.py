@@ -21,6 +21,15 @@ DEVICE_TREE = Path("/sys/firmware/devicetree/base/compatible")
 
 
 @dataclass(frozen=True)
+class Counted:
+    """What a prediction of time needs of a file."""
+
+    fp32_macs: int
+    int8_macs: int
+    arm_nodes: int
+
+
+@dataclass(frozen=True)
 class Target:
     """One hardware class. The rates are effective ones, of one core, estimated unless `source` says otherwise."""
 
@@ -41,7 +50,7 @@ class Target:
         """Return whether devices of this class have the processor and the instruction sets that a variant needs."""
         return (not needs.arch or self.arch in needs.arch) and set(needs.features) <= set(self.features)
 
-    def latency_s(self, measures: Measures) -> float:
+    def latency_s(self, measures: "Measures | Counted") -> float:
         """Return the seconds that one inference is expected to take, one thread."""
         arithmetic = measures.fp32_macs / self.fp32_macs_per_s + measures.int8_macs / self.int8_macs_per_s
         return arithmetic + measures.arm_nodes * self.per_operator_s
@@ -120,7 +129,12 @@ def known_features() -> tuple[str, ...]:
 
 
 def latency_table(measures: Measures, needs: Requirement) -> tuple[LatencyRow, ...]:
-    """Return what was measured here for this machine's class, and a prediction for every other that can run it."""
+    """Return what was measured here for this machine's class, and a prediction for every other that can run it.
+
+    Nothing for a GPU: these are the processors' figures.
+    """
+    if needs.provider != Requirement().provider:
+        return ()
     here = this_class()
     measured = LatencyRow(
         hardware_class=here,

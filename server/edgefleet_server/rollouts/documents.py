@@ -40,9 +40,12 @@ def assignments(record: Record) -> tuple[Assignment, ...]:
 
 
 def policy(records: Iterable[Record], default: Policy) -> Policy:
-    """Return the region's policy: of the rollout that was moved last; a release that went takes its policy along."""
+    """Return the region's policy: of the rollout that was started last; a release that went takes its policy along.
+
+    An older rollout that completes later brings its own policy back to nobody.
+    """
     found = default
-    for record in sorted(records, key=lambda record: record.updated_s):
+    for record in sorted(records, key=lambda record: record.id):
         if record.status != "gone-back":
             found = record.policy
         elif record.previous_policy is not None:
