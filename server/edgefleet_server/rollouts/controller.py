@@ -60,7 +60,10 @@ class Controller:
         clock: Clock,
         counters: Counters,
         on_signed: Callable[[], None],
+        alone: bool | None = None,
     ) -> None:
+        """alone: whether no other controller can be at work over this database; None asks the database."""
+        self._alone = database.engine.dialect.name == "sqlite" if alone is None else alone
         self._repository, self._database = repository, database
         self._config, self._clock, self._counters, self._on_signed = config, clock, counters, on_signed
         self._looker = Looker(repository, database, config, clock)
@@ -152,7 +155,7 @@ class Controller:
         if held is not None and held.until_s - now > LEASE_S / 2:
             return held
         with self._database.write() as connection:
-            found = leases.take(connection, LEASE, self._name, now, LEASE_S)
+            found = leases.take(connection, LEASE, self._name, now, LEASE_S, alone=self._alone)
         if found is not None and (held is None or found.fence != held.fence):
             LOG.info("this controller moves the rollouts, under number %d", found.fence)
         if found is None and held is not None:

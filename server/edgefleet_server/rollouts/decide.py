@@ -130,7 +130,7 @@ def _said(compared: Compared) -> str:
 
 def _place(record: Record) -> str:
     stage = record.assignment.stages[record.stage]
-    kinds = [f"{stage.percent:g} %"] if stage.percent or not stage.devices else []
+    kinds = [f"{stage.percent:.4g} %"] if stage.percent or not stage.devices else []
     kinds += [f"of {', '.join((*stage.hardware, *stage.tags))}"] if stage.hardware or stage.tags else []
     kinds += (
         [f"{len(stage.devices)} named" if not kinds else f"and {len(stage.devices)} named"] if stage.devices else []

@@ -7,8 +7,9 @@ from typing import Literal
 
 from edgefleet_protocol.audience import why_not
 from edgefleet_protocol.manifest import Release
-from edgefleet_protocol.messages import ModelState
+from edgefleet_protocol.messages import DeviceState, ModelState
 
+from ..ingest.lineage import Alarm
 from ..store.devices import Device
 from ..store.rollouts import Record
 from .predict import Predictor
@@ -19,6 +20,9 @@ Standing = Literal["proven", "failed", "under way", "away", "frozen", "offline",
 under way: on its way there; away: silent for a short while, so still waited for;
 frozen: held back by hand; offline: silent for long, and never saw the release; left out: none of its variants fits;
 outside: not in the audience, or not in a stage that is open. The last four are counted apart and hold nothing up."""
+
+PASSING: tuple[Standing, ...] = ("under way", "away", "offline")
+"""Time alone makes something else of these."""
 
 SILENT_WINDOWS = 3
 """A connected device sends a window of telemetry each interval. One that has missed so many is gone, whatever its
@@ -39,6 +43,16 @@ class Evidence:
     """Whether the release serves there, proven or on probation."""
 
 
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What a device is to a rollout as long as neither it nor the rollout changes, whatever the time is."""
+
+    state: DeviceState | None
+    tags: tuple[str, ...]
+    alarm: Alarm | None
+    evidence: Evidence
+
+
 def weigh(
     record: Record,
     release: Release,
@@ -46,22 +60,35 @@ def weigh(
     now: float,
     offline_after_s: float,
     predictor: Predictor | None = None,
+    known: dict[str, Settled] | None = None,
 ) -> tuple[Evidence, ...]:
     """Return what each device of the record's region is to it.
 
     predictor: one for this release and policy that is kept from look to look, so that what does not change is not asked again.
+    known: likewise what is settled, by device; to be emptied when the record's assignment, policy or times change.
     """
     sha256 = record.assignment.release.sha256
     predictor = predictor or Predictor(release, sha256, record.policy)
-    return tuple(
-        Evidence(
-            device.id,
-            *_standing(record, predictor, device, now, offline_after_s),
-            _serves(device, record.model, sha256),
-        )
-        for device in fleet
-        if device.region == record.region
-    )
+    known = {} if known is None else known
+    found = []
+    for device in fleet:
+        if device.region != record.region:
+            continue
+        before = known.get(device.id)
+        if (
+            before is not None
+            and before.state is device.state
+            and before.tags == device.tags
+            and before.alarm is device.alarm
+        ):
+            found.append(before.evidence)
+            continue
+        standing, why = _standing(record, predictor, device, now, offline_after_s)
+        evidence = Evidence(device.id, standing, why, _serves(device, record.model, sha256))
+        if standing not in PASSING:
+            known[device.id] = Settled(device.state, device.tags, device.alarm, evidence)
+        found.append(evidence)
+    return tuple(found)
 
 
 def joined(device: Device) -> datetime | None:

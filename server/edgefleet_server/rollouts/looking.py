@@ -15,7 +15,7 @@ from ..store.fleet import Fleet
 from ..store.rollouts import Record
 from .comparing import Comparer
 from .decide import Compared
-from .evidence import Evidence, weigh
+from .evidence import Evidence, Settled, weigh
 from .gates import Tally, tally
 from .pairs import Pair
 from .predict import Predictor
@@ -51,6 +51,7 @@ class Looker:
         self._manifests: dict[str, Release] = {}
         self._predictors: dict[int, Predictor] = {}
         self._weighed: dict[int, _Known] = {}
+        self._settled: dict[int, dict[str, Settled]] = {}
 
     def look(self) -> None:
         """Bring what is known of devices up to date."""
@@ -66,6 +67,8 @@ class Looker:
             known = self._weighed.get(record.id)
             if known is not None and known.facts == facts and began_s < known.until_s:
                 return known.found
+            if known is None or known.facts[:-1] != facts[:-1]:
+                self._settled[record.id] = {}
             fleet = self._fleet.of(record.region)
             found = weigh(
                 record,
@@ -74,6 +77,7 @@ class Looker:
                 now,
                 self._config.rollouts.offline_after_s,
                 self._predictor(record),
+                self._settled.setdefault(record.id, {}),
             )
             weighed = Weighed(found, tally(found), fleet)
             ended_s = time.monotonic()
@@ -104,6 +108,7 @@ class Looker:
         with self._lock:
             numbers = {record.id for record in current}
             self._weighed = {number: row for number, row in self._weighed.items() if number in numbers}
+            self._settled = {number: row for number, row in self._settled.items() if number in numbers}
             self._predictors = {number: row for number, row in self._predictors.items() if number in numbers}
             self._comparer.forget(numbers)
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, RowMapping, select
 
 from .devices import Device, from_row
 from .schema import devices
@@ -20,6 +20,7 @@ class Fleet:
     def __init__(self) -> None:
         self._devices: dict[str, Device] = {}
         self._stamps: dict[str, tuple[Any, ...]] = {}
+        self._seen: dict[str, tuple[Any, ...]] = {}
         self._newest_s = float("-inf")
         self._by_region: dict[str | None, tuple[Device, ...]] = {}
         self.version = 0
@@ -36,7 +37,7 @@ class Fleet:
         wanted: list[str] = []
         since_s, newest_s = self._newest_s - OVERLAP_S, self._newest_s
         for row in rows:
-            stamp = (row.session, row.state_at_s, row.assigned_number, row.alarm)
+            stamp = (row.state_at_s, row.session, row.assigned_number, row.alarm)
             recent = row.state_at_s is not None and row.state_at_s >= since_s
             if recent and row.state_at_s > newest_s:
                 newest_s = row.state_at_s
@@ -47,7 +48,7 @@ class Fleet:
         found: dict[str, Device] = {}
         for row in rows:
             known, new = self._devices.get(row.id), fresh.get(row.id)
-            if new is not None and (known is None or not _same(known, new)):
+            if new is not None:
                 changed = True
                 known = new
             if known is None:
@@ -55,6 +56,7 @@ class Fleet:
             changed = changed or known.online != row.online
             found[row.id] = _heard(known, row.online, row.last_seen_s)
         self._stamps = {name: self._stamps[name] for name in found}
+        self._seen = {name: self._seen[name] for name in found}
         self._newest_s = newest_s
         self._devices = found
         self._by_region = {}
@@ -72,13 +74,16 @@ class Fleet:
     def __getitem__(self, device: str) -> Device:
         return self._devices[device]
 
-    @staticmethod
-    def _read(connection: Connection, names: Sequence[str]) -> dict[str, Device]:
+    def _read(self, connection: Connection, names: Sequence[str]) -> dict[str, Device]:
+        """Return those of `names` that are not as they were: bytes are compared, which costs less than to read them."""
         found: dict[str, Device] = {}
         for start in range(0, len(names), AT_ONCE):
             query = select(devices).where(devices.c.id.in_(names[start : start + AT_ONCE]))
             for row in connection.execute(query).mappings():
-                found[row["id"]] = from_row(row)
+                known = self._devices.get(row["id"])
+                if known is None or known.state_bytes != row["state"] or self._seen.get(row["id"]) != _stamp(row):
+                    found[row["id"]] = from_row(row)
+                    self._seen[row["id"]] = _stamp(row)
         return found
 
 
@@ -88,10 +93,6 @@ def _heard(known: Device, online: bool, last_seen_s: float | None) -> Device:
     return replace(known, online=online, last_seen_s=last_seen_s)
 
 
-def _same(one: Device, other: Device) -> bool:
-    return (
-        one.state_bytes == other.state_bytes
-        and (one.region, one.tags, one.assigned_number, one.session)
-        == (other.region, other.tags, other.assigned_number, other.session)
-        and one.alarm == other.alarm
-    )
+def _stamp(row: RowMapping) -> tuple[Any, ...]:
+    """What changes with everything that is not in the state."""
+    return row["session"], row["assigned_number"], row["alarm"]

@@ -26,17 +26,19 @@ class Lost(Exception):
     """Another one holds the lease now: what was about to be done must not be."""
 
 
-def take(connection: Connection, name: str, holder: str, now: float, life_s: float) -> Lease | None:
+def take(
+    connection: Connection, name: str, holder: str, now: float, life_s: float, *, alone: bool = False
+) -> Lease | None:
     """Return the lease, taken or kept for `life_s` from now; None while another one has it.
 
-    On SQLite the file's lock says that no other process lives, so a lease that a dead one left is taken at once.
+    alone: no other process can live over this database, as a lock on SQLite's file says; what a dead one left is taken at once.
     """
     statement = insert(connection, leases).values(name=name, holder="", fence=0, until_s=float(now))
     connection.execute(statement.on_conflict_do_nothing(index_elements=["name"]))
     query = select(leases).where(leases.c.name == name).with_for_update()
     row = connection.execute(query).one()
     if row.holder != holder:
-        if row.holder and row.until_s > now and connection.dialect.name != "sqlite":
+        if row.holder and row.until_s > now and not alone:
             return None
         fence = row.fence + 1
     else:
