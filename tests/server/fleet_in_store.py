@@ -4,12 +4,14 @@ import random
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from edgefleet_protocol.audience import wish_for
 from edgefleet_protocol.codec import encode
 from edgefleet_protocol.hardware import Hardware
 from edgefleet_protocol.messages import DeviceState, Failure, ModelState, Running
 from edgefleet_protocol.sketch import SketchBuilder
 from edgefleet_protocol.telemetry import ModelWindow, Window
 from edgefleet_server.app import Server
+from edgefleet_server.rollouts.evidence import joined
 from edgefleet_server.store import devices, telemetry
 from edgefleet_server.store.rollouts import Record
 from tests.fakes.repository import PASSPHRASE, FakeRepository
@@ -114,8 +116,6 @@ class StoredFleet:
 
     def admitted(self) -> list[str]:
         """The devices that the signed document lets in to the newest release."""
-        from edgefleet_protocol.audience import wish_for
-
         document = self.server.repository.rollout(WEST)
         if document is None:
             return []
@@ -124,13 +124,8 @@ class StoredFleet:
             known = {row.id: row for row in devices.every(connection, WEST)}
         found = []
         for name in sorted(known):
-            joined = None
-            if known[name].joined_s is not None:
-                from datetime import UTC, datetime
-
-                joined = datetime.fromtimestamp(known[name].joined_s or 0.0, UTC)
             wish, _ = wish_for(
-                "fashion", name, known[name].tags, self.hardware[name].hardware_class, document, joined
+                "fashion", name, known[name].tags, self.hardware[name].hardware_class, document, joined(known[name])
             )
             if wish is not None and wish.release.sha256 == first:
                 found.append(name)
@@ -140,6 +135,7 @@ class StoredFleet:
         self, names: Iterable[str], seconds: float, *, windows: int = 3, requests: int = 60, errors: int = 0
     ) -> None:
         """Let devices serve: `windows` windows of a minute each, with a spread of some percent from device to device."""
+        made: list[tuple[str, Window, float]] = []
         for step in range(windows):
             for name in names:
                 own = random.Random(f"{name} {self.running[name]}")
@@ -158,11 +154,11 @@ class StoredFleet:
                     memory_bytes=40_000_000,
                 )
                 at_s = self.clock.at + 60 * step
-                window = Window(
-                    start_s=at_s, seconds=60.0, boot="b", started_monotonic_s=at_s, models=(row,)
-                )
-                with self.server.database.write() as connection:
-                    telemetry.add(connection, name, window, at_s, at_s)
+                window = Window(start_s=at_s, seconds=60.0, boot="b", started_monotonic_s=at_s, models=(row,))
+                made.append((name, window, at_s))
+        with self.server.database.write() as connection:
+            for name, window, at_s in made:
+                telemetry.add(connection, name, window, at_s, at_s)
         self.clock.at += 60 * windows
         for name in names:
             self.say(name)

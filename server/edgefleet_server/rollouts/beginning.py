@@ -9,7 +9,7 @@ from edgefleet_protocol.rollout import Assignment, NotWorse, Policy, ReleaseRef
 from ..config import ServerConfig
 from ..errors import Refused
 from ..seams import Clock, Repository
-from ..store import audit, comparisons, devices, planning, rollouts
+from ..store import audit, comparisons, devices, planning, releases, rollouts
 from ..store.database import Connection, Database
 from ..store.rollouts import Record
 from . import documents, waves
@@ -35,12 +35,12 @@ class Beginner:
 
     def plan(self, order: Order) -> tuple[RegionPlan, ...]:
         """Return what `order` would do in each of its regions."""
-        checked = check(order, self._repository)
+        checked = self._checked(order)
         return tuple(self._plan(checked, region)[0] for region in checked.regions)
 
     def begin(self, order: Order, actor: str) -> tuple[RegionPlan, ...]:
         """Store the rollout that `order` describes, in all its regions or, when one refuses, in none."""
-        checked = check(order, self._repository)
+        checked = self._checked(order)
         now = self._clock.now()
         planned = tuple(self._plan(checked, region, now) for region in checked.regions)
         _refuse(order, [row for row, _ in planned])
@@ -48,6 +48,11 @@ class Beginner:
             for row, assignment in planned:
                 self._start(connection, checked, row, assignment, actor, now)
         return tuple(row for row, _ in planned)
+
+    def _checked(self, order: Order) -> Checked:
+        with self._database.read() as connection:
+            once = releases.seen(connection)
+        return check(order, self._repository, once)
 
     def _start(
         self, connection: Connection, checked: Checked, row: RegionPlan, assignment: Assignment, actor: str, now: float

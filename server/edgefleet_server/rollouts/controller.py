@@ -140,8 +140,9 @@ class Controller:
         moving = [record for record in records if record.status in ("running", "paused")]
         if moving:
             self._looker.look()
+            listed = {ref.sha256 for ref in self._repository.releases().values()}
         for record in moving:
-            self._mover.try_to_advance(record, lease, now)
+            self._mover.try_to_advance(record, lease, now, listed)
         self._looker.forget_others(records)
         for region in self._repository.regions():
             self._signing.try_sign(region, lease, now)

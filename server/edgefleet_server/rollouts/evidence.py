@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from edgefleet_protocol.audience import why_not
+from edgefleet_protocol.audience import stable_number, why_not
 from edgefleet_protocol.manifest import Release
 from edgefleet_protocol.messages import DeviceState, ModelState
 
@@ -135,7 +135,10 @@ def _standing(
             return "offline", "offline" if silent_s is None else f"offline for {span(silent_s)}"
         return "away", f"silent for {span(silent_s)}"
     # From when the stage opened, or the device came to be: a late joiner has its own time.
-    waited_s = now - max(record.admitted_s, device.first_seen_s)
+    admitted_s = (
+        record.admitted_at(stable_number(device.id, record.assignment)) if record.waves else record.stage_opened_s
+    )
+    waited_s = now - max(admitted_s, device.first_seen_s)
     if waited_s > record.assignment.deadline_s:
         doing = _doing(device, state)
         return "failed", f"not proven {span(waited_s)} after it was admitted; {doing}"

@@ -1,6 +1,7 @@
 """One move of one rollout: the facts, what `decide` says of them, and that stored with its reason."""
 
 import logging
+from collections.abc import Collection
 
 from ..ingest.counters import Counters
 from ..store import audit, rollouts
@@ -23,10 +24,13 @@ class Mover:
     def __init__(self, database: Database, counters: Counters, looker: Looker) -> None:
         self._database, self._counters, self._looker = database, counters, looker
 
-    def try_to_advance(self, record: Record, lease: Lease, now: float) -> None:
-        """Move one rollout; what stops it is said in its record, and stops no other."""
+    def try_to_advance(self, record: Record, lease: Lease, now: float, listed: Collection[str]) -> None:
+        """Move one rollout; what stops it is said in its record, and stops no other.
+
+        listed: digests of the releases that are listed now.
+        """
         try:
-            self._advance(record, lease, now)
+            self._advance(record, lease, now, listed)
         except (Unavailable, Lost):
             raise  # the database is no rollout's own, nor is the lease
         except Exception as error:
@@ -36,13 +40,23 @@ class Mover:
                 with self._database.write() as connection:
                     rollouts.waits(connection, record, why)
 
-    def _advance(self, record: Record, lease: Lease, now: float) -> None:
+    def _advance(self, record: Record, lease: Lease, now: float, listed: Collection[str]) -> None:
+        if record.assignment.release.sha256 not in listed:
+            why = "its release was withdrawn: it is not listed any more, so no device takes it"
+            self._store(record, Move("go-back", why), None, record.stage, lease, now)
+            return
         weighed = self._looker.weigh(record)
         proven = sum(row.standing == "proven" for row in weighed.evidence)
         compared = self._looker.compare(record, weighed)
         move = decide(record, weighed.counts, proven, now, compared, self._wave(record, weighed))
         if move.kind == "wait" and move.why == record.why:
             return
+        stage = move.stage(record.stage)
+        self._store(record, move, self._opened(record, move, stage, weighed), stage, lease, now)
+
+    def _store(
+        self, record: Record, move: Move, opened_percent: float | None, stage: int, lease: Lease, now: float
+    ) -> None:
         with self._database.write() as connection:
             hold(connection, lease)
             if move.kind == "wait":
@@ -50,7 +64,6 @@ class Mover:
                 return
             if record not in rollouts.current(connection, record.region):
                 return  # somebody moved it while we looked
-            stage = move.stage(record.stage)
             rollouts.move(
                 connection,
                 record,
@@ -59,7 +72,7 @@ class Mover:
                 stage=stage,
                 why=move.why,
                 now=now,
-                opened_percent=self._opened(record, move, stage, weighed),
+                opened_percent=opened_percent,
             )
             if move.kind != "wave":  # twenty to a stage: the history has them
                 deed = audit.AuditRow(now, ACTOR, f"rollout.{move.kind}", record.region, record.release, move.why)

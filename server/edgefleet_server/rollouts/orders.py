@@ -1,6 +1,6 @@
 """What a person asks for when they start a rollout, checked against what there is."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -12,7 +12,7 @@ from edgefleet_protocol.manifest import Release
 from edgefleet_protocol.names import parse_release_name
 from edgefleet_protocol.rollout import Assignment, Audience, Gate, Policy, Probation, ReleaseRef, Stage
 
-from ..errors import BadRequest, NotFound
+from ..errors import BadRequest, NotFound, Refused
 from ..seams import Repository
 
 DEADLINE_S = 86400.0
@@ -132,10 +132,20 @@ def _share_of(count: int, numbers: list[float]) -> float:
     return (numbers[count - 1] + numbers[count]) / 2 if count else 0.0
 
 
-def check(order: Order, repository: Repository) -> Checked:
-    """Return the order with what it names; raise NotFound or BadRequest, naming what there is instead."""
-    parse_release_name(order.release)
+def check(order: Order, repository: Repository, once: Collection[str] = ()) -> Checked:
+    """Return the order with what it names; raise NotFound or BadRequest, naming what there is instead.
+
+    once: releases that were listed at some time. Raises Refused for one that was withdrawn since.
+    """
+    model, _ = parse_release_name(order.release)
     listed = repository.releases()
+    if order.release not in listed and order.release in once:
+        others = sorted(name for name in listed if name.partition("/")[0] == model)
+        raise Refused(
+            f"{order.release} was withdrawn: its holders listed it once, and it is not listed any more, so no device would take it. "
+            f"Still listed of {model}: {', '.join(others) or 'none'}. If it is good after all, its holders sign it anew: "
+            "edgefleet trust sign, edgefleet trust publish"
+        )
     if order.release not in listed:
         raise NotFound(
             f"the release {order.release} is not listed. Listed are: {', '.join(sorted(listed)) or 'none'}. "

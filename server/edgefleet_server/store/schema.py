@@ -68,7 +68,7 @@ rollouts = Table(
     Column("stage_opened_s", Float, nullable=False),
     Column("updated_s", Float, nullable=False),
     Column("approved", Integer, nullable=False, server_default="0"),
-    Column("wave_s", Float),
+    Column("waves", Text, nullable=False, server_default="[]"),
     Index("rollouts_by_region", "region", "model"),
 )
 

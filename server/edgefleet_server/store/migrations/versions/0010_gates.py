@@ -12,7 +12,7 @@ depends_on = None
 def upgrade() -> None:
     """Make the tables and columns."""
     op.add_column("rollouts", sa.Column("approved", sa.Integer(), nullable=False, server_default="0"))
-    op.add_column("rollouts", sa.Column("wave_s", sa.Float(), nullable=True))
+    op.add_column("rollouts", sa.Column("waves", sa.Text(), nullable=False, server_default="[]"))
     op.add_column("devices", sa.Column("joined_s", sa.Float(), nullable=True))
     op.create_table(
         "leases",
