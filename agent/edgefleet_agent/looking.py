@@ -215,7 +215,12 @@ class Looking:
             text = f"region {mine.region}, tags {', '.join(mine.tags) or 'none'}{frozen}"
             told = self._journal.event("assigned", text)
             moved = replace(
-                facts, assignment_number=mine.number, region=mine.region, tags=mine.tags, frozen=mine.frozen
+                facts,
+                assignment_number=mine.number,
+                region=mine.region,
+                tags=mine.tags,
+                frozen=mine.frozen,
+                joined=mine.joined,
             )
             try:
                 self._store.facts.put(with_events(moved, [told]))

@@ -152,7 +152,7 @@ def _of_region(
         return Desired(model, Policy(), why="no rollout is signed for this device's region, or it has no region yet")
     if isinstance(rollout, str):
         return Desired(model, Policy(), why=rollout)
-    assignment, why = wish_for(model, device, facts.tags, hardware.hardware_class, rollout)
+    assignment, why = wish_for(model, device, facts.tags, hardware.hardware_class, rollout, facts.joined)
     if assignment is None:
         return Desired(model, rollout.policy, why=why)
     refused = store.facts.trust.refused.get(assignment.release.path)

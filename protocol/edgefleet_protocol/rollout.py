@@ -118,6 +118,35 @@ class Audience(Record, frozen=True, kw_only=True):
     """Any of these hardware classes."""
 
 
+class NotWorse(Record, frozen=True, kw_only=True):
+    """How much worse than the model before a model may be, on the same devices. A margin of None is not looked at."""
+
+    latency_percent: Annotated[float, Meta(ge=0, le=10000)] | None = 5.0
+    error_points: Percent | None = 0.5
+    """Percent points of requests that end in an error."""
+    confidence_psi: Annotated[float, Meta(ge=0, le=10)] | None = None
+    """How far the spread of its confidence may move, as a population stability index."""
+    agreement_percent: Percent | None = None
+    """Of the golden inputs, how many it must answer as the model before does, at least."""
+    memory_percent: Annotated[float, Meta(ge=0, le=10000)] | None = None
+    energy_percent: Annotated[float, Meta(ge=0, le=10000)] | None = None
+    alpha: Annotated[float, Meta(ge=1e-6, le=0.5)] = 0.05
+    """How often a release that keeps every margin may be stopped all the same, over the whole rollout."""
+    min_devices: Annotated[int, Meta(ge=2, le=10000)] = 3
+    """Fewer devices are too little evidence, whatever they measured."""
+    max_devices: Annotated[int, Meta(ge=2, le=10000)] = 200
+    """So many are compared; more would cost the server and say little that is new."""
+    min_requests: Annotated[int, Meta(ge=1, le=10**6)] = 100
+    """On each side, before a device is compared."""
+    warm_up_s: Annotated[float, Meta(ge=0, le=86400)] = 60.0
+    """Left out after the switch."""
+    on_worse: Literal["go-back", "pause"] = "go-back"
+    wait_s: Annotated[float, Meta(ge=0, le=86400 * 30)] = 3600.0
+    """How long a stage may wait for a verdict."""
+    too_little: Literal["pause", "go-on"] = "pause"
+    """What is done when that was not long enough."""
+
+
 class Gate(Record, frozen=True, kw_only=True):
     """What must hold before the next stage."""
 
@@ -125,13 +154,32 @@ class Gate(Record, frozen=True, kw_only=True):
     """Of the devices in this stage that reached an end. More than this stops the rollout."""
     min_proven_percent: Percent = 100.0
     """Of the devices in this stage that can still prove it."""
+    max_failed: Annotated[int, Meta(ge=0, le=10**7)] | None = None
+    """More devices than this stop the rollout, whatever share they are."""
+    min_proven: Annotated[int, Meta(ge=0, le=10**7)] = 0
+    """At least so many devices, whatever share they are."""
+    min_ended: Annotated[int, Meta(ge=0, le=10**7)] = 0
+    """The share of failures is judged once so many devices came to an end."""
+    not_worse: NotWorse | None = None
+    """The model against the one before on the same devices; None compares nothing."""
 
 
 class Stage(Record, frozen=True, kw_only=True):
-    """A share of the audience, by each device's stable number."""
+    """Devices that one step lets in, beside those of the stages before it.
+
+    A device is in it whose stable number is below `percent` and that has the tags and hardware, or whose name is listed.
+    """
 
     percent: Percent
     gate: Gate = Gate()
+    tags: Annotated[tuple[TagName, ...], Meta(max_length=32)] = ()
+    """All of these."""
+    hardware: Annotated[tuple[Annotated[str, Meta(max_length=64)], ...], Meta(max_length=64)] = ()
+    """Any of these hardware classes."""
+    devices: Annotated[tuple[DeviceId, ...], Meta(max_length=500)] = ()
+    """By name, whatever their number; still of the audience."""
+    approval: bool = False
+    """Whether a person must say yes before it opens."""
 
 
 class ReleaseRef(Record, frozen=True, kw_only=True):
@@ -155,6 +203,12 @@ class Assignment(Record, frozen=True, kw_only=True):
     """A device that has not proven it this long after it first saw it counts as failed."""
     accept_interface_change: bool = False
     """Whether a release may take over whose interface differs from the one that runs: applications must know of it."""
+    opened_percent: Percent | None = None
+    """Of the open stage only devices whose stable number is below this were let in yet: a large stage opens in waves."""
+    joined_before: Time | None = None
+    """Devices that joined their region at or after this moment are not meant; one that was not told when it joined is."""
+    max_under_way: Annotated[int, Meta(ge=1, le=10**7)] | None = None
+    """How many devices may be let in and not yet run it; None: as the server thinks best. Devices need not care."""
 
     @property
     def percent(self) -> float:
@@ -184,3 +238,5 @@ class DeviceAssignment(Document, frozen=True, kw_only=True):
     issued: Time | None = None
     frozen: FrozenWords = ""
     """Who froze this device, and why; as in `Rollout`. Empty: nobody."""
+    joined: Time | None = None
+    """Since when it has belonged to this region."""

@@ -12,6 +12,7 @@ from edgefleet_trust.repository import Repository
 
 from .api.alert_routes import make_alert_routes
 from .api.asking import Asking
+from .api.by_hand_routes import make_by_hand_routes
 from .api.door import Door
 from .api.group_routes import make_group_routes
 from .api.hands_routes import make_hands_routes
@@ -154,6 +155,7 @@ class Server:
                 make_region_routes(asking, self.regions),
                 make_group_routes(asking, self.assigner, self.decommissioner),
                 make_hands_routes(asking, self.commander),
+                make_by_hand_routes(self.controller, self.views, asking),
                 make_health_routes(asking, self.watching.collector, self.watching.readiness),
             ),
         )

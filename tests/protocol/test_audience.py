@@ -1,7 +1,9 @@
 """Who is meant: alike on the device and in the plan, and stable from stage to stage."""
 
+from datetime import datetime, timedelta, timezone
 from math import sqrt
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -104,3 +106,48 @@ def test_without_an_assignment_there_is_no_wish():
 
 def test_models_are_named_once_in_order():
     assert models_of(rollout(assignment("b/1"), assignment("a/1"), assignment("b/2"))) == ("b", "a")
+
+
+def staged(*rows: Stage, stage: int = 0, **changes):
+    return assignment(stages=rows, stage=stage, **changes)
+
+
+def test_an_explicit_cohort_is_let_in_whatever_its_numbers_and_stays_in():
+    wish = staged(Stage(percent=0.0, devices=("pi-7",)), Stage(percent=100.0))
+    assert why_not("pi-7", (), "pi4", wish) is None
+    assert why_not("pi-8", (), "pi4", wish) == "it comes in stage 2 of 2 and stage 1 is open"
+    assert why_not("pi-7", (), "pi4", msgspec.structs.replace(wish, stage=1)) is None
+
+
+def test_a_stage_by_hardware_or_tags_leaves_the_others_to_a_later_one():
+    wish = staged(Stage(percent=100.0, hardware=("pi4",), tags=("lab",)), Stage(percent=100.0, hardware=("pi4",)))
+    assert why_not("pi-7", ("lab",), "pi4", wish) is None
+    assert why_not("pi-7", (), "pi4", wish) == "it comes in stage 2 of 2 and stage 1 is open"
+    assert why_not("pi-7", ("lab",), "pi5", wish) == "no stage is for it: the last is for pi4 and this is pi5"
+
+
+@given(st.integers(0, 10**6), st.floats(0, 100), st.floats(0, 100), st.integers(0, 2))
+def test_a_wave_lets_in_more_and_never_takes_back(index, first, second, stage):
+    rows = (Stage(percent=10.0), Stage(percent=60.0, hardware=("pi4",)), Stage(percent=100.0))
+    low, high = sorted((first, second))
+    wishes = [staged(*rows, stage=stage, opened_percent=opened) for opened in (low, high)]
+    before, after = (why_not(f"d{index}", (), "pi4", wish) is None for wish in wishes)
+    assert after or not before
+    whole = why_not(f"d{index}", (), "pi4", staged(*rows, stage=stage)) is None
+    assert whole or not after
+
+
+@given(st.integers(0, 10**6), st.integers(0, 2))
+def test_stages_of_any_kind_only_grow(index, stage):
+    rows = (Stage(percent=0.0, devices=("d1", "d2")), Stage(percent=30.0, tags=("lab",)), Stage(percent=80.0))
+    admitted = [why_not(f"d{index}", ("lab",), "pi4", staged(*rows, stage=n)) is None for n in range(3)]
+    assert admitted == sorted(admitted)
+
+
+def test_who_joined_after_a_rollout_began_waits_until_it_is_complete_where_it_says_so():
+    began = datetime(2026, 11, 1, 12, tzinfo=timezone.utc)
+    wish = assignment(joined_before=began)
+    assert why_not("pi-7", (), "pi4", wish, began - timedelta(seconds=1)) is None
+    assert why_not("pi-7", (), "pi4", wish) is None, "nobody told it when it joined"
+    reason = why_not("pi-7", (), "pi4", wish, began)
+    assert reason and "joined the region on 2026-11-01 12:00 UTC" in reason

@@ -84,7 +84,7 @@ def test_it_leaves_the_fleet_and_what_it_said_is_kept_or_forgotten_by_choice(
         kept,
         None,
     )
-    deed = client.get("/v1/audit").json()[0]
+    deed = client.get("/v1/audit").json()["items"][0]
     assert (deed["action"], deed["region"]) == ("device.decommission", "eu-west")
     assert deed["outcome"].startswith(f"{kept}, burnt; device: taken out")
 

@@ -168,7 +168,9 @@ def test_a_bulk_move_is_signed_numbered_and_written_down_and_says_what_was_so_al
     assert (document.device, document.number, document.region) == ("one", 1, "ap-south")
     assert known is not None and known.region == "ap-south" and time.time() - known.counts_from_s < 60
     rows = [
-        row for row in client.get("/v1/audit").json() if row["action"] == "device.assign" and row["subject"] == "one"
+        row
+        for row in client.get("/v1/audit").json()["items"]
+        if row["action"] == "device.assign" and row["subject"] == "one"
     ]
     assert sorted(row["region"] for row in rows) == ["ap-south", "eu-west"]
     assert all(row["outcome"] == "number 1: moved to ap-south (sold)" for row in rows)

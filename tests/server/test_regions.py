@@ -105,7 +105,7 @@ def test_a_version_is_kept_with_who_made_it_and_reaches_devices_with_the_next_do
     assert (document.serial, document.policy) == (2, Policy(objective="latency", telemetry_fields=("heat",)))
     row = client.get(f"/v1/regions/{WEST}").json()
     assert (row["version"], row["by"], row["why"]) == (1, "a person on this machine", "quicker")
-    assert client.get("/v1/audit").json()[0]["outcome"].startswith("version 1: broker, policy.objective")
+    assert client.get("/v1/audit").json()["items"][0]["outcome"].startswith("version 1: broker, policy.objective")
     assert signed(server).serial == 2
 
 
@@ -213,12 +213,12 @@ def test_s04_a_frozen_region_moves_neither_on_nor_back_and_its_devices_read_why(
     assert (document.serial, document.frozen) == (2, "a person on this machine: election")
     runs(server, "one", "fashion/1")
     server.controller.turn()
-    (row,) = client.get(f"/v1/rollouts/{WEST}").json()
+    (row,) = client.get(f"/v1/rollouts/{WEST}").json()["items"]
     assert (row["stage"], row["why"]) == (0, f"{WEST} is frozen by a person on this machine: election")
     opened = row["stage_opened_s"]
     assert client.post("/v1/unfreeze", json={}).json() == {"changed": [WEST]}
     assert signed(server).frozen == ""
-    (row,) = client.get(f"/v1/rollouts/{WEST}").json()
+    (row,) = client.get(f"/v1/rollouts/{WEST}").json()["items"]
     assert row["stage_opened_s"] > opened, "time in which it was frozen counts for no deadline"
     assert client.post("/v1/freeze", json={"why": "night"}).json() == {"changed": [WEST, "ap-south"]}
     assert client.post("/v1/regions/mars/freeze", json={}).status_code == 404
@@ -242,7 +242,7 @@ def test_s04_half_of_a_region_is_frozen_and_counted_apart_and_the_rollout_ends_w
     add(server, "two", WEST, models=(model,))
     runs(server, "one", "fashion/1")
     signed(server)
-    (row,) = client.get(f"/v1/rollouts/{WEST}").json()
+    (row,) = client.get(f"/v1/rollouts/{WEST}").json()["items"]
     standings = {fact["device"]: (fact["standing"], fact["why"]) for fact in row["evidence"]}
     assert standings["two"] == ("frozen", with_hold)
     assert standings["three"] == ("frozen", "frozen by a person on this machine: inspection")
@@ -264,7 +264,7 @@ def test_s04_time_in_which_a_device_was_held_counts_for_no_deadline(server: Serv
             models=(model,), number=number,
         )  # fmt: skip
         server.router.handle([Incoming(server.topics.of_device("one", "state"), encode(state), False, 1, 1, 1)])
-        (row,) = client.get(f"/v1/rollouts/{WEST}").json()
+        (row,) = client.get(f"/v1/rollouts/{WEST}").json()["items"]
         return str(row["evidence"][0]["standing"])
 
     assert says("held by ana until it is released", 1) == "frozen"
@@ -277,7 +277,7 @@ def test_a_device_that_moves_counts_in_its_new_region_from_then_on(server: Serve
         connection.execute(schema.rollouts.update().values(stage_opened_s=time.time() - 3600))
         connection.execute(schema.devices.update().values(first_seen_s=1.0))
     assert client.post("/v1/devices/move", json={"devices": ["far"], "region": WEST}).status_code == 200
-    (row,) = client.get(f"/v1/rollouts/{WEST}").json()
+    (row,) = client.get(f"/v1/rollouts/{WEST}").json()["items"]
     standings = {fact["device"]: fact["standing"] for fact in row["evidence"]}
     assert standings == {"one": "failed", "far": "under way"}
 

@@ -172,6 +172,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     event_number: int = 0
     bytes_received: int = 0
     dropped_windows: int = 0
+    joined: datetime | None = None
+    """Since when it belongs to its region, as its assignment says."""
 
     def model(self, name: str) -> ModelFacts:
         """Return what is known of a model; nothing for one that is new."""

@@ -52,6 +52,8 @@ class RolloutFacts:
     release: str
     status: str
     why: str
+    late_failures: tuple[tuple[str, str], ...] = ()
+    """(device, what failed there) of those on which a release failed whose rollout is complete."""
 
 
 @dataclass(frozen=True)

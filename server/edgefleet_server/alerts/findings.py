@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from .facts import AlertFacts, DeviceFacts
+from .facts import AlertFacts, DeviceFacts, RolloutFacts
 from .rules import Rule
 
 TOGETHER_S = 300.0
@@ -188,6 +188,8 @@ def _rollout(facts: AlertFacts, rule: Rule, opened: Open, now: float) -> list[Fi
     }
     found = []
     for row in facts.rollouts:
+        if row.late_failures:
+            found.append(_late(rule, row))
         if row.status not in words:
             continue
         said, next_step = words[row.status]
@@ -197,6 +199,17 @@ def _rollout(facts: AlertFacts, rule: Rule, opened: Open, now: float) -> list[Fi
             Finding(rule, row.region, f"{row.release} {row.status}", (row.release,), text, evidence, next_step)
         )
     return found
+
+
+def _late(rule: Rule, row: RolloutFacts) -> Finding:
+    names = [device for device, _ in row.late_failures]
+    return Finding(
+        rule, row.region, f"{row.release} late failures", tuple(sorted(names)),
+        f"{row.release} is what {row.region} runs, and fails on {_many(names, 'device')} that came to it after its rollout was "
+        f"complete: {row.late_failures[0][0]} ({row.late_failures[0][1]})",
+        f"/v1/rollouts/{quote(row.region)}",
+        "See what these devices have in common: edgefleet device show. To take the release back: edgefleet rollout roll-back.",
+    )  # fmt: skip
 
 
 def _expiry(facts: AlertFacts, rule: Rule, opened: Open, now: float) -> list[Finding]:

@@ -14,6 +14,7 @@ from ..errors import ServerError
 from ..identity.authority import standings
 from ..ingest.counters import Counters
 from ..metrics.follow import Follower
+from ..rollouts.late import late_failures
 from ..seams import Clock
 from ..store import decommissioned, devices, identities, rollouts
 from ..store.database import Connection, Database
@@ -64,7 +65,8 @@ class Gatherer:
                 devices=tuple(self._device(row, ends.get(row.id), now) for row in known),
                 groups=self._follower.groups(),
                 rollouts=tuple(
-                    RolloutFacts(row.region, row.model, row.release, row.status, row.why) for row in current
+                    RolloutFacts(row.region, row.model, row.release, row.status, row.why, late_failures(row, known))
+                    for row in current
                 ),
                 expiries=self.expiries(now),
                 gone=tuple(

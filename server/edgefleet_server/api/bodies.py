@@ -1,6 +1,6 @@
 """What may be sent to the API."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,11 +12,30 @@ from edgefleet_protocol.rollout import Audience, Gate, Policy, Probation
 
 from ..commanding import DEFAULT_LIFE_S
 from ..errors import BadRequest
-from ..rollouts.orders import DEADLINE_S, Order
+from ..rollouts.orders import DEADLINE_S, Order, StageOrder
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
+
+
+class NotWorseBody(_Strict):
+    """How much worse than the model before it may be, on the same devices; a margin of null is not looked at."""
+
+    latency_percent: float | None = Field(default=5.0, ge=0, le=10000)
+    error_points: float | None = Field(default=0.5, ge=0, le=100)
+    confidence_psi: float | None = Field(default=None, ge=0, le=10)
+    agreement_percent: float | None = Field(default=None, ge=0, le=100)
+    memory_percent: float | None = Field(default=None, ge=0, le=10000)
+    energy_percent: float | None = Field(default=None, ge=0, le=10000)
+    alpha: float = Field(default=0.05, ge=1e-6, le=0.5, description="how often a good release may be stopped")
+    min_devices: int = Field(default=3, ge=2, le=10000)
+    max_devices: int = Field(default=200, ge=2, le=10000)
+    min_requests: int = Field(default=100, ge=1, le=10**6)
+    warm_up_s: float = Field(default=60.0, ge=0, le=86400)
+    on_worse: Literal["go-back", "pause"] = "go-back"
+    wait_s: float = Field(default=3600.0, ge=0, le=86400 * 30, description="how long a stage waits for a verdict")
+    too_little: Literal["pause", "go-on"] = "pause"
 
 
 class GateBody(_Strict):
@@ -24,6 +43,22 @@ class GateBody(_Strict):
 
     max_failed_percent: float = Field(default=0.0, ge=0, le=100)
     min_proven_percent: float = Field(default=100.0, ge=0, le=100)
+    max_failed: int | None = Field(default=None, ge=0, le=10**7)
+    min_proven: int = Field(default=0, ge=0, le=10**7)
+    min_ended: int = Field(default=0, ge=0, le=10**7)
+    not_worse: NotWorseBody | None = None
+
+
+class StageBody(_Strict):
+    """One stage: a share, a number of devices, or devices by name."""
+
+    percent: float | None = None
+    count: int | None = Field(default=None, ge=1, le=10**7)
+    tags: list[str] = Field(default=[], max_length=32)
+    hardware: list[str] = Field(default=[], max_length=64)
+    devices: list[str] = Field(default=[], max_length=500)
+    approval: bool = Field(default=False, description="a person must say yes before it opens")
+    gate: GateBody | None = Field(default=None, description="else the rollout's own")
 
 
 class ProbationBody(_Strict):
@@ -47,7 +82,9 @@ class RolloutBody(_Strict):
     release: str = Field(max_length=80, examples=["fashion/3"])
     model: str | None = Field(default=None, description="may be given too, and must be the release's")
     regions: list[str] = Field(default=[], max_length=1000, description="empty means every region")
-    stages: list[float] = Field(default=[100.0], min_length=1, max_length=32, description="percents, rising")
+    stages: list[float | StageBody] = Field(
+        default=[100.0], min_length=1, max_length=32, description="percents, rising, or stages in the long form"
+    )
     gate: GateBody = GateBody()
     probation: ProbationBody = ProbationBody()
     audience: AudienceBody = AudienceBody()
@@ -57,6 +94,13 @@ class RolloutBody(_Strict):
         default=False, description="the release may change the contract with applications; force does not say so"
     )
     force: bool = Field(default=False, description="go on although no device matches, or the region runs it already")
+    late_joiners: Literal["join", "wait"] = Field(default="join", description="wait: they take it once it is complete")
+    max_under_way: int | None = Field(
+        default=None, ge=1, le=10**7, description="devices that fetch at once; else about 100"
+    )
+    plan_digest: str = Field(
+        default="", max_length=64, description="of the plan that was looked at; refused if it changed"
+    )
 
     def order(self) -> Order:
         """Return it in the controller's terms; raise BadRequest where a policy or name is none."""
@@ -70,14 +114,17 @@ class RolloutBody(_Strict):
             return Order(
                 release=release,
                 regions=tuple(dict.fromkeys(self.regions)),
-                stages=tuple(self.stages),
-                gate=Gate(**self.gate.model_dump()),
+                stages=tuple(row if isinstance(row, float) else _stage(row) for row in self.stages),
+                gate=_gate(self.gate),
                 probation=Probation(**self.probation.model_dump()),
                 audience=msgspec.convert(self.audience.model_dump(), Audience),
                 policies={region: _policy(region, rows) for region, rows in self.policies.items()},
                 deadline_s=self.deadline_s,
                 accept_interface_change=self.accept_interface_change,
                 force=self.force,
+                late_joiners=self.late_joiners,
+                max_under_way=self.max_under_way,
+                plan_digest=self.plan_digest,
             )
         except msgspec.ValidationError as error:
             raise BadRequest(str(error)) from error
@@ -102,6 +149,22 @@ class ReasonBody(_Strict):
     """Why a person does it."""
 
     why: str = Field(default="", max_length=500)
+
+
+def _gate(body: GateBody) -> Gate:
+    return msgspec.convert(body.model_dump(), Gate)
+
+
+def _stage(body: StageBody) -> StageOrder:
+    return StageOrder(
+        percent=body.percent,
+        count=body.count,
+        tags=tuple(body.tags),
+        hardware=tuple(body.hardware),
+        devices=tuple(body.devices),
+        approval=body.approval,
+        gate=None if body.gate is None else _gate(body.gate),
+    )
 
 
 def _policy(region: str, rows: dict[str, Any]) -> Policy:

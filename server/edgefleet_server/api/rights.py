@@ -6,7 +6,7 @@ Action = Literal[
     "health.read", "device.read", "event.read", "rollout.read", "release.read", "audit.read",
     "rollout.plan", "device.assign", "device.forget", "device.revoke", "device.command", "device.clear-alarm",
     "rollout.start", "rollout.pause", "rollout.resume", "rollout.go-back",
-    "alert.read", "alert.hold",
+    "alert.read", "alert.hold", "rollout.approve", "rollout.next",
     "region.read", "region.apply", "region.freeze", "group.read", "group.write", "device.freeze", "device.decommission",
 ]  # fmt: skip
 Role = Literal["viewer", "operator", "releaser", "admin"]
@@ -30,7 +30,9 @@ ROLES: dict[Role, frozenset[str]] = {
     "operator": _LOOK
     | _HOLD
     | {"audit.read", "rollout.plan", "device.assign", "device.command", "device.clear-alarm", "device.freeze"},
-    "releaser": _LOOK | _HOLD | {"audit.read", "rollout.plan", "rollout.start", "region.apply"},
+    "releaser": _LOOK
+    | _HOLD
+    | {"audit.read", "rollout.plan", "rollout.start", "rollout.approve", "rollout.next", "region.apply"},
     "admin": frozenset(get_args(Action)),
 }
 """An operator keeps devices alive and can stop a rollout, but begins none; a releaser begins them, and touches no device."""
@@ -54,6 +56,8 @@ WORDS: dict[str, str] = {
     "rollout.go-back": "take a release back",
     "alert.read": "see alerts; those of the whole fleet only with rights in every region",
     "alert.hold": "acknowledge or silence an alert",
+    "rollout.approve": "say yes to a stage that waits for a person",
+    "rollout.next": "open the next stage whatever its gate waits for",
     "region.read": "see how a region is set, every version of it, and what a new one would do",
     "region.apply": "set a region anew; needs the right in each region that the call names",
     "region.freeze": "let nothing new begin in a region, and end that",

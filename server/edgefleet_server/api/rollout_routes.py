@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
+from ..rollouts.beginning import whole_digest
 from ..rollouts.controller import Controller
 from ..rollouts.orders import Order
 from ..store.rollouts import Status
@@ -58,7 +59,8 @@ def make_rollout_routes(asking: Asking, controller: Controller, views: Views) ->
         """What a rollout would do: for each device which variant, and why; it changes nothing."""
         order = body.order()
         may_all(actor, "rollout.plan", order)
-        return {"regions": [row.to_json() for row in controller.plan(order)]}
+        plans = controller.plan(order)
+        return {"regions": [row.to_json() for row in plans], "digest": whole_digest(plans)}
 
     @routes.post("/v1/rollouts", status_code=201, name="start")
     def start(actor: Who, body: RolloutBody) -> dict[str, Any]:

@@ -30,6 +30,13 @@ class Place:
     frozen: str = ""
 
 
+def _joined_s(known: Device | None, region: str, now: float) -> float | None:
+    """Return since when the device belongs to `region`: a new assignment within it changes nothing about that."""
+    if known is not None and known.region == region:
+        return known.joined_s if known.assigned_number else known.first_seen_s
+    return now
+
+
 @dataclass(frozen=True)
 class Assigned:
     """What became of a call: devices that have a new number, and those for which it already was so."""
@@ -71,6 +78,7 @@ def sign(
     signer: Signer, device: str, known: Device | None, place: Place, now: float
 ) -> tuple[DeviceAssignment, AssignmentRow]:
     """Return an assignment, and the row that keeps it with its signature."""
+    joined_s = _joined_s(known, place.region, now)
     document = DeviceAssignment(
         device=device,
         number=1 + newest_number(known),
@@ -78,6 +86,7 @@ def sign(
         tags=place.tags,
         issued=datetime.fromtimestamp(now, UTC),
         frozen=place.frozen,
+        joined=None if joined_s is None else datetime.fromtimestamp(joined_s, UTC),
     )
     envelope = signer.sign_envelope(DEVICE_ASSIGNMENT_TYPE, encode(document))
     anew = known is not None and (known.region != place.region or (known.frozen != "" and not place.frozen))
@@ -90,6 +99,7 @@ def sign(
         frozen=place.frozen,
         at_s=now,
         counts_from_s=now if anew else (known.counts_from_s if known is not None else 0.0),
+        joined_s=joined_s,
     )
     return document, row
 

@@ -3,10 +3,15 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from ..store.rollouts import Record, Status
-from .gates import Tally, judge
+from edgefleet_protocol.rollout import NotWorse
 
-Kind = Literal["wait", "open", "complete", "pause", "go-back"]
+from ..store.rollouts import Record, Status
+from .compare import Comparison
+from .gates import Tally, judge
+from .waves import Wave
+from .words import span
+
+Kind = Literal["wait", "wave", "open", "complete", "pause", "go-back"]
 
 
 @dataclass(frozen=True)
@@ -15,6 +20,8 @@ class Move:
 
     kind: Kind
     why: str
+    opened_percent: float | None = None
+    """Of a wave: how far the stage is open then; None: all of it."""
 
     def status(self, before: Status) -> Status:
         """The record's status after this move."""
@@ -26,40 +33,114 @@ class Move:
         return before + 1 if self.kind == "open" else before
 
 
-def decide(record: Record, counts: Tally, proven_anywhere: int, now: float) -> Move:
+@dataclass(frozen=True)
+class Compared:
+    """The two models on the same devices, and in how many seconds more is known; None where nobody can say."""
+
+    found: Comparison
+    expected_s: float | None = None
+
+
+def decide(
+    record: Record,
+    counts: Tally,
+    proven_anywhere: int,
+    now: float,
+    compared: Compared | None = None,
+    wave: Wave | None = None,
+) -> Move:
     """Return the next move of `record`.
 
     counts: the devices of the open stage.
     proven_anywhere: devices of the region that have proven the release, in whichever stage.
+    compared: the model against the one before; None where the gate does not ask, or nothing ran before.
+    wave: how far the open stage may be opened now; None while too many are under way.
     """
     if record.status in ("complete", "gone-back", "superseded"):
         return Move("wait", record.why)
     gate = record.assignment.stages[record.stage].gate
     verdict = judge(gate, counts)
-    place = f"stage {record.stage + 1} of {len(record.assignment.stages)} ({record.assignment.percent:g} %)"
+    place = _place(record)
     if verdict.result == "broken":
         # Also while paused by hand: a pause holds the next stage back, not the way home.
         return Move("go-back", f"{place}: {verdict.why}")
+    if compared is not None and compared.found.result == "worse" and gate.not_worse is not None:
+        why = f"{place}: the model is worse than the one before on the same devices: {compared.found.why}"
+        if gate.not_worse.on_worse == "go-back":
+            return Move("go-back", why)
+        if record.status != "paused":
+            return Move("pause", why)
     if record.status == "paused":
         return Move("wait", record.why)
+    if record.assignment.opened_percent is not None:
+        if wave is None:
+            return Move("wait", f"{place}: opens in waves, and waits for those that are under way; {verdict.why}")
+        return Move("wave", f"{place}: {wave.why}", wave.percent)
     if verdict.result == "wait":
         return Move("wait", f"{place}: {verdict.why}")
+    if verdict.result == "too few":
+        return _patience(record, f"{place}: {verdict.why}", now)
     if counts.members == 0:
         if not record.is_last_stage:
-            return Move("open", f"{place}: no device of the region falls into it")
+            return _open(record, f"{place}: no device of the region falls into it")
         if proven_anywhere == 0:
             return _patience(record, f"{place}: no device of the region is meant yet", now)
     elif not counts.proven and proven_anywhere == 0:
         return _patience(record, f"{place}: {verdict.why}", now)
+    said = verdict.why
+    if compared is not None and gate.not_worse is not None and counts.proven:
+        if compared.found.result == "too little" and (held := _evidence(record, gate.not_worse, compared, place, now)):
+            return held
+        said += f"; {_said(compared)}"
     if not record.is_last_stage:
-        return Move("open", f"{place}: {verdict.why}")
+        return _open(record, f"{place}: {said}")
     outstanding = f", {len(counts.apart)} outstanding" if counts.apart else ""
-    return Move("complete", f"{place}: {verdict.why}{outstanding}")
+    return Move("complete", f"{place}: {said}{outstanding}")
+
+
+def _open(record: Record, why: str) -> Move:
+    """The next stage opens by itself, unless a person must say yes first."""
+    if record.assignment.stages[record.stage + 1].approval and record.approved <= record.stage:
+        return Move(
+            "wait", f"{why}; stage {record.stage + 2} waits for a person: edgefleet rollout approve {record.region}"
+        )
+    return Move("open", why)
+
+
+def _evidence(record: Record, rules: NotWorse, compared: Compared, place: str, now: float) -> Move | None:
+    """Too little evidence is an outcome of its own: wait as long as the gate allows, then what it says. None: go on."""
+    if now - record.admitted_s < rules.wait_s:
+        known = compared.expected_s
+        when = "nobody can say when there is more" if known is None else f"a verdict is expected in {span(known)}"
+        return Move("wait", f"{place}: too little evidence yet, {when}: {compared.found.why}")
+    if rules.too_little == "go-on":
+        return None
+    return Move(
+        "pause",
+        f"{place}: too little evidence after {span(rules.wait_s)}, and its gate does not go on without: {compared.found.why}. "
+        f"To go on all the same: edgefleet rollout next {record.region}",
+    )
+
+
+def _said(compared: Compared) -> str:
+    if compared.found.result == "not worse":
+        return f"not worse than the model before: {compared.found.why}"
+    return f"goes on with too little evidence, as its gate says: {compared.found.why}"
+
+
+def _place(record: Record) -> str:
+    stage = record.assignment.stages[record.stage]
+    kinds = [f"{stage.percent:.4g} %"] if stage.percent or not stage.devices else []
+    kinds += [f"of {', '.join((*stage.hardware, *stage.tags))}"] if stage.hardware or stage.tags else []
+    kinds += (
+        [f"{len(stage.devices)} named" if not kinds else f"and {len(stage.devices)} named"] if stage.devices else []
+    )
+    return f"stage {record.stage + 1} of {len(record.assignment.stages)} ({' '.join(kinds)})"
 
 
 def _patience(record: Record, why: str, now: float) -> Move:
     """Nothing was proven by anyone: wait for a device until the deadline, then ask a person; never go on blindly."""
-    waited_s = now - record.stage_opened_s
+    waited_s = now - record.admitted_s
     if waited_s > record.assignment.deadline_s:
         return Move("pause", f"{why}, for {waited_s:.0f} s, so there is no evidence to go on with")
     return Move("wait", why)

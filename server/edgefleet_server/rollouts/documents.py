@@ -1,7 +1,8 @@
 """The region's signed document, from what the records say. Pure."""
 
-from collections.abc import Collection, Iterable
-from datetime import datetime
+import hashlib
+from collections.abc import Collection, Iterable, Sequence
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -16,7 +17,15 @@ def for_everybody(assignment: Assignment, *, way_back_of: Assignment | None = No
     way_back_of: the newer one. If that may change the interface, the way back from it may change it back.
     """
     accepts = assignment.accept_interface_change or (way_back_of is not None and way_back_of.accept_interface_change)
-    return msgspec.structs.replace(assignment, stages=(Stage(percent=100.0),), stage=0, accept_interface_change=accepts)
+    return msgspec.structs.replace(
+        assignment,
+        stages=(Stage(percent=100.0),),
+        stage=0,
+        accept_interface_change=accepts,
+        opened_percent=None,
+        joined_before=None,
+        max_under_way=None,
+    )
 
 
 def assignments(record: Record) -> tuple[Assignment, ...]:
@@ -97,5 +106,20 @@ def base_of(model: str, current: Record | None, signed: Rollout | None) -> tuple
 
 def is_for_all(assignment: Assignment) -> bool:
     """Return whether every device of the region ends up in it."""
-    audience = assignment.audience
-    return not audience.tags and not audience.hardware and assignment.stages[-1].percent >= 100
+    audience, last = assignment.audience, assignment.stages[-1]
+    return not (audience.tags or audience.hardware or last.tags or last.hardware) and last.percent >= 100
+
+
+def opened(assignment: Assignment, percent: float | None) -> Assignment:
+    """Return `assignment` with so much of its open stage let in; None is all of it."""
+    return msgspec.structs.replace(assignment, opened_percent=percent)
+
+
+def moment(now: float) -> datetime:
+    """Return seconds since 1970 as documents tell them."""
+    return datetime.fromtimestamp(now, UTC)
+
+
+def digest_of(digests: Sequence[str]) -> str:
+    """Return one digest of several; of one it is that one."""
+    return digests[0] if len(digests) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest()

@@ -2,22 +2,28 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Literal
 
-from edgefleet_protocol.audience import why_not
+from edgefleet_protocol.audience import stable_number, why_not
 from edgefleet_protocol.manifest import Release
-from edgefleet_protocol.messages import ModelState
+from edgefleet_protocol.messages import DeviceState, ModelState
 
+from ..ingest.lineage import Alarm
 from ..store.devices import Device
 from ..store.rollouts import Record
 from .apart import held_back, model_held_back
-from .predict import predict
+from .predict import Predictor
+from .words import span
 
 Standing = Literal["proven", "failed", "under way", "away", "frozen", "offline", "left out", "outside"]
 """proven: runs the release and has proven it; failed: the release failed there, or its deadline passed;
 under way: on its way there; away: silent for a short while, so still waited for;
 frozen: held back by hand; offline: silent for long, and never saw the release; left out: none of its variants fits;
 outside: not in the audience, or not in a stage that is open. The last four are counted apart and hold nothing up."""
+
+PASSING: tuple[Standing, ...] = ("under way", "away", "offline")
+"""Time alone makes something else of these."""
 
 SILENT_WINDOWS = 3
 """A connected device sends a window of telemetry each interval. One that has missed so many is gone, whatever its
@@ -31,25 +37,76 @@ class Evidence:
     device: str
     standing: Standing
     why: str
+    serves: bool = False
+    """Whether the release serves there, proven or on probation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What a device is to a rollout as long as neither it nor the rollout changes, whatever the time is."""
+
+    state: DeviceState | None
+    tags: tuple[str, ...]
+    alarm: Alarm | None
+    frozen: str
+    evidence: Evidence
 
 
 def weigh(
-    record: Record, release: Release, fleet: Iterable[Device], now: float, offline_after_s: float
+    record: Record,
+    release: Release,
+    fleet: Iterable[Device],
+    now: float,
+    offline_after_s: float,
+    predictor: Predictor | None = None,
+    known: dict[str, Settled] | None = None,
 ) -> tuple[Evidence, ...]:
-    """Return what each device of the record's region is to it."""
-    return tuple(
-        Evidence(device.id, *_standing(record, release, device, now, offline_after_s))
-        for device in fleet
-        if device.region == record.region
-    )
+    """Return what each device of the record's region is to it.
+
+    predictor: one for this release and policy that is kept from look to look, so that what does not change is not asked again.
+    known: likewise what is settled, by device; to be emptied when the record's assignment, policy or times change.
+    """
+    sha256 = record.assignment.release.sha256
+    predictor = predictor or Predictor(release, sha256, record.policy)
+    known = {} if known is None else known
+    found = []
+    for device in fleet:
+        if device.region != record.region:
+            continue
+        before = known.get(device.id)
+        if (
+            before is not None
+            and before.state is device.state
+            and before.tags == device.tags
+            and before.alarm is device.alarm
+            and before.frozen == device.frozen
+        ):
+            found.append(before.evidence)
+            continue
+        standing, why = _standing(record, predictor, device, now, offline_after_s)
+        evidence = Evidence(device.id, standing, why, _serves(device, record.model, sha256))
+        if standing not in PASSING:
+            known[device.id] = Settled(device.state, device.tags, device.alarm, device.frozen, evidence)
+        found.append(evidence)
+    return tuple(found)
+
+
+def joined(device: Device) -> datetime | None:
+    """Return since when a device has belonged to its region, as it was told."""
+    return None if device.joined_s is None else datetime.fromtimestamp(device.joined_s, UTC)
+
+
+def _serves(device: Device, model: str, sha256: str) -> bool:
+    state = device.model(model)
+    return bool(state and state.running and state.running.release_sha256 == sha256)
 
 
 def _standing(
-    record: Record, release: Release, device: Device, now: float, offline_after_s: float
+    record: Record, predictor: Predictor, device: Device, now: float, offline_after_s: float
 ) -> tuple[Standing, str]:
     sha256 = record.assignment.release.sha256
     hardware_class = device.hardware.hardware_class if device.hardware else ""
-    if reason := why_not(device.id, device.tags, hardware_class, record.assignment):
+    if reason := why_not(device.id, device.tags, hardware_class, record.assignment, joined(device)):
         return "outside", reason
     if held := held_back(device):
         return "frozen", held
@@ -66,7 +123,7 @@ def _standing(
         return "failed", f"{last.variant} failed in {last.stage}: {last.reason}"
     if held := model_held_back(state, sha256):
         return "frozen", held
-    choice = predict(device, release, sha256, record.policy)
+    choice = predictor(device)
     if choice is not None and choice.taken is None:
         return "left out", f"none of its variants fits: {choice.why}"
     silent_s = None if device.last_seen_s is None else now - device.last_seen_s
@@ -75,13 +132,16 @@ def _standing(
     gone = not device.online or (silent_s is not None and silent_s > silent_too_long_s)
     if gone and not saw_it:
         if silent_s is None or silent_s > offline_after_s:
-            return "offline", "offline" if silent_s is None else f"offline for {_span(silent_s)}"
-        return "away", f"silent for {_span(silent_s)}"
+            return "offline", "offline" if silent_s is None else f"offline for {span(silent_s)}"
+        return "away", f"silent for {span(silent_s)}"
     # From when the stage opened, or the device came to be, came here or was thawed: a late joiner has its own time.
-    waited_s = now - max(record.stage_opened_s, device.first_seen_s, device.counts_from_s)
+    admitted_s = (
+        record.admitted_at(stable_number(device.id, record.assignment)) if record.waves else record.stage_opened_s
+    )
+    waited_s = now - max(admitted_s, device.first_seen_s, device.counts_from_s)
     if waited_s > record.assignment.deadline_s:
         doing = _doing(device, state)
-        return "failed", f"not proven {_span(waited_s)} after it was admitted; {doing}"
+        return "failed", f"not proven {span(waited_s)} after it was admitted; {doing}"
     return "under way", _doing(device, state)
 
 
@@ -98,11 +158,3 @@ def _doing(device: Device, state: ModelState | None) -> str:
     if device.state is not None and device.state.trust_problem:
         words.append(f"trust: {device.state.trust_problem}")
     return "; ".join(words) or "has not answered yet"
-
-
-def _span(seconds: float) -> str:
-    """In words, and coarse: the reason is stored whenever it changes, so it must not count seconds."""
-    for size, word in ((86400, "day"), (3600, "hour"), (60, "minute")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {word}s"
-    return "less than two minutes"

@@ -48,9 +48,9 @@ def tally(evidence: Iterable[Evidence]) -> Tally:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a gate says, and why."""
+    """What a gate says, and why. `too few`: it wants more devices than the stage has."""
 
-    result: Literal["open", "wait", "broken"]
+    result: Literal["open", "wait", "broken", "too few"]
     why: str
 
 
@@ -60,25 +60,36 @@ def judge(gate: Gate, counts: Tally) -> Verdict:
     Failures are measured against all devices that count, not only those that came to an end: so the gate breaks as soon
     as no later proof could mend it, and not because the first of a hundred failed where one in ten may.
     """
-    if counts.failed:
-        share = 100 * len(counts.failed) / counts.eligible
-        if share > gate.max_failed_percent:
-            return Verdict(
-                "broken",
-                f"{len(counts.failed)} of {counts.eligible} failed, {share:.0f} % where {gate.max_failed_percent:g} % "
-                f"may: {names(counts.failed)}",
-            )
+    if why := _broken(gate, counts):
+        return Verdict("broken", why)
     can = len(counts.proven) + len(counts.under_way)
     apart = f"; {len(counts.apart)} counted apart: {names(counts.apart)}" if counts.apart else ""
+    said = f"{len(counts.proven)} of {can} proven"
+    if can < gate.min_proven:
+        return Verdict("too few", f"{said}, and its gate wants {gate.min_proven} at least{apart}")
     if can == 0:
         return Verdict("open", f"no device of this stage can prove it now{apart}")
     share = 100 * len(counts.proven) / can
-    said = f"{len(counts.proven)} of {can} proven"
-    if share < gate.min_proven_percent:
-        return Verdict(
-            "wait", f"{said}, {gate.min_proven_percent:g} % needed; waits for {names(counts.under_way)}{apart}"
+    if share < gate.min_proven_percent or len(counts.proven) < gate.min_proven:
+        needed = (
+            f"{gate.min_proven_percent:g} % needed" if share < gate.min_proven_percent else f"{gate.min_proven} needed"
         )
+        return Verdict("wait", f"{said}, {needed}; waits for {names(counts.under_way)}{apart}")
     return Verdict("open", f"{said}{apart}")
+
+
+def _broken(gate: Gate, counts: Tally) -> str | None:
+    failed = len(counts.failed)
+    if not failed:
+        return None
+    if gate.max_failed is not None and failed > gate.max_failed:
+        return f"{failed} of {counts.eligible} failed where {gate.max_failed} may: {names(counts.failed)}"
+    if failed + len(counts.proven) < gate.min_ended:
+        return None
+    share = 100 * failed / counts.eligible
+    if share > gate.max_failed_percent:
+        return f"{failed} of {counts.eligible} failed, {share:.0f} % where {gate.max_failed_percent:g} % may: {names(counts.failed)}"
+    return None
 
 
 def names(rows: tuple[Evidence, ...]) -> str:

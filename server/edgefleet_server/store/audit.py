@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection, insert, select
 
@@ -23,22 +24,18 @@ class AuditRow:
 
 def add(connection: Connection, row: AuditRow) -> None:
     """Append `row`."""
-    connection.execute(
-        insert(audit).values(
-            at_s=row.at_s,
-            actor=row.actor,
-            action=row.action,
-            region=row.region,
-            subject=row.subject,
-            outcome=row.outcome,
-        )
-    )
+    connection.execute(insert(audit).values(**_values(row)))
+
+
+def _values(row: AuditRow) -> dict[str, Any]:
+    """As columns; the number comes from the database."""
+    return {name: value for name, value in vars(row).items() if name != "id"}
 
 
 def add_all(connection: Connection, rows: Sequence[AuditRow]) -> None:
     """Append many."""
     if rows:
-        connection.execute(insert(audit), [vars(row) for row in rows])
+        connection.execute(insert(audit), [_values(row) for row in rows])
 
 
 def latest(

@@ -48,6 +48,8 @@ class Device:
     """Who froze it, and why; empty: nobody. Its region may be frozen besides."""
     counts_from_s: float = 0.0
     """When it last came into its region, or was thawed: no deadline runs from before."""
+    joined_s: float | None = None
+    """Since when it has belonged to its region, as its assignment tells it; None where that does not say."""
 
     @property
     def hardware(self) -> Hardware | None:
@@ -175,6 +177,7 @@ class AssignmentRow:
     frozen: str
     at_s: float
     counts_from_s: float
+    joined_s: float | None = None
 
     def values(self) -> dict[str, Any]:
         """Return it as columns."""
@@ -185,6 +188,7 @@ class AssignmentRow:
             "assignment": self.envelope,
             "frozen": self.frozen or None,
             "counts_from_s": self.counts_from_s,
+            "joined_s": self.joined_s,
         }
 
 
@@ -205,7 +209,7 @@ def find_many(connection: Connection, names: Sequence[str]) -> dict[str, Device]
     found = {}
     for some in _parts(names):
         for row in connection.execute(select(devices).where(devices.c.id.in_(some))).mappings():
-            found[row["id"]] = _device(row)
+            found[row["id"]] = device_of_row(row)
     return found
 
 
@@ -267,6 +271,7 @@ def device_of_row(row: RowMapping) -> Device:
         alarm=msgspec.json.decode(row["alarm"], type=Alarm) if row["alarm"] else None,
         frozen=row["frozen"] or "",
         counts_from_s=row["counts_from_s"] or 0.0,
+        joined_s=row["joined_s"],
     )
 
 

@@ -36,6 +36,19 @@ class Record:
     started_s: float
     stage_opened_s: float
     updated_s: float
+    approved: int = 0
+    """The last stage, from 0, to which a person said yes."""
+    waves: tuple[tuple[float, float], ...] = ()
+    """Of the open stage, how far it was opened and when; none while one wave was enough."""
+
+    @property
+    def admitted_s(self) -> float:
+        """When the last devices were let in."""
+        return max(self.stage_opened_s, self.waves[-1][1]) if self.waves else self.stage_opened_s
+
+    def admitted_at(self, number: float) -> float:
+        """Return when the device with this stable number was let in; those of earlier stages: when this one opened."""
+        return next((at_s for percent, at_s in self.waves if number < percent), self.stage_opened_s)
 
     @property
     def stage(self) -> int:
@@ -99,10 +112,22 @@ def add(
 
 
 def move(
-    connection: Connection, record: Record, *, kind: str, status: Status, stage: int, why: str, now: float
+    connection: Connection,
+    record: Record,
+    *,
+    kind: str,
+    status: Status,
+    stage: int,
+    why: str,
+    now: float,
+    opened_percent: float | None = None,
 ) -> None:
-    """Store a move of `record`: its new status and stage, and the reason."""
-    assignment = msgspec.structs.replace(record.assignment, stage=stage)
+    """Store a move of `record`: its new status and stage, and the reason.
+
+    opened_percent: how much of the stage is let in now, where it opens in waves.
+    """
+    kept = record.assignment.opened_percent if kind in ("pause", "resume", "go-back", "approve") else opened_percent
+    assignment = msgspec.structs.replace(record.assignment, stage=stage, opened_percent=kept)
     reopened = stage != record.stage or kind == "resume"
     connection.execute(
         update(rollouts)
@@ -113,9 +138,28 @@ def move(
             why=why,
             stage_opened_s=now if reopened else record.stage_opened_s,
             updated_s=now,
+            waves=msgspec.json.encode(_waves(record, kind, opened_percent, now, reopened=reopened)).decode(),
         )
     )
     _add_move(connection, record.id, now, kind, stage, why)
+
+
+def _waves(
+    record: Record, kind: str, opened_percent: float | None, now: float, *, reopened: bool
+) -> tuple[tuple[float, float], ...]:
+    if reopened:
+        return ()
+    if kind != "wave":
+        return record.waves
+    opened = record.assignment.opened_percent or 0.0
+    first = record.waves or ((opened, record.stage_opened_s),)
+    return (*first, (100.0 if opened_percent is None else opened_percent, now))
+
+
+def approve(connection: Connection, record: Record, stage: int, why: str, now: float) -> None:
+    """Store that a person said yes to a stage."""
+    connection.execute(update(rollouts).where(rollouts.c.id == record.id).values(approved=stage))
+    _add_move(connection, record.id, now, "approve", stage, why)
 
 
 def waits(connection: Connection, record: Record, why: str) -> None:
@@ -183,6 +227,7 @@ def _record(row: RowMapping) -> Record:
     values: dict[str, Any] = dict(row)
     values["assignment"] = msgspec.json.decode(row["assignment"], type=Assignment)
     values["policy"] = msgspec.json.decode(row["policy"], type=Policy)
+    values["waves"] = msgspec.json.decode(row["waves"], type=tuple[tuple[float, float], ...])
     if row["previous"] is not None:
         values["previous"] = msgspec.json.decode(row["previous"], type=Assignment)
     if row["previous_policy"] is not None:

@@ -1,6 +1,7 @@
 """Every table. A change here needs a migration beside it: a test compares the two."""
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     Float,
@@ -43,6 +44,7 @@ devices = Table(
     # What it runs and does, from its state, as words between spaces: for lists that are filtered by them.
     Column("runs", Text),
     Column("phases", Text),
+    Column("joined_s", Float),
 )
 
 releases = Table(
@@ -70,6 +72,8 @@ rollouts = Table(
     Column("started_s", Float, nullable=False),
     Column("stage_opened_s", Float, nullable=False),
     Column("updated_s", Float, nullable=False),
+    Column("approved", Integer, nullable=False, server_default="0"),
+    Column("waves", Text, nullable=False, server_default="[]"),
     Index("rollouts_by_region", "region", "model"),
 )
 
@@ -332,4 +336,35 @@ command_pieces = Table(
     Column("piece", Integer, nullable=False),
     Column("data", LargeBinary, nullable=False),
     PrimaryKeyConstraint("command", "piece"),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("holder", String(128), nullable=False),
+    Column("fence", BigInteger, nullable=False),
+    Column("until_s", Float, nullable=False),
+)
+
+comparisons = Table(
+    "comparisons",
+    metadata,
+    Column("rollout", Integer, ForeignKey("rollouts.id"), nullable=False),
+    Column("device", String(64), nullable=False),
+    Column("at_s", Float, nullable=False),
+    Column("facts", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("rollout", "device"),
+)
+
+measurements = Table(
+    "measurements",
+    metadata,
+    Column("release", String(80), nullable=False),
+    Column("variant", String(64), nullable=False),
+    Column("hardware_class", String(256), nullable=False),
+    Column("devices", Integer, nullable=False),
+    Column("facts", LargeBinary, nullable=False),
+    Column("updated_s", Float, nullable=False),
+    PrimaryKeyConstraint("release", "variant", "hardware_class"),
 )

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from edgefleet_protocol.errors import ProtocolError
+from edgefleet_protocol.rollout import Gate, NotWorse
 from edgefleet_protocol.trust import release_of_path
 from edgefleet_trust.errors import TrustError
 
@@ -20,6 +21,17 @@ def _evidence(controller: Controller, record: Record) -> tuple[tuple[Evidence, .
         return controller.evidence(record)
     except (TrustError, ProtocolError):
         return (), Tally()
+
+
+def gate_view(gate: Gate) -> dict[str, Any]:
+    """Return a gate with all its values, also those that are as usual."""
+    shown = {name: getattr(gate, name) for name in gate.__struct_fields__}
+    return shown | {"not_worse": rules_view(gate.not_worse)}
+
+
+def rules_view(rules: NotWorse | None) -> dict[str, Any] | None:
+    """Return how much worse a model may be, with all values."""
+    return None if rules is None else {name: getattr(rules, name) for name in rules.__struct_fields__}
 
 
 def rollout_view(controller: Controller, record: Record, history: tuple[MoveRow, ...]) -> dict[str, Any]:
@@ -42,6 +54,12 @@ def rollout_view(controller: Controller, record: Record, history: tuple[MoveRow,
                 "max_failed_percent": stage.gate.max_failed_percent,
                 "min_proven_percent": stage.gate.min_proven_percent,
                 "state": _stage_state(record, place, ended),
+                "gate": gate_view(stage.gate),
+                "tags": list(stage.tags),
+                "hardware": list(stage.hardware),
+                "devices": list(stage.devices),
+                "approval": stage.approval,
+                "approved": not stage.approval or place <= max(record.approved, record.stage),
             }
             for place, stage in enumerate(record.assignment.stages)
         ],
@@ -59,6 +77,7 @@ def rollout_view(controller: Controller, record: Record, history: tuple[MoveRow,
         "policy": msgspec.to_builtins(record.policy),
         "started_s": record.started_s,
         "stage_opened_s": record.stage_opened_s,
+        "opened_percent": record.assignment.opened_percent,
         "updated_s": record.updated_s,
         "moves": [msgspec.to_builtins(row) for row in history],
     }

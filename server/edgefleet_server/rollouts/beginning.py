@@ -1,0 +1,200 @@
+"""Plans a rollout and starts it: what is started is what was planned."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from edgefleet_protocol.manifest import Release
+from edgefleet_protocol.rollout import Assignment, NotWorse, Policy, ReleaseRef
+
+from ..config import ServerConfig
+from ..errors import Refused
+from ..regions.current import policy_of
+from ..seams import Clock, Repository
+from ..store import audit, comparisons, devices, planning, releases, rollouts
+from ..store.database import Connection, Database
+from ..store.rollouts import Record
+from . import documents, waves
+from .compare import devices_needed, expected_s, wanted
+from .looking import Looker
+from .orders import Checked, Order, check, number_of
+from .plan import RegionPlan, plan_of
+from .words import devices_in_words, span
+
+ASKED = 200
+"""Devices of a stage whose requests are counted, to say when a verdict can be expected."""
+LATELY_S = 3600.0
+
+
+class Beginner:
+    """Plans, and stores what was started. Signing comes after, by whoever holds the lease."""
+
+    def __init__(
+        self, repository: Repository, database: Database, config: ServerConfig, clock: Clock, looker: Looker
+    ) -> None:
+        self._repository, self._database, self._config, self._clock = repository, database, config, clock
+        self._looker = looker
+
+    def plan(self, order: Order) -> tuple[RegionPlan, ...]:
+        """Return what `order` would do in each of its regions."""
+        checked = self._checked(order)
+        return tuple(self._plan(checked, region)[0] for region in checked.regions)
+
+    def begin(self, order: Order, actor: str) -> tuple[RegionPlan, ...]:
+        """Store the rollout that `order` describes, in all its regions or, when one refuses, in none."""
+        checked = self._checked(order)
+        now = self._clock.now()
+        planned = tuple(self._plan(checked, region, now) for region in checked.regions)
+        _refuse(order, [row for row, _ in planned])
+        with self._database.write() as connection:
+            for row, assignment in planned:
+                self._start(connection, checked, row, assignment, actor, now)
+        return tuple(row for row, _ in planned)
+
+    def _checked(self, order: Order) -> Checked:
+        with self._database.read() as connection:
+            once = releases.seen(connection)
+        return check(order, self._repository, once)
+
+    def _start(
+        self, connection: Connection, checked: Checked, row: RegionPlan, assignment: Assignment, actor: str, now: float
+    ) -> None:
+        order = checked.order
+        current = of_model(rollouts.current(connection, row.region), checked.manifest.model)
+        signed = self._repository.rollout(row.region)
+        previous, previous_policy = documents.base_of(checked.manifest.model, current, signed)
+        why = f"{actor} started it for {devices_in_words(row.matched)}"
+        if row.refused:
+            why += f", by force, although {row.refused}"
+        # In waves only where there is more than one: small regions need not be read again.
+        in_waves = row.matched > (assignment.max_under_way or waves.LEAST)
+        opened = waves.first(assignment, devices.every(connection, row.region)) if in_waves else None
+        rollouts.add(
+            connection,
+            region=row.region,
+            assignment=documents.opened(assignment, opened),
+            release=order.release,
+            policy=self._policy(connection, order, row.region),
+            previous=previous,
+            previous_policy=previous_policy,
+            why=why,
+            now=now,
+        )
+        audit.add(connection, audit.AuditRow(now, actor, "rollout.start", row.region, order.release, why))
+
+    def _plan(self, checked: Checked, region: str, now: float | None = None) -> tuple[RegionPlan, Assignment]:
+        model = checked.manifest.model
+        moment = documents.moment(self._clock.now() if now is None else now)
+        with self._database.read() as connection:
+            policy = self._policy(connection, checked.order, region)
+            current = of_model(rollouts.current(connection, region), model)
+            base, _ = documents.base_of(model, current, self._repository.rollout(region))
+            before = self._before(base, current)
+            assignment = checked.assignment(now=moment)
+            if checked.counts:
+                # A stage of so many devices: their numbers say which share that is.
+                found = (
+                    number_of(row.id, row.tags, row.hardware.hardware_class if row.hardware else "", assignment)
+                    for row in planning.members(connection, region, model)
+                )
+                assignment = checked.assignment([number for number in found if number is not None], moment)
+            planned = plan_of(
+                region,
+                checked.manifest,
+                assignment,
+                policy,
+                planning.members(connection, region, model),
+                base,
+                before.values(),
+                before,
+                [row.words for row in checked.order.every_stage],
+            )
+            verdicts = self._verdicts(connection, planned, assignment, model, base is not None)
+        return replace(planned, verdicts=verdicts), assignment
+
+    def _before(self, base: Assignment | None, current: Record | None) -> dict[str, Release]:
+        refs: dict[str, ReleaseRef] = {
+            row.release.sha256: row.release for row in (base, current.assignment if current else None) if row
+        }
+        # A release that was gone back from is none that a device keeps.
+        if current is not None and current.status == "gone-back":
+            refs.pop(current.assignment.release.sha256, None)
+        return {sha256: self._looker.manifest(ref) for sha256, ref in refs.items()}
+
+    def _verdicts(
+        self, connection: Connection, planned: RegionPlan, assignment: Assignment, model: str, is_over: bool
+    ) -> tuple[str, ...]:
+        """Say for each stage when its gate can be expected to know of the model."""
+        found = []
+        by_stage: dict[int, list[str]] = {}
+        for number, device in planned.numbers:
+            by_stage.setdefault(number, []).append(device)
+        together: dict[str, float] = {}
+        sizes = [sum(counts[place] for counts in planned.classes.values()) for place in range(len(assignment.stages))]
+        for place, stage in enumerate(assignment.stages):
+            rules = stage.gate.not_worse
+            if rules is None:
+                found.append("nothing is compared: its gate counts proofs and failures only")
+                continue
+            if not is_over:
+                found.append("nothing ran before, so there is nothing to compare with")
+                continue
+            names = by_stage.get(place, [])[:ASKED]
+            together |= comparisons.rates(connection, names, model, self._clock.now() - LATELY_S)
+            found.append(_verdict(rules, sum(sizes[: place + 1]), together))
+        return tuple(found)
+
+    def _policy(self, connection: Connection, order: Order, region: str) -> Policy:
+        own = (order.policies or {}).get(region)
+        return own if own is not None else policy_of(connection, region, self._config)
+
+
+def of_model(records: tuple[Record, ...], model: str) -> Record | None:
+    """Return the record of a model among those of one region, or None."""
+    return next((record for record in records if record.model == model), None)
+
+
+def _refuse(order: Order, plans: list[RegionPlan]) -> None:
+    if breaks := [row.breaks for row in plans if row.breaks]:
+        raise Refused(
+            f"{order.release} was not rolled out: {'; '.join(breaks)}. If the applications there know of it, accept "
+            "it: --accept-interface-change"
+        )
+    refused = [row for row in plans if row.refused]
+    if refused and not order.force:
+        whole = "; ".join(f"{row.refused}{_left_out(row)}" for row in refused)
+        raise Refused(f"{order.release} was not rolled out: {whole}. To go on all the same, force it")
+    if order.plan_digest and order.plan_digest != whole_digest(plans):
+        raise Refused(
+            f"{order.release} was not rolled out: it would not do what was planned. The plan was {order.plan_digest[:12]}… and "
+            f"is {whole_digest(plans)[:12]}… now: a variant, the policy, or what the region runs changed. Plan it again: "
+            f"edgefleet rollout plan {order.release}"
+        )
+
+
+def whole_digest(plans: Sequence[RegionPlan]) -> str:
+    """Return one digest of the plans of all regions; of one region it is that plan's own."""
+    return documents.digest_of([row.digest for row in plans])
+
+
+def _verdict(rules: NotWorse, devices: int, rates: Mapping[str, float]) -> str:
+    enough = devices_needed((), rules)
+    what = ", ".join(wanted(rules)) or "nothing"
+    if enough is None or devices < enough:
+        many = f"about {enough}" if enough is not None else f"more than {rules.max_devices}"
+        after = "goes on" if rules.too_little == "go-on" else "pauses"
+        return (
+            f"{what}: {devices_in_words(devices)} until then and {many} are needed to say that it is not worse, so it {after} with too "
+            f"little evidence after {span(rules.wait_s)}, unless it is clearly worse"
+        )
+    known = expected_s([*rates.values()], rules, 0, min(enough, devices)) if rates else None
+    when = (
+        f"expected in {span(known)}"
+        if known is not None
+        else "nobody can say when: too few devices served requests in the last hour"
+    )
+    return f"{what}: a verdict takes about {enough} devices, {when}"
+
+
+def _left_out(row: RegionPlan) -> str:
+    said = ", ".join(f"{left.device}: {left.why}" for left in row.left_out[:5])
+    return f" ({said})" if said else ""

@@ -1,0 +1,109 @@
+"""What a person does to a rollout: each is one stored move with its reason, and a row of the audit."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from ..errors import NotFound, Refused
+from ..seams import Clock
+from ..store import audit, rollouts
+from ..store.database import Database
+from ..store.rollouts import Record, Status
+from . import waves
+from .looking import Looker
+
+Hand = Literal["pause", "resume", "go-back", "abort", "roll-back", "approve", "next"]
+
+
+@dataclass(frozen=True)
+class _Way:
+    """On which rollouts it may be done, and what they are afterwards."""
+
+    allowed: tuple[Status, ...]
+    after: Status
+    kind: str
+
+
+WAYS: Mapping[Hand, _Way] = {
+    "pause": _Way(("running",), "paused", "pause"),
+    "resume": _Way(("paused",), "running", "resume"),
+    "go-back": _Way(("running", "paused", "complete"), "gone-back", "go-back"),
+    "abort": _Way(("running", "paused"), "gone-back", "go-back"),
+    "roll-back": _Way(("complete",), "gone-back", "go-back"),
+    "approve": _Way(("running", "paused"), "running", "approve"),
+    "next": _Way(("running", "paused"), "running", "open"),
+}
+"""abort ends a rollout before it is complete, roll-back one that is; go-back does either."""
+
+
+class Hands:
+    """Stores what a person does."""
+
+    def __init__(self, database: Database, clock: Clock, looker: Looker) -> None:
+        self._database, self._clock, self._looker = database, clock, looker
+
+    def do(self, region: str, model: str | None, actor: str, hand: Hand, why: str) -> Record:
+        """Do it to the rollout of a region, of `model` where there are several; return the record as it was before.
+
+        Raises NotFound where there is none, Refused where it may not be done now.
+        """
+        record = self._find(region, model)
+        way = WAYS[hand]
+        if record.status not in way.allowed:
+            raise Refused(
+                f"{record.release} in {region} is {record.status}; {hand} is for one that is {' or '.join(way.allowed)}"
+            )
+        now = self._clock.now()
+        text = f"{actor}: {why}" if why else f"{actor} did it by hand"
+        if hand == "approve":
+            self._approve(record, actor, text, now)
+        elif hand == "next":
+            self._next(record, actor, text, now)
+        else:
+            if way.kind == "go-back" and record.status == "complete" and record.previous is None:
+                raise Refused(f"{region} ran nothing before {record.release}, so there is nothing to go back to")
+            self._move(record, actor, way.kind, hand, way.after, record.stage, text, now)
+        return record
+
+    def _find(self, region: str, model: str | None) -> Record:
+        with self._database.read() as connection:
+            records = [row for row in rollouts.current(connection, region) if model is None or row.model == model]
+        if not records:
+            what = f"of {model} " if model else ""
+            raise NotFound(f"there is no rollout {what}in {region}. See: edgefleet rollout list")
+        if len(records) > 1:
+            raise Refused(f"{region} has rollouts of {', '.join(row.model for row in records)}: say which with model")
+        return records[0]
+
+    def _move(
+        self, record: Record, actor: str, kind: str, hand: Hand, status: Status, stage: int, text: str, now: float,
+        opened: float | None = None,
+    ) -> None:  # fmt: skip
+        with self._database.write() as connection:
+            rollouts.move(
+                connection, record, kind=kind, status=status, stage=stage, why=text, now=now, opened_percent=opened
+            )
+            deed = audit.AuditRow(now, actor, f"rollout.{hand}", record.region, record.release, text)
+            audit.add(connection, deed)
+
+    def _approve(self, record: Record, actor: str, text: str, now: float) -> None:
+        stage = record.stage + 1
+        if record.is_last_stage or not record.assignment.stages[stage].approval:
+            raise Refused(
+                f"{record.release} in {record.region} waits for nobody's yes: no stage that asks for approval comes next"
+            )
+        if record.approved >= stage:
+            raise Refused(f"stage {stage + 1} of {record.release} in {record.region} was approved already")
+        with self._database.write() as connection:
+            rollouts.approve(connection, record, stage, text, now)
+            said = f"stage {stage + 1}: {text}"
+            audit.add(connection, audit.AuditRow(now, actor, "rollout.approve", record.region, record.release, said))
+
+    def _next(self, record: Record, actor: str, text: str, now: float) -> None:
+        """Open the next stage whatever the gate waits for; after the last one it is complete."""
+        if record.is_last_stage:
+            self._move(record, actor, "complete", "next", "complete", record.stage, text, now)
+            return
+        self._looker.look()
+        opened = waves.first(waves.at_stage(record.assignment, record.stage + 1), self._looker.weigh(record).fleet)
+        self._move(record, actor, "open", "next", "running", record.stage + 1, text, now, opened)

@@ -1,0 +1,219 @@
+"""Is the model worse than the one before, on the same devices? Three answers, each with its figures. Pure.
+
+A release that keeps every margin is stopped with probability `alpha` at most, over the whole rollout, however often this is
+asked: alpha is divided among the things that are looked at, and for each of them half goes to all devices together and half to the
+hardware classes by themselves, the j-th class that appears having 1 / (j (j + 1)) of it (Bonferroni with weights that sum to 1).
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from edgefleet_protocol.rollout import NotWorse
+
+from .pairs import Pair
+from .sequential import Counts, burstiness, error_evidence, fewer_evidence, interval, needed
+
+Result = Literal["worse", "not worse", "too little"]
+Metric = Literal["latency", "errors", "memory", "energy", "confidence", "agreement"]
+USUAL_SPREAD = 0.04
+"""Of differences of log latency from device to device, where fewer than five devices have said: some percent."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at, on all devices or on those of one class."""
+
+    metric: Metric
+    hardware_class: str
+    """Empty: all of them."""
+    result: Result
+    devices: int
+    figure: str
+    """In words: what it is now, within which bounds, and what may be."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What the devices that were compared say together."""
+
+    result: Result
+    why: str
+    findings: tuple[Finding, ...] = ()
+    devices: int = 0
+    needed: int | None = None
+    """About how many devices a verdict takes at the spread that was seen; None: more than can be compared, or not known."""
+
+
+def compare(pairs: Sequence[Pair], rules: NotWorse) -> Comparison:
+    """Return whether the model is worse, not worse, or whether that cannot be said yet.
+
+    pairs: in the order in which they were compared.
+    """
+    metrics = wanted(rules)
+    count = len(pairs)
+    if not metrics:
+        return Comparison("not worse", "its gate looks at nothing", devices=count)
+    share = rules.alpha / len(metrics)
+    findings: list[Finding] = []
+    for metric in metrics:
+        classes = list(dict.fromkeys(row.hardware_class for row in pairs))
+        findings.append(_find(metric, "", pairs, rules, share / 2 if len(classes) > 1 else share))
+        if len(classes) > 1:
+            for place, name in enumerate(classes, 1):
+                of_class = [row for row in pairs if row.hardware_class == name]
+                findings.append(_find(metric, name, of_class, rules, share / 2 / (place * (place + 1))))
+    worse = [row for row in findings if row.result == "worse" and row.devices >= rules.min_devices]
+    enough = devices_needed(pairs, rules)
+    if worse:
+        return Comparison("worse", "; ".join(_words(row) for row in worse), tuple(findings), count, enough)
+    whole = [row for row in findings if not row.hardware_class]
+    if count >= rules.min_devices and all(row.result == "not worse" for row in whole):
+        return Comparison("not worse", "; ".join(_words(row) for row in whole), tuple(findings), count, enough)
+    open_ = [row for row in whole if row.result != "not worse"] or whole
+    wants = f"; about {enough} are needed" if enough is not None and enough > count else ""
+    why = f"{_many(count)} compared with the model before{wants}: {'; '.join(_words(row) for row in open_)}"
+    return Comparison("too little", why, tuple(findings), count, enough)
+
+
+def wanted(rules: NotWorse) -> tuple[Metric, ...]:
+    """Return what the gate looks at."""
+    margins: dict[Metric, float | None] = {
+        "latency": rules.latency_percent,
+        "errors": rules.error_points,
+        "memory": rules.memory_percent,
+        "energy": rules.energy_percent,
+        "confidence": rules.confidence_psi,
+        "agreement": rules.agreement_percent,
+    }
+    return tuple(name for name, margin in margins.items() if margin is not None)
+
+
+def devices_needed(pairs: Sequence[Pair], rules: NotWorse) -> int | None:
+    """Return about how many devices it takes to say that latency is not worse, if it did not change; None: too many."""
+    if rules.latency_percent is None:
+        return rules.min_devices
+    share = rules.alpha / len(wanted(rules)) / 2
+    found = needed(spread_of(pairs), math.log1p(rules.latency_percent / 100), share, rules.max_devices)
+    return None if found is None else max(found, rules.min_devices)
+
+
+def spread_of(pairs: Sequence[Pair]) -> float:
+    """Return the standard deviation of the changes of latency from device to device, or what is usual."""
+    values = [row.latency for row in pairs if row.latency is not None]
+    if len(values) < 5:
+        return USUAL_SPREAD
+    mean = sum(values) / len(values)
+    return max(math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1)), 1e-3)
+
+
+def _find(metric: Metric, hardware_class: str, pairs: Sequence[Pair], rules: NotWorse, alpha: float) -> Finding:
+    if metric == "errors":
+        return _errors(hardware_class, pairs, rules.error_points or 0.0, alpha)
+    values, off = _values(metric, pairs)
+    found = interval(values, alpha)
+    limit, sign = _limit(metric, rules)
+    low, high = found.low - off, found.high + off
+    result: Result = "too little"
+    if len(values) >= 2 and low > limit:
+        result = "worse"
+    elif len(values) >= 2 and high < limit:
+        result = "not worse"
+    if not values:
+        figure = "no device measured it on both sides" if pairs else "nothing yet"
+    else:
+        figure = _figure(metric, found.mean, low, high, limit, sign)
+    return Finding(metric, hardware_class, result, len(values), figure)
+
+
+def _values(metric: Metric, pairs: Sequence[Pair]) -> tuple[list[float], float]:
+    """Return one number for each device that has it, larger is worse, and by how much their mean may be off."""
+    if metric == "latency":
+        rows = [row for row in pairs if row.latency is not None]
+        off = sum(row.rounding for row in rows) / len(rows) if rows else 0.0
+        return [row.latency for row in rows if row.latency is not None], off
+    if metric == "agreement":
+        return [-row.agreement for row in pairs if row.agreement is not None], 0.0
+    name = {"memory": "memory", "energy": "energy", "confidence": "confidence"}[metric]
+    return [value for row in pairs if (value := getattr(row, name)) is not None], 0.0
+
+
+def _limit(metric: Metric, rules: NotWorse) -> tuple[float, float]:
+    if metric == "confidence":
+        return rules.confidence_psi or 0.0, 1.0
+    if metric == "agreement":
+        return -(rules.agreement_percent or 0.0) / 100, -1.0
+    percent = {"latency": rules.latency_percent, "memory": rules.memory_percent, "energy": rules.energy_percent}[metric]
+    return math.log1p((percent or 0.0) / 100), 1.0
+
+
+def _figure(metric: Metric, mean: float, low: float, high: float, limit: float, sign: float) -> str:
+    if metric == "confidence":
+        return f"shifted by {mean:.2f} (between {_bound(low, '.2f')} and {_bound(high, '.2f')}) where {limit:.2f} may"
+    if metric == "agreement":
+        return f"{-mean:.1%} (between {_bound(-high, '.1%')} and {_bound(-low, '.1%')}) where {-limit:.0%} must"
+    shown = [_percent(value) for value in (mean, low, high, limit)]
+    return f"{shown[0]} (between {shown[1]} and {shown[2]}) where {shown[3]} may"
+
+
+def _percent(value: float) -> str:
+    if not math.isfinite(value) or value > 5:
+        return "no bound" if value > 0 else "-100 %"
+    return f"{math.expm1(value) * 100:+.1f} %"
+
+
+def _bound(value: float, form: str) -> str:
+    return format(value, form) if math.isfinite(value) else "no bound"
+
+
+def _errors(hardware_class: str, pairs: Sequence[Pair], points: float, alpha: float) -> Finding:
+    counts = [
+        (Counts(row.errors_before, row.requests_before), Counts(row.errors_after, row.requests_after)) for row in pairs
+    ]
+    margin = points / 100
+    against, _ = error_evidence(counts, margin, alpha)
+    for_it = fewer_evidence(counts, margin, alpha)
+    bar = 1 / (0.8 * alpha)
+    result: Result = "worse" if against >= bar else "not worse" if for_it >= bar else "too little"
+    before, after = (_rate([pair[side] for pair in counts]) for side in (0, 1))
+    bursts = burstiness(counts)
+    said = f", which come in bursts of {bursts:.1f}" if bursts >= 2 else ""
+    figure = f"{after:.2f} % of requests after {before:.2f} % before{said} where {points:+g} points may"
+    return Finding("errors", hardware_class, result, len(pairs), figure)
+
+
+def _rate(rows: Sequence[Counts]) -> float:
+    requests = sum(row.requests for row in rows)
+    return 100 * sum(row.errors for row in rows) / requests if requests else 0.0
+
+
+def _words(row: Finding) -> str:
+    where = f" on {row.hardware_class}" if row.hardware_class else ""
+    what = {"confidence": "confidence", "agreement": "agreement with the model before"}.get(row.metric, row.metric)
+    said = {"worse": "is worse", "not worse": "is not worse", "too little": "is open"}[row.result]
+    return f"{what}{where} {said}: {row.figure}, on {_many(row.devices)}"
+
+
+def _many(count: int) -> str:
+    return f"{count} device{'' if count == 1 else 's'}"
+
+
+def expected_s(rates: Sequence[float], rules: NotWorse, already: int, enough: int | None) -> float | None:
+    """Return in how many seconds about enough devices will have been compared; None where they never will.
+
+    rates: requests in a second of the devices that may still be compared.
+    """
+    if enough is None:
+        return None
+    missing = enough - already
+    if missing <= 0:
+        return 0.0
+    times = sorted(_times(rates, rules))
+    return times[missing - 1] if len(times) >= missing else None
+
+
+def _times(rates: Sequence[float], rules: NotWorse) -> Iterator[float]:
+    for rate in rates:
+        if rate > 0:
+            yield rules.warm_up_s + rules.min_requests / rate

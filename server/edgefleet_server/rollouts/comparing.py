@@ -1,0 +1,124 @@
+"""Compares devices before and after their switch, as their telemetry comes in: each once, and what was found is kept."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from edgefleet_protocol.rollout import NotWorse
+
+from ..store import comparisons
+from ..store.database import Database
+from ..store.devices import Device
+from ..store.rollouts import Record
+from .compare import compare, expected_s
+from .decide import Compared
+from .evidence import Evidence
+from .pairs import BEFORE_S, Pair, Seen, pair_of
+
+LOOK_S = 10.0
+"""A device sends a window each minute or so; to ask for them more often finds nothing new."""
+
+
+@dataclass
+class _Known:
+    """What is remembered of one rollout between looks. All of it can be read again."""
+
+    pairs: list[Pair]
+    looked_s: float = float("-inf")
+    rates: dict[str, float] = field(default_factory=dict)
+    turn: int = 0
+
+
+class Comparer:
+    """One for the controller. Not for several threads at once."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._known: dict[int, _Known] = {}
+
+    def look(
+        self, record: Record, evidence: Sequence[Evidence], fleet: Mapping[str, Device], now: float
+    ) -> Compared | None:
+        """Return what is known of the model against the one before; None where the open stage's gate does not ask."""
+        rules = record.assignment.stages[record.stage].gate.not_worse
+        if rules is None or record.previous is None:
+            return None  # nothing ran before that it could be worse than
+        known = self._of(record)
+        if now - known.looked_s >= LOOK_S:
+            self._more(record, rules, known, evidence, fleet)
+            known.looked_s = now
+        found = compare(known.pairs, rules)
+        done = {pair.device for pair in known.pairs}
+        waiting = [known.rates[row.device] for row in _runs(evidence, done) if row.device in known.rates]
+        return Compared(found, expected_s(waiting, rules, len(done), found.needed))
+
+    def pairs(self, record: Record) -> tuple[Pair, ...]:
+        """Return the devices that were compared."""
+        return tuple(self._of(record).pairs)
+
+    def forget(self, rollouts: Iterable[int]) -> None:
+        """Remember only these: the others are over."""
+        kept = set(rollouts)
+        self._known = {number: row for number, row in self._known.items() if number in kept}
+
+    def _of(self, record: Record) -> _Known:
+        known = self._known.get(record.id)
+        if known is None:
+            with self._database.read() as connection:
+                known = self._known[record.id] = _Known(list(comparisons.of(connection, record.id)))
+        return known
+
+    def _more(
+        self,
+        record: Record,
+        rules: NotWorse,
+        known: _Known,
+        evidence: Sequence[Evidence],
+        fleet: Mapping[str, Device],
+    ) -> None:
+        done = {pair.device for pair in known.pairs}
+        # No more than are needed are ever read, however large the fleet is.
+        running = [row.device for row in _runs(evidence, done)]
+        start = known.turn % max(len(running), 1)
+        names = [*running[start:], *running[:start]][: max(rules.max_devices - len(done), 0)]
+        known.turn += len(names)  # those of which little comes must not stand before the others
+        if not names:
+            return
+        with self._database.read() as connection:
+            windows = comparisons.seen(
+                connection,
+                names,
+                record.model,
+                record.started_s - BEFORE_S,
+                power=rules.energy_percent is not None,
+            )
+        found = [
+            pair
+            for name in names
+            if (
+                pair := pair_of(
+                    name, _class_of(fleet.get(name)), windows[name], record.release, record.started_s, rules
+                )
+            )
+            is not None
+        ]
+        known.rates |= {name: rate for name in names if (rate := _rate(windows[name])) > 0}
+        if found:
+            with self._database.write() as connection:
+                comparisons.add(connection, record.id, found)
+            known.pairs = sorted([*known.pairs, *found], key=lambda pair: (pair.at_s, pair.device))
+
+
+def _runs(evidence: Iterable[Evidence], done: set[str]) -> list[Evidence]:
+    return [
+        row for row in evidence if row.serves and row.standing in ("proven", "under way") and row.device not in done
+    ]
+
+
+def _class_of(device: Device | None) -> str:
+    return device.hardware.hardware_class if device is not None and device.hardware is not None else ""
+
+
+def _rate(windows: Sequence[Seen]) -> float:
+    rows = windows[-20:]
+    seconds = sum(row.seconds for row in rows)
+    return sum(row.requests for row in rows) / seconds if seconds else 0.0

@@ -1,0 +1,92 @@
+"""Devices that were compared before and after a switch, each once a rollout; and the windows that this is read from."""
+
+from collections.abc import Collection
+
+import msgspec
+from sqlalchemy import Connection, and_, select
+
+from edgefleet_protocol.sketch import Sketch
+from edgefleet_protocol.telemetry import DeviceWindow
+
+from ..rollouts.pairs import Pair, Seen
+from .dialect import insert
+from .schema import comparisons, model_windows, windows
+
+AT_ONCE = 200
+"""Devices to a query."""
+
+
+def add(connection: Connection, rollout: int, pairs: Collection[Pair]) -> None:
+    """Keep what was compared; who was compared already stays as it is."""
+    rows = [
+        {"rollout": rollout, "device": pair.device, "at_s": pair.at_s, "facts": msgspec.json.encode(pair)}
+        for pair in pairs
+    ]
+    if rows:
+        statement = insert(connection, comparisons).on_conflict_do_nothing(index_elements=["rollout", "device"])
+        connection.execute(statement, rows)
+
+
+def of(connection: Connection, rollout: int) -> tuple[Pair, ...]:
+    """Return what was compared, in the order in which it was measured."""
+    query = select(comparisons.c.facts).where(comparisons.c.rollout == rollout)
+    rows = connection.execute(query.order_by(comparisons.c.at_s, comparisons.c.device))
+    return tuple(msgspec.json.decode(row.facts, type=Pair) for row in rows)
+
+
+def seen(
+    connection: Connection, devices: Collection[str], model: str, since_s: float, *, power: bool = False
+) -> dict[str, list[Seen]]:
+    """Return the windows of one model on some devices, from `since_s` on, by device.
+
+    power: also what one request cost in energy, where the device measures its power.
+    """
+    found: dict[str, list[Seen]] = {device: [] for device in devices}
+    mine, whole = model_windows.c, windows.c
+    join = and_(
+        whole.device == mine.device,
+        whole.boot == mine.boot,
+        whole.started_monotonic_s == mine.started_monotonic_s,
+    )
+    columns = [
+        mine.device, mine.placed_s, whole.seconds, mine.release, mine.requests, mine.errors, mine.latency, mine.memory_bytes,
+    ]  # fmt: skip
+    if power:
+        columns.append(whole.facts)
+    names = sorted(found)
+    for start in range(0, len(names), AT_ONCE):
+        query = (
+            select(*columns)
+            .select_from(model_windows.join(windows, join))
+            .where(mine.device.in_(names[start : start + AT_ONCE]), mine.model == model, mine.placed_s >= since_s)
+            .order_by(mine.device, mine.placed_s)
+        )
+        for row in connection.execute(query):
+            found[row.device].append(
+                Seen(
+                    placed_s=row.placed_s,
+                    seconds=row.seconds,
+                    release=row.release,
+                    requests=row.requests,
+                    errors=row.errors,
+                    latency=msgspec.json.decode(row.latency, type=Sketch),
+                    memory_bytes=row.memory_bytes,
+                    energy_j=_energy(row.facts, row.seconds, row.requests) if power else None,
+                )
+            )
+    return found
+
+
+def rates(connection: Connection, devices: Collection[str], model: str, since_s: float) -> dict[str, float]:
+    """Return requests in a second by device, over the windows from `since_s` on; devices without windows are left out."""
+    totals: dict[str, tuple[int, float]] = {}
+    for device, rows in seen(connection, devices, model, since_s).items():
+        for row in rows:
+            requests, seconds = totals.get(device, (0, 0.0))
+            totals[device] = requests + row.requests, seconds + row.seconds
+    return {device: requests / seconds for device, (requests, seconds) in totals.items() if seconds}
+
+
+def _energy(facts: bytes, seconds: float, requests: int) -> float | None:
+    power = msgspec.json.decode(facts, type=DeviceWindow).power_w
+    return None if power is None or not requests else power * seconds / requests

@@ -1,0 +1,34 @@
+"""The two models of a rollout on the same devices, as it is shown."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from edgefleet_protocol.rollout import NotWorse
+
+from ..rollouts.compare import compare
+from ..rollouts.pairs import Pair
+from ..store.rollouts import Record
+from .rollout import rules_view
+
+LISTED = 200
+
+
+def compared_view(record: Record, pairs: Sequence[Pair]) -> dict[str, Any]:
+    """Return what is found on the devices that were compared, and each of them."""
+    rules = record.assignment.stages[record.stage].gate.not_worse
+    found = compare(pairs, rules or NotWorse())
+    return {
+        "region": record.region,
+        "model": record.model,
+        "release": record.release,
+        "asked": rules is not None,
+        "rules": rules_view(rules or NotWorse()),
+        "result": found.result,
+        "why": found.why,
+        "devices": found.devices,
+        "needed": found.needed,
+        "findings": [msgspec.to_builtins(row) for row in found.findings],
+        "pairs": [msgspec.to_builtins(row) for row in pairs[:LISTED]],
+    }
