@@ -30,7 +30,7 @@ from .log import LOG
 from .looking import Looking
 from .observe import Around, Documents, Now, desired, models, observe
 from .perform import Performer
-from .pinning import expire
+from .pinning import end_withdrawn, expire
 from .rules.frozen import frozen_words
 from .rules.seen import Desired
 from .rules.shared import in_turns, memory_left, next_to_try
@@ -244,6 +244,7 @@ class Agent:
         before = self.store.facts.trust
         again = self.looking.step(moment, free_bytes)
         if self.store.facts.trust is not before:
+            end_withdrawn(self.store, self.journal)
             self._collect_at = moment.monotonic_s
         return again
 

@@ -2,11 +2,12 @@
 
 from datetime import datetime, timezone
 
+import msgspec
 from msgspec.structs import replace
 
 from edgefleet_protocol.manifest import Release
 from edgefleet_protocol.rollout import Assignment, ReleaseRef
-from edgefleet_protocol.trust import release_path
+from edgefleet_protocol.trust import RELEASES_ROLE, release_path
 
 from .journal import Journal
 from .observe import Documents, Now, interface_change
@@ -16,6 +17,20 @@ from .store.facts import FleetPin, ModelFacts
 
 DEFAULT_S = 7 * 86400.0
 LONGEST_S = 366 * 86400.0
+
+
+class _Target(msgspec.Struct):
+    hashes: dict[str, str] = {}
+
+
+class _Targets(msgspec.Struct):
+    targets: dict[str, _Target] = {}
+
+
+class _Listed(msgspec.Struct):
+    """What TUF's targets metadata says, as far as it matters here."""
+
+    signed: _Targets
 
 
 class CannotPin(Exception):
@@ -62,6 +77,8 @@ def pin(
     if release not in here:
         raise CannotPin(f"{release} is not on this device; of {model} there are {', '.join(sorted(here)) or 'none'}")
     sha256, facts = here[release], store.facts.facts.model(model)
+    if why := not_listed(store, release, sha256):
+        raise CannotPin(why)
     found = documents.release(sha256)
     if not isinstance(found, Release):
         raise CannotPin(found or f"the manifest of {release} is not on this device any more")
@@ -73,6 +90,31 @@ def pin(
     return FleetPin(
         release=release, release_sha256=sha256, by=by[:64], since_s=moment.wall_s, until_s=moment.wall_s + seconds
     )
+
+
+def not_listed(store: Store, release: str, sha256: str) -> str | None:
+    """Return why the holders of the release keys do not want a release to run any more, as far as is verified here, or None.
+
+    A command is signed by the server alone. Without this, whoever has its keys could bring back what was withdrawn.
+    """
+    data = store.facts.trust.cache.get(f"{RELEASES_ROLE}.json")
+    if data is None:
+        return "this device has not verified yet which releases are listed"
+    try:
+        listed = msgspec.json.decode(data, type=_Listed).signed.targets.get(release_path(release))
+    except msgspec.MsgspecError as error:  # written by the look, which read it: a torn file at most
+        return f"what is kept of the list of releases cannot be read: {error}"
+    if listed is None or listed.hashes.get("sha256") != sha256:
+        return f"{release} is not listed by the holders of the release keys any more: it was withdrawn"
+    return None
+
+
+def end_withdrawn(store: Store, journal: Journal) -> None:
+    """End pins of releases that are not listed any more; after a look."""
+    for model, facts in store.facts.facts.models.items():
+        if facts.pin is not None and (why := not_listed(store, facts.pin.release, facts.pin.release_sha256)):
+            told = journal.event("unpinned", f"{why}: rollouts decide again", model, release=facts.pin.release)
+            journal.commit(model, replace(facts, pin=None), told)
 
 
 def expire(store: Store, journal: Journal, moment: Now) -> None:

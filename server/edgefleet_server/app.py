@@ -102,8 +102,9 @@ class Server:
             on_change=self._regions_changed,
         )
         self.decommissioner = Decommissioner(
-            self.database, self.topics, self.clock, self.revocation, self.publisher.look, self.controller.look
-        )
+            self.database, self.topics, self.clock, self.revocation, self.publisher.look, self.controller.look,
+            clear=lambda topic: self.broker.publish(topic, b"", retain=True),
+        )  # fmt: skip
         self.router = Router(
             self.broker,
             self.topics,

@@ -114,6 +114,23 @@ def test_a_release_that_failed_here_is_not_pinned_and_neither_is_one_with_anothe
     assert "changes the interface of fashion/1" in order(device, hub, "pin", release="fashion/3").text
 
 
+def test_a_release_that_was_withdrawn_is_not_brought_back_by_a_command_and_a_pin_of_it_ends() -> None:
+    first, second = package(1), package(2)
+    device, hub = running(first, second)
+    assert order(device, hub, "rollback", by="ana").ok
+    device.run(lambda it: it.serving() == "fashion/1")
+    del hub.listed["releases/fashion/1.json"]
+    hub.stamp()
+    device.run(proven(second))
+    texts = [event.text for event in device.events() if event.kind == "unpinned"]
+    assert texts == [
+        "fashion/1 is not listed by the holders of the release keys any more: it was withdrawn: rollouts decide again"
+    ]
+    for action, arguments in (("rollback", {}), ("pin", {"release": "fashion/1"})):
+        reply = order(device, hub, action, **arguments)
+        assert not reply.ok and "fashion/1 is not listed by the holders" in reply.text
+
+
 def test_a_command_does_not_take_the_owners_pin_away() -> None:
     from edgefleet_agent.store import owner
 

@@ -62,7 +62,12 @@ class FakeLooker:
         version = stamp["version"]
         assert isinstance(version, int)
         keys = msgspec.convert(stamp["keys"], tuple[PublicKey, ...])
-        cache = {"timestamp.json": json.dumps(stamp).encode(), "snapshot": f"{version}.snapshot.json".encode()}
+        listed = {path: {"hashes": {"sha256": sha256}} for path, sha256 in stamp["releases"].items()}  # type: ignore[attr-defined]
+        cache = {
+            "timestamp.json": json.dumps(stamp).encode(),
+            "snapshot": f"{version}.snapshot.json".encode(),
+            "releases.json": json.dumps({"signed": {"targets": listed}}).encode(),
+        }
         memory = Memory(versions={"timestamp": version})
         expires = datetime.fromtimestamp(stamp["expires"], timezone.utc) if "expires" in stamp else None  # type: ignore[arg-type]
         return Looked(cache, memory, {"timestamp": version}, keys, rollout, manifests, refused, expires)

@@ -40,8 +40,8 @@ FILES: dict[type[Document], str] = {
 }
 
 
-def read(kind: type[D]) -> D:
-    return decode((V1 / f"{FILES[kind]}.json").read_bytes(), kind, agent_version="0.1.0")
+def read(kind: type[D], more: str = "") -> D:
+    return decode((V1 / f"{FILES[kind]}{more}.json").read_bytes(), kind, agent_version="0.1.0")
 
 
 def digest(text: str) -> str:
@@ -210,6 +210,24 @@ def test_a_command_and_its_reply():
     assert command.expires_s == 1795600300.0
     assert (reply.device, reply.number, reply.ok) == ("pi-7", 9, True)
     assert reply.text == "fashion/3 half-int8 since 2 h, 0 errors"
+
+
+def test_who_froze_a_device_or_a_region_and_what_may_leave_it():
+    given = read(DeviceAssignment, "-frozen")
+    assert (given.device, given.number, given.region, given.frozen) == ("pi-7", 5, "ap-south", "ana: inspection")
+    rollout = read(Rollout, "-frozen")
+    assert (rollout.serial, rollout.frozen) == (18, "ana: election night")
+    assert rollout.policy.telemetry_fields == ("heat", "latency")
+    # Signed before there were such fields.
+    assert (read(DeviceAssignment).frozen, read(Rollout).frozen, read(Rollout).policy.telemetry_fields) == ("", "", ())
+
+
+def test_a_long_answer_in_pieces_and_one_that_comes_later():
+    piece, begun = read(Reply, "-piece"), read(Reply, "-more")
+    assert (piece.number, piece.ok, piece.piece, piece.pieces, piece.more) == (10, True, 0, 2, False)
+    assert zlib.decompressobj().decompress(piece.data) == b"line 1"
+    assert (begun.number, begun.more, begun.data, begun.pieces) == (11, True, b"", 1)
+    assert (read(Reply).more, read(Reply).data, read(Reply).piece, read(Reply).pieces) == (False, b"", 0, 1)
 
 
 def test_telemetry():

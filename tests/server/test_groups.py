@@ -238,6 +238,8 @@ def test_a_group_is_saved_as_its_query_found_anew_each_time_and_listed_in_parts(
     assert client.get("/v1/groups/pis").json()["items"] == ["one"]
     assert client.post("/v1/devices/move", json={"devices": ["far"], "region": "eu-west"}).status_code == 200
     assert client.get("/v1/groups/pis").json()["items"] == ["far", "one"]
+    found = client.get("/v1/select", params={"query": "region=eu-west class=pi4"}).json()
+    assert (found["audience"], found["regions"]) == ({"tags": [], "hardware": ["pi4"]}, ["eu-west"])
     part = client.get("/v1/groups/all", params={"limit": 2}).json()
     assert (part["matched"], part["items"], part["next"]) == (3, ["far", "one"], "one")
     assert client.get("/v1/groups/all", params={"after": "one"}).json()["items"] == ["two"]

@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 import tomllib
 from fastapi.testclient import TestClient
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edgefleet_agent import logbook
 from edgefleet_agent.log import LOG
+from edgefleet_agent.rules.pieces import cut
 from edgefleet_protocol.codec import encode
 from edgefleet_protocol.messages import MAX_PIECE_BYTES, DeviceState, Reply
 from edgefleet_protocol.topics import Topics
@@ -305,3 +308,13 @@ def test_a_person_sets_a_region_groups_devices_and_lays_hands_on_them(
         assert said(group_command, "drop", "pis")[0] == 0
     assert said(group_command, "list", "--json")[1] == "[]\n"
     assert json.loads(said(region_command, "list", "--json")[1])[0]["region"] == "ap-south"
+
+
+@given(st.data())
+def test_whatever_the_order_of_pieces_a_long_answer_is_what_was_said(data: st.DataObject) -> None:
+    """A law of the two ends: cut on the device, put together on the server."""
+    text = data.draw(st.text(min_size=1, max_size=200)) * data.draw(st.integers(1, 50))
+    parts = cut(text)
+    order = data.draw(st.permutations(range(len(parts))))
+    came = {place: parts[place] for place in (*order, *order[:1])}
+    assert pieces.unpack(b"".join(came[place] for place in sorted(came))) == text.encode("utf-8", "replace").decode()

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from edgefleet_protocol.names import check_label
 
 from ..errors import BadRequest, NotFound, Refused
+from ..groups.query import Query as GroupQuery
 from ..groups.query import as_audience, parse
 from ..groups.select import members, query_of
 from ..regions.assigning import Assigned, Assigner
@@ -67,21 +68,25 @@ def make_group_routes(asking: Asking, assigner: Assigner, gone: Decommissioner) 
     """Return the routes."""
     routes, database = APIRouter(), asking.database
 
-    def group_view(row: GroupRow) -> dict[str, Any]:
-        audience = as_audience(parse(row.query))
+    def meant(query: GroupQuery) -> dict[str, Any]:
+        """What a rollout makes of it: an audience that devices judge for themselves, or None where it needs their list."""
+        audience, regions = as_audience(query), query.regions()
         return {
-            "group": row.name,
-            "query": row.query,
-            "by": row.actor,
-            "at_s": row.at_s,
+            "query": str(query),
             "audience": None if audience is None else {"tags": list(audience[0]), "hardware": list(audience[1])},
+            "regions": None if regions is None else sorted(regions),
         }
+
+    def group_view(row: GroupRow) -> dict[str, Any]:
+        return {"group": row.name, "by": row.actor, "at_s": row.at_s, **meant(parse(row.query))}
 
     def found(text: str, mine: frozenset[str] | None, limit: int, after: str) -> dict[str, Any]:
         with database.read() as connection:
-            names = [row.id for row in members(connection, query_of(connection, text), mine)]
+            query = query_of(connection, text)
+            names = [row.id for row in members(connection, query, mine)]
         rest = [name for name in names if name > after]
         return {
+            **meant(query),
             "matched": len(names),
             "items": rest[:limit],
             "next": rest[limit - 1] if len(rest) > limit else None,

@@ -1,6 +1,7 @@
 """What holds in a region now: its newest version, else what server.toml says; and what may be kept of its devices' windows."""
 
 import threading
+from collections.abc import Sequence
 
 from edgefleet_protocol.rollout import Policy
 from edgefleet_protocol.telemetry import Window
@@ -65,11 +66,18 @@ class Residency:
 
     def kept(self, connection: Connection, device: str, window: Window, now: float) -> Window:
         """Return what of `window` may be stored. A device of no region, or of one without rules, is not looked up twice."""
+        return self.kept_each(connection, [(device, window)], now)[0]
+
+    def kept_each(
+        self, connection: Connection, windows: Sequence[tuple[str, Window]], now: float
+    ) -> tuple[Window, ...]:
+        """Return the same for many windows, each with the device that it is of: regions are asked for once."""
         rules = self._current(connection, now)
         if not rules:
-            return window
-        region = devices.region_of(connection, device)
-        return kept_window(window, rules.get(region or ""), self._config.place)
+            return tuple(window for _, window in windows)
+        regions_of = devices.regions_of(connection, tuple({device for device, _ in windows}))
+        place = self._config.place
+        return tuple(kept_window(window, rules.get(regions_of.get(device) or ""), place) for device, window in windows)
 
     def _current(self, connection: Connection, now: float) -> dict[str, RegionSettings]:
         with self._lock:

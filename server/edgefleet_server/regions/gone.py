@@ -70,7 +70,10 @@ class Decommissioner:
         revocation: CutOff,
         on_signed: Callable[[], None],
         on_change: Callable[[], None],
+        clear: Callable[[str], None] = lambda topic: None,
     ) -> None:
+        """clear: takes what is retained on a topic off the broker, if there is a connection."""
+        self._clear = clear
         self._database, self._topics, self._clock, self._revocation = database, topics, clock, revocation
         self._on_signed, self._on_change = on_signed, on_change
         self._noted: dict[str, float] = {}
@@ -152,8 +155,8 @@ class Decommissioner:
             else:
                 self._noted.pop(device, None)
         if kind in RETAINED:
-            names = topics_of(self._topics, device)
-            retained.put(connection, dict.fromkeys(names, (retained.UNSETTLED, 0)))
+            # At once, and again whenever the broker says that it is there: at each connection it does.
+            self._clear(message.topic)
         return f"{device} was decommissioned"
 
 

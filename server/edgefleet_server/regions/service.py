@@ -24,6 +24,8 @@ from .assigning import freeze_words
 from .current import settings_of
 from .settings import Change, RegionSettings, differences, read
 
+TRIES = 3
+
 
 @dataclass(frozen=True)
 class Follows:
@@ -131,22 +133,39 @@ class Regions:
         if_version: refused when a region's newest is another one: somebody was quicker.
         """
         read_all = self._read_all(wanted)
+        for _ in range(TRIES):
+            # What it does to a large fleet takes seconds to say: not in the transaction, in which nobody else can write.
+            with self._database.read() as connection:
+                found = {region: regions.current(connection, region) for region in read_all}
+                for region in read_all:
+                    _check_version(region, found[region], if_version)
+                effects = tuple(
+                    self._effect(connection, region, row, planned=False) for region, row in read_all.items()
+                )
+            if self._store(read_all, found, effects, actor, why):
+                self._on_change()
+                return effects
+        raise Refused(
+            f"somebody else applies {', '.join(read_all)} at the same time, so nothing was changed: try again"
+        )
+
+    def _store(
+        self,
+        read_all: Mapping[str, RegionSettings],
+        found: Mapping[str, RegionVersion | None],
+        effects: Sequence[RegionEffect],
+        actor: str,
+        why: str,
+    ) -> bool:
+        """Keep new versions over those that were found; return False, with nothing kept, where others have come since."""
         now = self._clock.now()
         with self._database.write() as connection:
-            effects = []
-            for region, settings in read_all.items():
-                newest = regions.current(connection, region)
-                found = newest.version if newest else 0
-                if if_version is not None and found != if_version:
-                    by = f", made by {newest.actor}" if newest else ""
-                    raise Refused(
-                        f"{region} is at version {found}{by}, and this was made from version {if_version}: see "
-                        f"edgefleet region diff {region}, and apply it anew"
-                    )
-                effect = self._effect(connection, region, settings, planned=False)
-                effects.append(effect)
+            if any(regions.current(connection, region) != found[region] for region in read_all):
+                return False
+            for effect in effects:
+                region, settings = effect.region, read_all[effect.region]
                 # What server.toml said is no version: the first one is kept even when it says the same.
-                if not effect.changes and newest is not None:
+                if not effect.changes and found[region] is not None:
                     continue
                 before = settings_of(connection, region, self._config)
                 number = regions.add(connection, region, settings, actor, why, now)
@@ -154,8 +173,7 @@ class Regions:
                 said = ", ".join(change.key for change in effect.changes) or "as server.toml said"
                 text = f"version {number}: {said}{f' ({why})' if why else ''}"
                 audit.add(connection, audit.AuditRow(now, actor, "region.apply", region, region, text))
-        self._on_change()
-        return tuple(effects)
+        return True
 
     def freeze(self, names: Sequence[str], actor: str, why: str) -> tuple[str, ...]:
         """Freeze whole regions; return those that were not yet."""
@@ -247,6 +265,16 @@ class Regions:
         regions.put_policy(connection, [row.id for row in records if row.policy == before], data)
         back = [row.id for row in records if row.previous_policy == before]
         regions.put_previous_policy(connection, back, data)
+
+
+def _check_version(region: str, newest: RegionVersion | None, if_version: int | None) -> None:
+    found = newest.version if newest else 0
+    if if_version is not None and found != if_version:
+        by = f", made by {newest.actor}" if newest else ""
+        raise Refused(
+            f"{region} is at version {found}{by}, and this was made from version {if_version}: see "
+            f"edgefleet region diff {region}, and apply it anew"
+        )
 
 
 def _follows(record: Record, before: Policy, after: Policy) -> Follows:

@@ -83,11 +83,13 @@ def find_in(connection: Connection, device: str, regions: Collection[str] | None
     return None if row is None else device_of_row(row)
 
 
-def region_of(connection: Connection, device: str) -> str | None:
-    """Return the region that a device belongs to, without reading all that it said; None for one that is not known."""
-    where = case((devices.c.assigned_number > 0, devices.c.assigned_region), else_=devices.c.region)
-    found: str | None = connection.execute(select(where).where(devices.c.id == device)).scalar_one_or_none()
-    return found
+def regions_of(connection: Connection, names: Sequence[str]) -> dict[str, str | None]:
+    """Return the region that each of `names` belongs to, without reading all that it said; none for one that is not known."""
+    where = case((devices.c.assigned_number > 0, devices.c.assigned_region), else_=devices.c.region).label("where")
+    query = select(devices.c.id, where)
+    return {
+        row.id: row.where for some in _parts(names) for row in connection.execute(query.where(devices.c.id.in_(some)))
+    }
 
 
 def every(
