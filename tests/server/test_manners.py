@@ -212,6 +212,15 @@ def test_every_problem_has_a_type_a_title_its_status_and_mostly_what_to_do(clien
     assert client.get("/api/v1/nothing").json()["next"] == "/api/openapi.json lists every route"
 
 
+def test_a_nul_is_refused_wherever_it_stands(client: TestClient) -> None:
+    for answer in (
+        client.get("/api/v1/devices/a%00b"),
+        client.get("/api/v1/devices?text=%00"),
+        client.post("/api/v1/rollouts/eu-west/pause", json={"why": "a\0b"}),
+    ):
+        assert answer.status_code == 422 and "NUL" in answer.json()["detail"]
+
+
 def test_the_short_address_is_the_same_place(client: TestClient) -> None:
     assert client.get("/v1/devices").json() == client.get("/api/v1/devices").json()
     assert client.get("/api/openapi.json").json() == client.get("/openapi.json").json()

@@ -184,6 +184,8 @@ def test_the_region_page_has_variants_with_drift_and_the_fleet_page_has_regions(
 def test_filters_are_in_the_address(browser: TestClient) -> None:
     text = browser.get("/devices?region=ap-south&status=online&runs=fashion/1").text
     assert "shelf-1" in text and "door-1" not in text and "<option selected>ap-south</option>" in text
+    everything = browser.get("/devices?region=&hardware=&status=&tag=&runs=&text=").text  # as the form says it
+    assert "door-1" in everything and "shelf-1" in everything
     assert "No device is so" in browser.get("/devices?text=nothing").text
     assert browser.get("/?last=7d").status_code == 200 and browser.get("/?last=9y").status_code == 422
 
