@@ -242,6 +242,26 @@ def test_a_chart_breaks_where_nothing_is_known_and_has_every_value_in_its_table(
     assert flat is not None and flat.lines[0].path == "" and len(flat.lines[0].dots) == 1
 
 
+def test_every_colour_of_words_can_be_read_on_what_it_stands_on() -> None:
+    """A contrast of 4.5 (WCAG 2.1, 1.4.3), light and dark."""
+    sheet = (Path(charts.__file__).parent / "static/page.css").read_text()
+    colours = {
+        name: pair for name, *pair in re.findall(r"--([a-z-]+): light-dark\((#[0-9a-f]{6}), (#[0-9a-f]{6})\)", sheet)
+    }
+
+    def light(colour: str) -> float:
+        parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+        red, green, blue = (part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    for scheme in (0, 1):
+        for words in ("text", "quiet", "accent", "good", "bad", "busy"):
+            for ground in ("page", "card"):
+                lights = sorted((light(colours[words][scheme]), light(colours[ground][scheme])))
+                contrast = (lights[1] + 0.05) / (lights[0] + 0.05)
+                assert contrast >= 4.5, (words, ground, scheme, contrast)
+
+
 def test_a_real_browser_shows_the_figures_and_follows_the_live_stream(server: Server, tmp_path: Path) -> None:
     with WebServer(server.web) as web, Browser(tmp_path / "profile") as browser:
         browser.cookie(web.url, "edgefleet_token", token(server))
