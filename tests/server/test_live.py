@@ -20,7 +20,7 @@ from edgefleet_server.client.types import Live
 from edgefleet_server.config import HttpConfig
 from edgefleet_server.rollouts.orders import Order
 from edgefleet_server.store import devices, events, tokens
-from tests.fakes.scripted_device import PI4
+from tests.fakes.scripted_device import PI4, eventually
 from tests.fakes.web_server import WebServer
 
 from .conftest import MakeServer
@@ -114,6 +114,11 @@ def test_who_comes_back_gets_what_it_missed_or_is_told_to_look_anew(server: Serv
     assert ready(again) == "ready" and texts(again, 1) == ["west-1 2"]
     assert ready(api.live(last_id="of-another-server-7")) == "reset"
     assert ready(api.live(last_id=f"{(last.id or '').partition('-')[0]}-999999")) == "reset"
+    for one in (other, again):
+        one.close()  # type: ignore[attr-defined]
+    eventually("nobody watches", lambda: not server.web.state.live.watching)
+    # What changed while nobody watched is not known.
+    assert ready(api.live(last_id=last.id)) == "reset"
 
 
 def test_a_stream_ends_by_itself_and_says_that_nobody_may_store_it(server: Server, web: WebServer) -> None:

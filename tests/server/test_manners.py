@@ -77,18 +77,15 @@ def pages(client: TestClient, path: str, limit: int, **query: Any) -> list[list[
             return found
 
 
-@pytest.mark.parametrize(
-    ("path", "key"), [("/api/v1/devices", "id"), ("/api/v1/events", "text"), ("/api/v1/releases", "release")]
-)
-def test_pages_hold_every_row_once_and_the_last_says_that_it_is_the_last(
-    client: TestClient, path: str, key: str
-) -> None:
-    whole = [row[key] for row in client.get(path, params={"limit": 1000}).json()["items"]]
-    assert len(whole) == len(set(whole)) >= 2
-    for limit in (1, 2, 3, len(whole)):
-        parts = pages(client, path, limit)
-        assert [row[key] for part in parts for row in part] == whole
-        assert all(len(part) == limit for part in parts[:-1]) and 0 < len(parts[-1]) <= limit
+def test_pages_hold_every_row_once_and_the_last_says_that_it_is_the_last(client: TestClient) -> None:
+    lists = [("/api/v1/devices", "id"), ("/api/v1/events", "text"), ("/api/v1/releases", "release")]
+    for path, key in lists:
+        whole = [row[key] for row in client.get(path, params={"limit": 1000}).json()["items"]]
+        assert len(whole) == len(set(whole)) >= 2
+        for limit in (1, 2, 3, len(whole)):
+            parts = pages(client, path, limit)
+            assert [row[key] for part in parts for row in part] == whole
+            assert all(len(part) == limit for part in parts[:-1]) and 0 < len(parts[-1]) <= limit
 
 
 def test_deeds_and_rollouts_and_commands_page_too(server: Server, client: TestClient) -> None:
@@ -101,29 +98,30 @@ def test_deeds_and_rollouts_and_commands_page_too(server: Server, client: TestCl
     assert client.get("/api/v1/rollouts/ap-south/4").status_code == 404
 
 
-@pytest.mark.parametrize(
-    ("query", "ids"),
-    [
-        ({"region": "ap-south"}, "456"),
-        ({"tag": "lab"}, "15"),
-        ({"tag": "l_b"}, ""),
-        ({"hardware": PI4.hardware_class}, "0123456"),
-        ({"hardware": "pi"}, ""),
-        ({"status": "online"}, "012345"),
-        ({"status": "failing"}, "3"),
-        ({"status": "silent"}, "6"),
-        ({"status": "quarantine"}, ""),
-        ({"runs": "fashion"}, "0123456"),
-        ({"runs": "fashion/1"}, "135"),
-        ({"runs": "fashion/2/int8", "region": "eu-west"}, "02"),
-        ({"runs": "fashion/%"}, ""),
-        ({"text": "PI-5"}, "5"),
-        ({"text": "%"}, ""),
-    ],
-)
-def test_devices_are_filtered_by_what_they_are_run_and_do(client: TestClient, query: dict[str, str], ids: str) -> None:
-    rows = client.get("/api/v1/devices", params=query).json()["items"]
-    assert "".join(row["id"].removeprefix("pi-") for row in rows) == ids
+FILTERS: list[tuple[dict[str, str], str]] = [
+    ({"region": "ap-south"}, "456"),
+    ({"tag": "lab"}, "15"),
+    ({"tag": "l_b"}, ""),
+    ({"hardware": PI4.hardware_class}, "0123456"),
+    ({"hardware": "pi"}, ""),
+    ({"status": "online"}, "012345"),
+    ({"status": "failing"}, "3"),
+    ({"status": "silent"}, "6"),
+    ({"status": "quarantine"}, ""),
+    ({"runs": "fashion"}, "0123456"),
+    ({"runs": "fashion/1"}, "135"),
+    ({"runs": "fashion/2/int8", "region": "eu-west"}, "02"),
+    ({"runs": "fashion/%"}, ""),
+    ({"text": "PI-5"}, "5"),
+    ({"text": "%"}, ""),
+]
+"""What is asked, and the numbers of the devices that are so."""
+
+
+def test_devices_are_filtered_by_what_they_are_run_and_do(client: TestClient) -> None:
+    for query, ids in FILTERS:
+        rows = client.get("/api/v1/devices", params=query).json()["items"]
+        assert "".join(row["id"].removeprefix("pi-") for row in rows) == ids, query
 
 
 def test_a_mark_that_no_page_gave_out_is_refused(client: TestClient) -> None:
@@ -212,6 +210,15 @@ def test_every_problem_has_a_type_a_title_its_status_and_mostly_what_to_do(clien
         assert (answer.status_code, body["status"], body["type"]) == (status, status, f"urn:edgefleet:problem:{kind}")
         assert body["title"] and body["detail"]
     assert client.get("/api/v1/nothing").json()["next"] == "/api/openapi.json lists every route"
+
+
+def test_a_nul_is_refused_wherever_it_stands(client: TestClient) -> None:
+    for answer in (
+        client.get("/api/v1/devices/a%00b"),
+        client.get("/api/v1/devices?text=%00"),
+        client.post("/api/v1/rollouts/eu-west/pause", json={"why": "a\0b"}),
+    ):
+        assert answer.status_code == 422 and "NUL" in answer.json()["detail"]
 
 
 def test_the_short_address_is_the_same_place(client: TestClient) -> None:

@@ -184,6 +184,8 @@ def test_the_region_page_has_variants_with_drift_and_the_fleet_page_has_regions(
 def test_filters_are_in_the_address(browser: TestClient) -> None:
     text = browser.get("/devices?region=ap-south&status=online&runs=fashion/1").text
     assert "shelf-1" in text and "door-1" not in text and "<option selected>ap-south</option>" in text
+    everything = browser.get("/devices?region=&hardware=&status=&tag=&runs=&text=").text  # as the form says it
+    assert "door-1" in everything and "shelf-1" in everything
     assert "No device is so" in browser.get("/devices?text=nothing").text
     assert browser.get("/?last=7d").status_code == 200 and browser.get("/?last=9y").status_code == 422
 
@@ -238,6 +240,26 @@ def test_a_chart_breaks_where_nothing_is_known_and_has_every_value_in_its_table(
     assert charts.draw("x", at_s, [Line("a", "p50", [None] * 5)], str, from_s=0, to_s=1, step_s=1) is None
     flat = charts.draw("x", [0.0], [Line("a", "p50", [7.0])], str, from_s=0, to_s=0, step_s=60, least=None)
     assert flat is not None and flat.lines[0].path == "" and len(flat.lines[0].dots) == 1
+
+
+def test_every_colour_of_words_can_be_read_on_what_it_stands_on() -> None:
+    """A contrast of 4.5 (WCAG 2.1, 1.4.3), light and dark."""
+    sheet = (Path(charts.__file__).parent / "static/page.css").read_text()
+    colours = {
+        name: pair for name, *pair in re.findall(r"--([a-z-]+): light-dark\((#[0-9a-f]{6}), (#[0-9a-f]{6})\)", sheet)
+    }
+
+    def light(colour: str) -> float:
+        parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+        red, green, blue = (part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    for scheme in (0, 1):
+        for words in ("text", "quiet", "accent", "good", "bad", "busy"):
+            for ground in ("page", "card"):
+                lights = sorted((light(colours[words][scheme]), light(colours[ground][scheme])))
+                contrast = (lights[1] + 0.05) / (lights[0] + 0.05)
+                assert contrast >= 4.5, (words, ground, scheme, contrast)
 
 
 def test_a_real_browser_shows_the_figures_and_follows_the_live_stream(server: Server, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """The routes of /v1/devices."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from fastapi import APIRouter, Depends, Query
@@ -23,7 +23,7 @@ def filter_of(
     region: Label = None,
     tag: Label = None,
     hardware: Label = None,
-    status: Status | None = None,
+    status: Status | Literal[""] | None = None,
     runs: Annotated[str | None, Query(max_length=256, examples=["fashion/3"])] = None,
     text: Annotated[str | None, Query(max_length=256)] = None,
 ) -> Filter:
@@ -31,8 +31,7 @@ def filter_of(
 
     hardware: a hardware class; runs: a model, a release, or a release with its variant; text: in the name, the class or what runs.
     """
-    wish = (region, tag, hardware, status, runs, text)
-    return Filter(*((part or None) if part is None or "\0" not in part else "\ufffd" for part in wish))  # type: ignore[arg-type]
+    return Filter(region or None, tag or None, hardware or None, status or None, runs or None, text or None)
 
 
 Which = Annotated[Filter, Depends(filter_of)]

@@ -79,11 +79,26 @@ def install(app: FastAPI, names: Collection[str] = ()) -> None:
             headers.get("transfer-encoding"),
             form=not request.url.path.startswith(("/v1/", "/api/")),
         )
-        response = problem(403, reason) if reason else await go_on(request)
+        if reason is not None:
+            response: Response = problem(403, reason)
+        elif await _has_nul(request):
+            # No name and no reason has one, and a PostgreSQL would refuse it in the middle of the work.
+            response = problem(422, "the request has a character NUL in it, which no text may have")
+        else:
+            response = await go_on(request)
         response.headers.update(HEADERS)
         if not request.url.path.startswith("/static/"):
             response.headers["Cache-Control"] = "no-store"
         return response
+
+
+async def _has_nul(request: Request) -> bool:
+    if "\0" in request.url.path or b"%00" in request.scope["query_string"]:
+        return True
+    if request.method in SAFE:
+        return False
+    body = await request.body()
+    return b"\\u0000" in body or b"\0" in body
 
 
 def _name(host: str) -> str:

@@ -124,6 +124,11 @@ class Live:
         """Whether nobody more may watch."""
         return len(self._watchers) >= MOST_WATCHERS
 
+    @property
+    def watching(self) -> bool:
+        """Whether somebody watches, and the fleet is looked at."""
+        return self._task is not None and not self._task.done()
+
     def _begin(self) -> None:
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._run())
@@ -140,6 +145,7 @@ class Live:
         # Nobody watches: what changes until somebody does is not known, and whoever comes back looks anew.
         self._known = None
         self._last.clear()
+        self._number += 1
 
     def _tell(self, found: dict[Key, str]) -> None:
         known, self._known = self._known, found

@@ -17,10 +17,14 @@ NEWEST_EVENTS = 50
 ALERT = ("id", "status", "rule", "severity", "region", "text", "next", "count")
 
 
-def make_live_routes(asking: Asking, views: Views) -> APIRouter:
+def make_live(views: Views) -> Live:
+    """Return the task that looks at the fleet for all watchers."""
+    return Live(lambda: look(views), secrets.token_hex(4))
+
+
+def make_live_routes(asking: Asking, views: Views, live: Live) -> APIRouter:
     """Return the route; all its watchers share one task."""
     routes = APIRouter()
-    live = Live(lambda: look(views), secrets.token_hex(4))
 
     @routes.get("/v1/live", name="watch", response_class=StreamingResponse)
     def watch(

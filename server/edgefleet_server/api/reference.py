@@ -25,6 +25,26 @@ field, is OpenAPI 3.1 at `/api/openapi.json` of a running server.
   events of devices in a second the newest are told. Changes are told to whoever may see their region; `?region=` takes one, `?seconds=` ends it.
 - **Times** are seconds since 1970 (`_s`), sizes are bytes. What a device lacks is null, never zero.
 
+## From Python
+
+`edgefleet_server.client` has a method for each route, and needs only the standard library and msgspec (`pip install --no-deps
+edgefleet-server msgspec` installs it alone). Lists are iterators that ask for their next pages, problems are exceptions that carry the
+problem, and what changes something is sent again with the same key when the line failed.
+
+```python
+from edgefleet_server.client import Api, Conflict
+
+with Api("https://fleet.example:8300", token=secret, ca=Path("ca.pem")) as api:
+    for device in api.devices(region="eu-west", status="failing"):
+        print(device.id, device.models[0].failures)
+    try:
+        api.pause("eu-west", why="the line is down")
+    except Conflict as refused:
+        print(refused, refused.next)
+    for message in api.live("eu-west"):
+        print(message.event, message.data)
+```
+
 ## Problems
 
 Every error is `application/problem+json` (RFC 9457) with `type`, `title`, `status`, `detail`, and often `next`: what to do about it.

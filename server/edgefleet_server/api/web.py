@@ -23,7 +23,7 @@ from .door import Door
 from .etag import Tagged
 from .fleet_routes import make_fleet_routes
 from .idempotency import Idempotent
-from .live_routes import make_live_routes
+from .live_routes import make_live, make_live_routes
 from .rollout_routes import make_rollout_routes
 
 
@@ -66,7 +66,8 @@ def make_app(
     app.include_router(make_device_routes(asking, controller, views, revocation))
     app.include_router(make_command_routes(asking, commander, views))
     app.include_router(make_rollout_routes(asking, controller, views))
-    app.include_router(make_live_routes(asking, views))
+    app.state.live = make_live(views)
+    app.include_router(make_live_routes(asking, views, app.state.live))
     for router in more:
         app.include_router(router)
     app.include_router(make_page_routes(asking, views, telemetry or FromWindows(views)))

@@ -23,7 +23,9 @@ class Answer:
 def claim(connection: Connection, actor: str, key: str, digest: str, now: float) -> bool:
     """Take `key` for a request; return False when somebody has it already."""
     statement = insert(connection, answers).values(actor=actor, key=key, digest=digest, at_s=now)
-    return connection.execute(statement.on_conflict_do_nothing()).rowcount == 1
+    # Without the option PostgreSQL's driver does not tell how many rows there were.
+    once = statement.on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+    return connection.execute(once).rowcount == 1
 
 
 def find(connection: Connection, actor: str, key: str) -> Answer | None:

@@ -21,6 +21,7 @@ from ..store.devices import Device
 from ..store.rollouts import MoveRow, Record
 from ..store.telemetry import ModelRow
 from .device import command_view, curve, device_view
+from .held import Held
 from .lists import Lists
 from .rollout import rollout_view
 
@@ -28,6 +29,7 @@ Regions = frozenset[str] | None
 """Those that whoever asks may see; None is all."""
 OVERVIEW_DEVICES = 200
 SLOW_S = 0.2
+"""To weigh one rollout."""
 LOOK_S = 1.0
 """To weigh the whole fleet takes the longer the larger it is; however many pages are open, it is done so often."""
 
@@ -53,7 +55,7 @@ class Views:
         self._frozen_after_s = frozen_after_s
         self._published = Published()
         self._stamp = ""
-        self._slow: dict[int, tuple[tuple[object, ...], float, dict[str, Any]]] = {}
+        self._weighings: Held[dict[str, Any]] = Held(SLOW_S)
         self.lists = Lists(self, database, clock)
 
     def health(self, regions: Regions = None) -> dict[str, Any]:
@@ -189,16 +191,9 @@ class Views:
         return [self._weighed(record, histories[record.id]) for record in records]
 
     def _weighed(self, record: Record, history: tuple[MoveRow, ...]) -> dict[str, Any]:
-        """Weigh a rollout. In a large fleet that takes long: then what was found holds for ten times as long."""
-        key, began = (record.status, record.stage, record.why, record.updated_s, len(history)), time.monotonic()
-        known = self._slow.get(record.id)
-        if known is not None and known[0] == key and began < known[1]:
-            return known[2]
-        shown = rollout_view(self._controller, record, history)
-        took = time.monotonic() - began
-        if took > SLOW_S:
-            self._slow = dict(list(self._slow.items())[-100:]) | {record.id: (key, began + 11 * took, shown)}
-        return shown
+        """Weigh a rollout; in a large fleet that takes long. One that moved is weighed anew."""
+        key = (record.id, record.status, record.stage, record.why, record.updated_s, len(history))
+        return self._weighings.get(key, lambda: rollout_view(self._controller, record, history))
 
     def rollouts_of(self, region: str) -> list[dict[str, Any]]:
         """The rollouts of one region; raise NotFound for a region that is none."""
