@@ -15,6 +15,9 @@ from edgefleet_protocol.rollout import NotWorse
 from .pairs import Pair
 from .sequential import Counts, burstiness, error_evidence, fewer_evidence, interval, needed
 
+CLIPPED = 0.05
+"""Beyond this rate, or four margins, more errors on one device say nothing more about the model: where one device fails wholly,
+probation there takes the release back, and counts it as failed. So one mishap cannot speak for a fleet."""
 Result = Literal["worse", "not worse", "too little"]
 Metric = Literal["latency", "errors", "memory", "energy", "confidence", "agreement"]
 USUAL_SPREAD = 0.04
@@ -168,24 +171,30 @@ def _bound(value: float, form: str) -> str:
 
 
 def _errors(hardware_class: str, pairs: Sequence[Pair], points: float, alpha: float) -> Finding:
-    counts = [
-        (Counts(row.errors_before, row.requests_before), Counts(row.errors_after, row.requests_after)) for row in pairs
-    ]
     margin = points / 100
+    most = max(CLIPPED, 4 * margin)
+    counts = [
+        (_clipped(row.errors_before, row.requests_before, most), _clipped(row.errors_after, row.requests_after, most))
+        for row in pairs
+    ]
     against, _ = error_evidence(counts, margin, alpha)
     for_it = fewer_evidence(counts, margin, alpha)
     bar = 1 / (0.8 * alpha)
     result: Result = "worse" if against >= bar else "not worse" if for_it >= bar else "too little"
-    before, after = (_rate([pair[side] for pair in counts]) for side in (0, 1))
-    bursts = burstiness(counts)
+    before = _rate(sum(row.errors_before for row in pairs), sum(row.requests_before for row in pairs))
+    after = _rate(sum(row.errors_after for row in pairs), sum(row.requests_after for row in pairs))
+    bursts = burstiness([pair[1] for pair in counts])
     said = f", which come in bursts of {bursts:.1f}" if bursts >= 2 else ""
     figure = f"{after:.2f} % of requests after {before:.2f} % before{said} where {points:+g} points may"
     return Finding("errors", hardware_class, result, len(pairs), figure)
 
 
-def _rate(rows: Sequence[Counts]) -> float:
-    requests = sum(row.requests for row in rows)
-    return 100 * sum(row.errors for row in rows) / requests if requests else 0.0
+def _rate(errors: int, requests: int) -> float:
+    return 100 * errors / requests if requests else 0.0
+
+
+def _clipped(errors: int, requests: int, most: float) -> Counts:
+    return Counts(min(errors, math.ceil(most * requests)), requests)
 
 
 def _words(row: Finding) -> str:
