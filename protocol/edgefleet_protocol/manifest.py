@@ -71,6 +71,10 @@ class InputSpec(TensorSpec, frozen=True, kw_only=True):
     """How a picture of another size is brought to this one: `stretch`, `letterbox`, `crop`."""
 
 
+BOX_ROWS = "rows-xyxy-score-classes"
+"""A meaning: each row has four corners in pixels, how sure it is that something is there, and a share for each label, 0 to 1."""
+
+
 class OutputSpec(TensorSpec, frozen=True, kw_only=True):
     """What comes back, and its meaning: `logits`, `probabilities`, `boxes-xyxy`."""
 

@@ -5,7 +5,7 @@ import pytest
 from edgefleet_agent.hardware.tensorrt import newest
 from edgefleet_agent.serve import boxes, golden, providers
 from edgefleet_agent.tuning import Tried, Tune, Tuning, best, candidates
-from edgefleet_protocol.manifest import Golden, InputSpec, Interface, OutputSpec, TensorFile, Tolerance
+from edgefleet_protocol.manifest import BOX_ROWS, Golden, InputSpec, Interface, OutputSpec, TensorFile, Tolerance
 from tests.fakes.device import package
 from tests.fakes.probe import PI4
 
@@ -165,3 +165,20 @@ def test_golden_answers_of_detection_are_compared_box_by_box(tmp_path: object) -
     assert (
         why == "2 of 4 boxes, found and golden, have a partner of the same label and 90% must on CPUExecutionProvider"
     )
+
+
+def test_boxes_in_rows_are_compared_by_score_and_place_whatever_else_shares_the_tensor() -> None:
+    rows = OutputSpec(name="found", datatype="FP32", shape=(-1, 2, 7), meaning=BOX_ROWS)
+    interface = Interface(task="detection", inputs=DETECTION.inputs, outputs=(rows,), labels=("ant", "bee"))
+    found = boxes.roles(interface)
+    assert found is not None and found.columns == 7
+    flat = (0, 0, 10, 10, 0.9, 0.1, 0.9, 5, 5, 5, 9, 1.0, 1.0, 0.0)
+    (one,) = boxes.read({"found": flat}, found)
+    assert one.corners == (0, 0, 10, 10) and one.score == pytest.approx(0.81) and one.label == 1
+    moved = (0.4, 0, 10.4, 10, 0.9, 0.1, 0.9, 5, 5, 5, 9, 1.0, 1.0, 0.0)
+    other = (0, 0, 10, 10, 0.9, 0.9, 0.1, 5, 5, 5, 9, 1.0, 1.0, 0.0)
+    pairs = [
+        boxes.agreement(boxes.read({"found": said}, found), [one], threshold=0.3, score_apart=0.02)
+        for said in (moved, other)
+    ]
+    assert pairs == [(2, 2), (0, 2)]

@@ -15,6 +15,7 @@ from edgefleet_compress.detection import MeanAveragePrecision, found, iou
 from edgefleet_compress.example import detector, scenes
 from edgefleet_compress.gates.judge import answers_of, judge
 from edgefleet_compress.gates.limits import Limits
+from edgefleet_compress.package.golden import golden_answers
 from edgefleet_compress.progress import Silent
 from edgefleet_compress.runtime import activation_types
 from edgefleet_compress.steps import Context
@@ -25,6 +26,7 @@ from edgefleet_compress.steps.head import tail
 from edgefleet_compress.steps.prune import Prune
 from edgefleet_compress.steps.quantize_static import QuantizeStatic
 from edgefleet_compress.workload import Workload
+from edgefleet_protocol.manifest import BOX_ROWS
 
 EXAMPLE = Path(detector.__file__).parent
 
@@ -128,6 +130,9 @@ def test_a_detector_keeps_its_boxes_with_a_float_head_and_loses_them_without(sma
     shares = [float(np.abs(got - want)[..., 4:].mean()) for got in (near, far)]
     assert shares[0] < shares[1] / 3
     assert "bootstrap" in judge(want, near, small, Limits()).method
+
+    tolerance = golden_answers(float_head.onnx, *(small.test.inputs[:8].numpy(),) * 2, meaning=BOX_ROWS).tolerance
+    assert tolerance.max_abs < 0.3 and tolerance.min_top1 == 0.9  # of scores, not of pixels
 
     pruned = Prune(ratio=0.3, tolerance_points=100, attempts=1, recover=Distill(epochs=1)).apply(
         original, small, context

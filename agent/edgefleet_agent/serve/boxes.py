@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from edgefleet_protocol.manifest import Interface
+from edgefleet_protocol.manifest import BOX_ROWS, Interface
 
 MEANING = "boxes-xyxy"
 MATCH_IOU = 0.5
@@ -27,10 +27,14 @@ class Roles:
     boxes: str
     scores: str | None
     labels: str | None
+    columns: int = 4
+    """Of `boxes`: 4 corners, or, in one tensor of all, a score and a share for each label behind them."""
 
 
 def roles(interface: Interface) -> Roles | None:
     """Return which outputs are boxes, scores and labels, by their meaning, else by their name; None without boxes."""
+    if rows := next((row for row in interface.outputs if row.meaning == BOX_ROWS and row.shape[-1] > 5), None):
+        return Roles(rows.name, None, None, rows.shape[-1])
     boxes = next((row.name for row in interface.outputs if row.meaning == MEANING), None)
     if boxes is None:
         return None
@@ -46,6 +50,8 @@ def _named(interface: Interface, words: Sequence[str]) -> str | None:
 def read(tensors: Mapping[str, Sequence[float]], found: Roles) -> list[Box]:
     """Return the boxes in the values of one sample; rows that are nothing but padding (no area) are left out."""
     flat = tensors[found.boxes]
+    if found.columns > 4:
+        return _of_rows(flat, found.columns)
     count = len(flat) // 4
     scores = tensors[found.scores] if found.scores else [1.0] * count
     labels = tensors[found.labels] if found.labels else [0] * count
@@ -55,6 +61,17 @@ def read(tensors: Mapping[str, Sequence[float]], found: Roles) -> list[Box]:
         if right > left and bottom > top:
             rows.append(Box((left, top, right, bottom), scores[index], int(labels[index])))
     return rows
+
+
+def _of_rows(flat: Sequence[float], columns: int) -> list[Box]:
+    """Return the boxes of rows that hold corners, how sure, and a share for each label. The score is both together."""
+    boxes = []
+    for start in range(0, len(flat) - columns + 1, columns):
+        left, top, right, bottom, sure, *shares = flat[start : start + columns]
+        if right > left and bottom > top:
+            label = max(range(len(shares)), key=shares.__getitem__)
+            boxes.append(Box((left, top, right, bottom), sure * shares[label], label))
+    return boxes
 
 
 def agreement(

@@ -12,6 +12,7 @@ from edgefleet_compress.detection import MeanAveragePrecision
 from edgefleet_compress.example.data import LABELS
 from edgefleet_compress.example.scenes import SIDE, scenes
 from edgefleet_compress.workload import InputSpec, OutputSpec, Split, Workload
+from edgefleet_protocol.manifest import BOX_ROWS
 
 STRIDE = 8
 GRID = SIDE // STRIDE
@@ -99,11 +100,11 @@ def workload() -> Workload:
         ),
         output=OutputSpec(
             name="detections", datatype="FP32", shape=(-1, PLACES, 5 + len(LABELS)),
-            meaning="x1, y1, x2, y2 in pixels, how sure, a share for each label; overlapping ones are not removed",
+            meaning=BOX_ROWS,
         ),
         loss=loss,
         distil=distil,
         metric=MeanAveragePrecision(len(LABELS)),
         metric_name="mAP@0.5",
-        thresholds={"score": 0.3, "overlap": 0.5},
+        thresholds={"score": 0.3, "iou": 0.5},
     )  # fmt: skip

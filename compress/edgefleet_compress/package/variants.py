@@ -85,7 +85,9 @@ def pack(workload: Workload, outcome: Outcome, notes: str) -> Packed:
     variants = []
     for made in outcome.made:
         data = made.candidate.onnx_bytes("package")
-        answered = answers[made.name] = golden_answers(data, golden_inputs, check_inputs, made.provider)
+        answered = answers[made.name] = golden_answers(
+            data, golden_inputs, check_inputs, made.provider, workload.output.meaning
+        )
         variants.append(_variant(contents, workload, made, data, answered))
         contents.beside[f"check/{made.name}.f32"] = _raw(answered.check.astype(np.float32))
     original = next(variant for variant in variants if variant.name == ORIGINAL)

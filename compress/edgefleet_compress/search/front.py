@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import inf, log
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -40,9 +41,24 @@ def fronts(rows: Sequence[T], score: Callable[[T], Score]) -> list[list[T]]:
 def promote(rows: Sequence[T], score: Callable[[T], Score], most: int, floor: float) -> list[T]:
     """Return at most `most` rows for the next, longer rung: those at or above `floor` before those below, better layers first.
 
-    Within the layer that does not fit whole, the most accurate go on. floor: of the validation metric.
+    Within a layer, those whose neighbours are far go on first: a front of twins says little. floor: of the validation metric.
     """
     good = [row for row in rows if score(row).validation >= floor]
     bad = sorted((row for row in rows if row not in good), key=lambda row: -score(row).validation)
-    ordered = [row for layer in fronts(good, score) for row in sorted(layer, key=lambda row: -score(row).validation)]
-    return [*ordered, *bad][:most]
+    return [*(row for layer in fronts(good, score) for row in spread(layer, score)), *bad][:most]
+
+
+def spread(layer: Sequence[T], score: Callable[[T], Score]) -> list[T]:
+    """Return a layer's rows, those first that stand alone: both ends of each measure, then the widest gaps (crowding distance, as NSGA-II)."""
+    room = [0.0] * len(layer)
+    for measure in (lambda s: s.validation, lambda s: log(s.wire_bytes), lambda s: log(s.latency_s)):
+        values = [measure(score(row)) for row in layer]
+        order = sorted(range(len(layer)), key=lambda place: values[place])
+        whole = (values[order[-1]] - values[order[0]]) or 1.0
+        for number, place in enumerate(order):
+            ends = number in (0, len(order) - 1)
+            room[place] += inf if ends else (values[order[number + 1]] - values[order[number - 1]]) / whole
+    return [
+        layer[place]
+        for place in sorted(range(len(layer)), key=lambda place: (-room[place], -score(layer[place]).validation))
+    ]

@@ -91,9 +91,11 @@ def search(pipeline: Pipeline, original_steps: Sequence[Step], plan: Plan, say: 
         failed: list[Failed] = []
         rows = _first_rung(trials, plan, failed, say)
         every = list(rows)
-        for epochs in plan.rungs[1:]:
+        for number, epochs in enumerate(plan.rungs[1:]):
             most = max(len(FAMILIAR), -(-len(rows) // KEEP))
-            kept = promote(rows, lambda row: row.score, most, floor)
+            # With little training more is lost than in the end: the shorter the rung, the more is forgiven.
+            forgiven = plan.max_loss_points * 2 ** (len(plan.rungs) - 1 - number)
+            kept = promote(rows, lambda row: row.score, most, whole.validation - forgiven / 100)
             rows = []
             for row in kept:
                 if (again := _one(trials, row.point, epochs, failed, say)) is not None:
