@@ -48,6 +48,7 @@ PURE = (
     "server/edgefleet_server/rollouts/evidence.py",
     "server/edgefleet_server/rollouts/gates.py",
     "server/edgefleet_server/rollouts/late.py",
+    "server/edgefleet_server/rollouts/learning.py",
     "server/edgefleet_server/rollouts/orders.py",
     "server/edgefleet_server/rollouts/pairs.py",
     "server/edgefleet_server/rollouts/plan.py",

@@ -29,6 +29,7 @@ from .beginning import Beginner, of_model
 from .by_hand import Hand, Hands
 from .evidence import Evidence
 from .gates import Tally
+from .learning import Key, Learnt
 from .looking import Looker
 from .moving import Mover
 from .orders import Order
@@ -68,7 +69,7 @@ class Controller:
         self._config, self._clock, self._counters, self._on_signed = config, clock, counters, on_signed
         self._looker = Looker(repository, database, config, clock)
         self._mover = Mover(database, counters, self._looker)
-        self._signing = Signing(repository, signer, database, config, counters, on_signed)
+        self._signing = Signing(repository, signer, database, config, counters, on_signed, self._looker.learner)
         self._beginner = Beginner(repository, database, config, clock, self._looker)
         self._hands = Hands(database, clock, self._looker)
         self._assigner = Assigner(repository, signer, database, clock)
@@ -138,8 +139,11 @@ class Controller:
     def _turn(self, lease: Lease, now: float, *, slowly: bool) -> None:
         records = self.current()
         moving = [record for record in records if record.status in ("running", "paused")]
-        if moving:
+        if moving or slowly:
             self._looker.look()
+        if slowly:
+            self._looker.learn()
+        if moving:
             listed = {ref.sha256 for ref in self._repository.releases().values()}
         for record in moving:
             self._mover.try_to_advance(record, lease, now, listed)
@@ -187,6 +191,12 @@ class Controller:
     def pairs(self, record: Record) -> tuple[Pair, ...]:
         """Return the devices on which the model was compared with the one before."""
         return self._looker.pairs(record)
+
+    def learnt(self) -> dict[Key, Learnt]:
+        """Return what classes of devices measured, by release, variant and class."""
+        self._looker.look()
+        self._looker.learn()
+        return dict(self._looker.learner.learnt)
 
     def plan(self, order: Order) -> tuple[RegionPlan, ...]:
         """Return what `order` would do in each of its regions."""

@@ -17,6 +17,7 @@ from .comparing import Comparer
 from .decide import Compared
 from .evidence import Evidence, Settled, weigh
 from .gates import Tally, tally
+from .learner import Learner
 from .pairs import Pair
 from .predict import Predictor
 
@@ -47,6 +48,7 @@ class Looker:
         self._repository, self._database, self._config, self._clock = repository, database, config, clock
         self._fleet = Fleet()
         self._comparer = Comparer(database)
+        self.learner = Learner(database)
         self._lock = threading.RLock()
         self._manifests: dict[str, Release] = {}
         self._predictors: dict[int, Predictor] = {}
@@ -57,6 +59,11 @@ class Looker:
         """Bring what is known of devices up to date."""
         with self._lock, self._database.read() as connection:
             self._fleet.look(connection)
+
+    def learn(self) -> None:
+        """Take in what devices measured."""
+        with self._lock:
+            self.learner.look(self._fleet.every(), self._clock.now())
 
     def weigh(self, record: Record) -> Weighed:
         """Return what every device of the record's region is to it, as of the last look."""
@@ -114,7 +121,8 @@ class Looker:
 
     def _predictor(self, record: Record) -> Predictor:
         found = self._predictors.get(record.id)
-        if found is None or found.policy != record.policy:
+        told = self.learner.table(record.release, record.region)
+        if found is None or found.policy != record.policy or found.measured != told:
             ref = record.assignment.release
-            found = self._predictors[record.id] = Predictor(self.manifest(ref), ref.sha256, record.policy)
+            found = self._predictors[record.id] = Predictor(self.manifest(ref), ref.sha256, record.policy, told)
         return found
