@@ -15,6 +15,7 @@ from .api.asking import Asking
 from .api.door import Door
 from .api.hand_routes import make_hand_routes
 from .api.health_routes import make_health_routes
+from .api.learnt_routes import make_learnt_routes
 from .api.web import make_app
 from .broker import access, strangers
 from .broker.keeper import ListKeeper
@@ -127,6 +128,7 @@ class Server:
             more=(
                 make_alert_routes(asking),
                 make_hand_routes(self.controller, self.views, asking),
+                make_learnt_routes(self.controller, self.database, asking),
                 make_health_routes(asking, self.watching.collector, self.watching.readiness),
             ),
         )

@@ -12,8 +12,10 @@ import threading
 import time
 from collections.abc import Callable
 
+from edgefleet_protocol.errors import ProtocolError
 from edgefleet_protocol.manifest import Release
 from edgefleet_protocol.rollout import DeviceAssignment, ReleaseRef
+from edgefleet_trust.errors import TrustError
 
 from ..config import ServerConfig
 from ..ingest.counters import Counters
@@ -29,7 +31,7 @@ from .beginning import Beginner, of_model
 from .by_hand import Hand, Hands
 from .evidence import Evidence
 from .gates import Tally
-from .learning import Key, Learnt
+from .learning import Key, Learnt, Missing, missing
 from .looking import Looker
 from .moving import Mover
 from .orders import Order
@@ -197,6 +199,16 @@ class Controller:
         self._looker.look()
         self._looker.learn()
         return dict(self._looker.learner.learnt)
+
+    def missing(self, record: Record) -> tuple[Missing, ...]:
+        """Return the variants that are wished for: classes of the region that the release has none for."""
+        self._looker.look()
+        try:
+            weighed = self._looker.weigh(record)
+        except (TrustError, ProtocolError):
+            return ()  # a release that cannot be read: the record's reason says so
+        left_out = {row.device: row.why for row in weighed.evidence if row.standing == "left out"}
+        return missing(record.region, record.release, left_out, weighed.fleet)
 
     def plan(self, order: Order) -> tuple[RegionPlan, ...]:
         """Return what `order` would do in each of its regions."""

@@ -65,6 +65,35 @@ def table(learnt: Mapping[Key, Learnt], release: str, classes: Iterable[str]) ->
     return tuple(sorted(rows, key=lambda row: (row.hardware_class, row.variant))[:MOST_ROWS])
 
 
+@dataclass(frozen=True)
+class Missing:
+    """A variant that is wished for: no variant of a release fits these devices of a class, and why."""
+
+    region: str
+    release: str
+    hardware_class: str
+    devices: int
+    why: str
+    memory_bytes: int
+    """The least that one of them has."""
+    arch: str
+
+
+def missing(region: str, release: str, left_out: Mapping[str, str], fleet: Iterable[Device]) -> tuple[Missing, ...]:
+    """Return what is wished for, most devices first. left_out: by device, why no variant fits it."""
+    found: dict[tuple[str, str], Missing] = {}
+    for device in fleet:
+        why, hardware = left_out.get(device.id), device.hardware
+        if why is None or hardware is None:
+            continue
+        key = hardware.hardware_class, why
+        known = found.get(key)
+        least = hardware.memory_bytes if known is None else min(known.memory_bytes, hardware.memory_bytes)
+        many = 1 if known is None else known.devices + 1
+        found[key] = Missing(region, release, hardware.hardware_class, many, why, least, hardware.arch)
+    return tuple(sorted(found.values(), key=lambda row: (-row.devices, row.hardware_class, row.why)))
+
+
 def _pooled(rows: list[tuple[float, float, int | None]]) -> Learnt:
     memory = [bytes_ for _, _, bytes_ in rows if bytes_ is not None]
     return Learnt(

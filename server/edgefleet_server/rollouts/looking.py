@@ -125,4 +125,5 @@ class Looker:
         if found is None or found.policy != record.policy or found.measured != told:
             ref = record.assignment.release
             found = self._predictors[record.id] = Predictor(self.manifest(ref), ref.sha256, record.policy, told)
+            self._settled[record.id] = {}
         return found

@@ -136,8 +136,6 @@ class RegionPlan:
     """Of what it would do; see `rollout start --plan`."""
     verdicts: tuple[str, ...] = ()
     """For each stage, when its gate can be expected to say something of the model, in words."""
-    wishes: tuple[str, ...] = ()
-    """Variants that are missing, in words."""
 
     @property
     def breaks(self) -> str | None:
