@@ -42,6 +42,7 @@ PURE = (
     "server/edgefleet_server/alerts/rules.py",
     "server/edgefleet_server/alerts/words.py",
     "server/edgefleet_server/metrics/text.py",
+    "server/edgefleet_server/rollouts/agreement.py",
     "server/edgefleet_server/rollouts/compare.py",
     "server/edgefleet_server/rollouts/decide.py",
     "server/edgefleet_server/rollouts/documents.py",

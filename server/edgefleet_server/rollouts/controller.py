@@ -26,6 +26,7 @@ from ..store.database import Database
 from ..store.lease import Lease, Lost
 from ..store.pruning import prune
 from ..store.rollouts import Record
+from .agreement import Agreement
 from .assigning import Assigner
 from .beginning import Beginner, of_model
 from .by_hand import Hand, Hands
@@ -193,6 +194,10 @@ class Controller:
     def pairs(self, record: Record) -> tuple[Pair, ...]:
         """Return the devices on which the model was compared with the one before."""
         return self._looker.pairs(record)
+
+    def agreement(self, record: Record) -> Agreement | None:
+        """Return how the golden answers of the release agree with those of the one before; None where no gate asks."""
+        return self._looker.agreement(record)
 
     def learnt(self) -> dict[Key, Learnt]:
         """Return what classes of devices measured, by release, variant and class."""
