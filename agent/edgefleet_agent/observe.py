@@ -7,6 +7,7 @@ from datetime import datetime, timezone, tzinfo
 import msgspec
 
 from edgefleet_protocol.audience import models_of, wish_for
+from edgefleet_protocol.class_table import with_class_table
 from edgefleet_protocol.codec import decode
 from edgefleet_protocol.errors import ProtocolError
 from edgefleet_protocol.hardware import Hardware
@@ -165,6 +166,8 @@ def _of_region(
         release = interface_change(release, assignment, facts.model(model), documents) or release
     if isinstance(release, str):
         return Desired(model, rollout.policy, assignment, why, None, release)
+    if isinstance(release, Release):
+        release = with_class_table(release, assignment.measured)
     return Desired(model, rollout.policy, assignment, why, release)
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from .codec import Document, Record, Time
-from .names import DeviceId, ModelName, RegionName, Sha256, TagName
+from .names import DeviceId, ModelName, RegionName, Sha256, TagName, VariantName
 
 Objective = Literal["accuracy", "latency", "memory", "energy", "download"]
 Percent = Annotated[float, Meta(ge=0, le=100)]
@@ -189,6 +189,16 @@ class ReleaseRef(Record, frozen=True, kw_only=True):
     sha256: Sha256
 
 
+class ClassRow(Record, frozen=True, kw_only=True):
+    """What devices of one hardware class measured of one variant. It comes after what a device measured itself, before a guess."""
+
+    variant: VariantName
+    hardware_class: Annotated[str, Meta(max_length=64)]
+    p50_s: Annotated[float, Meta(gt=0, le=1e6)]
+    """Seconds for one inference in a trial, the median of the devices."""
+    devices: Annotated[int, Meta(ge=1, le=10**9)] = 1
+
+
 class Assignment(Record, frozen=True, kw_only=True):
     """A release of a model for an audience. Of several for one model, the first that admits a device is its wish."""
 
@@ -209,6 +219,9 @@ class Assignment(Record, frozen=True, kw_only=True):
     """Devices that joined their region at or after this moment are not meant; one that was not told when it joined is."""
     max_under_way: Annotated[int, Meta(ge=1, le=10**7)] | None = None
     """How many devices may be let in and not yet run it; None: as the server thinks best. Devices need not care."""
+
+    measured: Annotated[tuple[ClassRow, ...], Meta(max_length=128)] = ()
+    """The class table: the manifest says what was known when it was signed, and never changes."""
 
     @property
     def percent(self) -> float:

@@ -17,6 +17,7 @@ from .api.door import Door
 from .api.group_routes import make_group_routes
 from .api.hands_routes import make_hands_routes
 from .api.health_routes import make_health_routes
+from .api.learnt_routes import make_learnt_routes
 from .api.region_routes import make_region_routes
 from .api.web import make_app
 from .broker import access, strangers
@@ -157,6 +158,7 @@ class Server:
                 make_group_routes(asking, self.assigner, self.decommissioner),
                 make_hands_routes(asking, self.commander),
                 make_by_hand_routes(self.controller, self.views, asking),
+                make_learnt_routes(self.controller, self.database, asking),
                 make_health_routes(asking, self.watching.collector, self.watching.readiness),
             ),
         )

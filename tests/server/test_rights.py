@@ -54,6 +54,8 @@ NEEDS: dict[tuple[str, str], str] = {
     ("POST", "/v1/rollouts/{region}/abort"): "rollout.go-back",
     ("POST", "/v1/rollouts/{region}/roll-back"): "rollout.go-back",
     ("GET", "/v1/rollouts/{region}/comparison"): "rollout.read",
+    ("GET", "/v1/measurements"): "release.read",
+    ("GET", "/v1/wishes"): "rollout.read",
     ("GET", "/v1/events"): "event.read",
     ("GET", "/v1/live"): "device.read",
     ("GET", "/v1/releases"): "release.read",

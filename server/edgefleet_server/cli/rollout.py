@@ -1,11 +1,12 @@
 """`edgefleet rollout plan|start|list|show|watch|compare|pause|resume|approve|next|abort|roll-back|go-back`."""
 
 import argparse
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from ..rollouts.words import devices_in_words
-from . import parser, rollout_order, watch
+from . import learnt, parser, rollout_order, watch
 from .client import Client
 from .output import ago, as_json, clean, table, warn_unsent
 from .rollout_text import plan_text, stage_text
@@ -43,6 +44,14 @@ def main(argv: list[str]) -> int:
     one.add_argument("--model", help="where a region has rollouts of several")
     parser.remote(one)
     one.set_defaults(verb=_compare)
+    one = verbs.add_parser("measured", help="what classes of devices measured of each variant")
+    one.add_argument("--release", help="of this one only")
+    one.add_argument("--out", type=Path, metavar="FILE", help="write it, with the wishes, as JSON for the search")
+    parser.remote(one)
+    one.set_defaults(verb=learnt.measured)
+    one = verbs.add_parser("wishes", help="variants that are missing: classes of devices that no variant fits")
+    parser.remote(one)
+    one.set_defaults(verb=learnt.wishes)
     for name, text in (
         ("pause", "hold the next stage back"),
         ("resume", "let a paused rollout go on"),

@@ -29,8 +29,7 @@ def plan_text(region: dict[str, Any], *, devices: bool = False) -> str:
     lines += [f"not proven: {clean(words)}" for words in region["unproven"]]
     for row in region["no_fit"]:
         many = devices_in_words(row["count"])
-        lines.append(f"no variant fits {many} of {clean(row['hardware_class'])}: {clean(row['why'])}")
-    lines += [f"wished for: {clean(words)}" for words in region["wishes"]]
+        lines.append(f"wished for: a variant that fits {many} of {clean(row['hardware_class'])}: {clean(row['why'])}")
     shown = region["left_out"] if devices else region["left_out"][:FEW]
     lines += [f"left out: {clean(row['device'])}: {clean(row['why'])}" for row in shown]
     if (more := region["left_out_count"] - len(shown)) > 0:

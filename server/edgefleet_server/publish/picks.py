@@ -28,7 +28,7 @@ def picked(
             if release is None:
                 continue
             variants = found.setdefault(assignment.release.sha256, {})
-            choice = predict(device, release, assignment.release.sha256, rollout.policy)
+            choice = predict(device, release, assignment.release.sha256, rollout.policy, assignment.measured)
             if choice is not None and choice.taken is not None:
                 variants[choice.taken.name] = choice.taken
             state = device.model(assignment.model)

@@ -71,7 +71,7 @@ class Beginner:
         rollouts.add(
             connection,
             region=row.region,
-            assignment=documents.opened(assignment, opened),
+            assignment=documents.told(documents.opened(assignment, opened), ()),
             release=order.release,
             policy=self._policy(connection, order, row.region),
             previous=previous,
@@ -97,6 +97,8 @@ class Beginner:
                     for row in planning.members(connection, region, model)
                 )
                 assignment = checked.assignment([number for number in found if number is not None], moment)
+            told = self._looker.learner.table(checked.order.release, region)
+            assignment = documents.told(assignment, told)
             planned = plan_of(
                 region,
                 checked.manifest,

@@ -12,9 +12,13 @@ from typing import Literal
 
 from edgefleet_protocol.rollout import NotWorse
 
+from .agreement import Agreement
 from .pairs import Pair
 from .sequential import Counts, burstiness, error_evidence, fewer_evidence, interval, needed
 
+CLIPPED = 0.05
+"""Beyond this rate, or four margins, more errors on one device say nothing more about the model: where one device fails wholly,
+probation there takes the release back, and counts it as failed. So one mishap cannot speak for a fleet."""
 Result = Literal["worse", "not worse", "too little"]
 Metric = Literal["latency", "errors", "memory", "energy", "confidence", "agreement"]
 USUAL_SPREAD = 0.04
@@ -30,6 +34,7 @@ class Finding:
     """Empty: all of them."""
     result: Result
     devices: int
+    """For agreement, golden inputs."""
     figure: str
     """In words: what it is now, within which bounds, and what may be."""
 
@@ -46,25 +51,33 @@ class Comparison:
     """About how many devices a verdict takes at the spread that was seen; None: more than can be compared, or not known."""
 
 
-def compare(pairs: Sequence[Pair], rules: NotWorse) -> Comparison:
+def compare(pairs: Sequence[Pair], rules: NotWorse, agreed: Agreement | None = None) -> Comparison:
     """Return whether the model is worse, not worse, or whether that cannot be said yet.
 
-    pairs: in the order in which they were compared.
+    pairs: in the order in which they were compared. agreed: how the signed golden answers of the two releases agree.
     """
     metrics = wanted(rules)
     count = len(pairs)
     if not metrics:
         return Comparison("not worse", "its gate looks at nothing", devices=count)
-    share = rules.alpha / len(metrics)
+    # Agreement is a fact of the two releases and no sample: it needs no share of alpha.
+    sampled = [metric for metric in metrics if metric != "agreement"]
+    share = rules.alpha / max(len(sampled), 1)
     findings: list[Finding] = []
-    for metric in metrics:
+    if "agreement" in metrics:
+        findings.append(_agreed(agreed, (rules.agreement_percent or 0.0) / 100))
+    for metric in sampled:
         classes = list(dict.fromkeys(row.hardware_class for row in pairs))
         findings.append(_find(metric, "", pairs, rules, share / 2 if len(classes) > 1 else share))
         if len(classes) > 1:
             for place, name in enumerate(classes, 1):
                 of_class = [row for row in pairs if row.hardware_class == name]
                 findings.append(_find(metric, name, of_class, rules, share / 2 / (place * (place + 1))))
-    worse = [row for row in findings if row.result == "worse" and row.devices >= rules.min_devices]
+    worse = [
+        row
+        for row in findings
+        if row.result == "worse" and (row.devices >= rules.min_devices or row.metric == "agreement")
+    ]
     enough = devices_needed(pairs, rules)
     if worse:
         return Comparison("worse", "; ".join(_words(row) for row in worse), tuple(findings), count, enough)
@@ -94,7 +107,7 @@ def devices_needed(pairs: Sequence[Pair], rules: NotWorse) -> int | None:
     """Return about how many devices it takes to say that latency is not worse, if it did not change; None: too many."""
     if rules.latency_percent is None:
         return rules.min_devices
-    share = rules.alpha / len(wanted(rules)) / 2
+    share = rules.alpha / len(set(wanted(rules)) - {"agreement"}) / 2
     found = needed(spread_of(pairs), math.log1p(rules.latency_percent / 100), share, rules.max_devices)
     return None if found is None else max(found, rules.min_devices)
 
@@ -113,7 +126,7 @@ def _find(metric: Metric, hardware_class: str, pairs: Sequence[Pair], rules: Not
         return _errors(hardware_class, pairs, rules.error_points or 0.0, alpha)
     values, off = _values(metric, pairs)
     found = interval(values, alpha)
-    limit, sign = _limit(metric, rules)
+    limit = _limit(metric, rules)
     low, high = found.low - off, found.high + off
     result: Result = "too little"
     if len(values) >= 2 and low > limit:
@@ -123,7 +136,7 @@ def _find(metric: Metric, hardware_class: str, pairs: Sequence[Pair], rules: Not
     if not values:
         figure = "no device measured it on both sides" if pairs else "nothing yet"
     else:
-        figure = _figure(metric, found.mean, low, high, limit, sign)
+        figure = _figure(metric, found.mean, low, high, limit)
     return Finding(metric, hardware_class, result, len(values), figure)
 
 
@@ -133,26 +146,20 @@ def _values(metric: Metric, pairs: Sequence[Pair]) -> tuple[list[float], float]:
         rows = [row for row in pairs if row.latency is not None]
         off = sum(row.rounding for row in rows) / len(rows) if rows else 0.0
         return [row.latency for row in rows if row.latency is not None], off
-    if metric == "agreement":
-        return [-row.agreement for row in pairs if row.agreement is not None], 0.0
     name = {"memory": "memory", "energy": "energy", "confidence": "confidence"}[metric]
     return [value for row in pairs if (value := getattr(row, name)) is not None], 0.0
 
 
-def _limit(metric: Metric, rules: NotWorse) -> tuple[float, float]:
+def _limit(metric: Metric, rules: NotWorse) -> float:
     if metric == "confidence":
-        return rules.confidence_psi or 0.0, 1.0
-    if metric == "agreement":
-        return -(rules.agreement_percent or 0.0) / 100, -1.0
+        return rules.confidence_psi or 0.0
     percent = {"latency": rules.latency_percent, "memory": rules.memory_percent, "energy": rules.energy_percent}[metric]
-    return math.log1p((percent or 0.0) / 100), 1.0
+    return math.log1p((percent or 0.0) / 100)
 
 
-def _figure(metric: Metric, mean: float, low: float, high: float, limit: float, sign: float) -> str:
+def _figure(metric: Metric, mean: float, low: float, high: float, limit: float) -> str:
     if metric == "confidence":
         return f"shifted by {mean:.2f} (between {_bound(low, '.2f')} and {_bound(high, '.2f')}) where {limit:.2f} may"
-    if metric == "agreement":
-        return f"{-mean:.1%} (between {_bound(-high, '.1%')} and {_bound(-low, '.1%')}) where {-limit:.0%} must"
     shown = [_percent(value) for value in (mean, low, high, limit)]
     return f"{shown[0]} (between {shown[1]} and {shown[2]}) where {shown[3]} may"
 
@@ -168,31 +175,46 @@ def _bound(value: float, form: str) -> str:
 
 
 def _errors(hardware_class: str, pairs: Sequence[Pair], points: float, alpha: float) -> Finding:
-    counts = [
-        (Counts(row.errors_before, row.requests_before), Counts(row.errors_after, row.requests_after)) for row in pairs
-    ]
     margin = points / 100
+    most = max(CLIPPED, 4 * margin)
+    counts = [
+        (_clipped(row.errors_before, row.requests_before, most), _clipped(row.errors_after, row.requests_after, most))
+        for row in pairs
+    ]
     against, _ = error_evidence(counts, margin, alpha)
     for_it = fewer_evidence(counts, margin, alpha)
     bar = 1 / (0.8 * alpha)
     result: Result = "worse" if against >= bar else "not worse" if for_it >= bar else "too little"
-    before, after = (_rate([pair[side] for pair in counts]) for side in (0, 1))
-    bursts = burstiness(counts)
+    before = _rate(sum(row.errors_before for row in pairs), sum(row.requests_before for row in pairs))
+    after = _rate(sum(row.errors_after for row in pairs), sum(row.requests_after for row in pairs))
+    bursts = burstiness([pair[1] for pair in counts])
     said = f", which come in bursts of {bursts:.1f}" if bursts >= 2 else ""
     figure = f"{after:.2f} % of requests after {before:.2f} % before{said} where {points:+g} points may"
     return Finding("errors", hardware_class, result, len(pairs), figure)
 
 
-def _rate(rows: Sequence[Counts]) -> float:
-    requests = sum(row.requests for row in rows)
-    return 100 * sum(row.errors for row in rows) / requests if requests else 0.0
+def _rate(errors: int, requests: int) -> float:
+    return 100 * errors / requests if requests else 0.0
+
+
+def _clipped(errors: int, requests: int, most: float) -> Counts:
+    return Counts(min(errors, math.ceil(most * requests)), requests)
+
+
+def _agreed(found: Agreement | None, least: float) -> Finding:
+    if found is None or found.share is None:
+        why = found.why if found is not None else "nobody asked"
+        return Finding("agreement", "", "too little", 0, why)
+    result: Result = "not worse" if found.share >= least else "worse"
+    return Finding("agreement", "", result, found.inputs, f"{found.why}, where {least:.0%} must")
 
 
 def _words(row: Finding) -> str:
     where = f" on {row.hardware_class}" if row.hardware_class else ""
     what = {"confidence": "confidence", "agreement": "agreement with the model before"}.get(row.metric, row.metric)
     said = {"worse": "is worse", "not worse": "is not worse", "too little": "is open"}[row.result]
-    return f"{what}{where} {said}: {row.figure}, on {_many(row.devices)}"
+    on = "" if row.metric == "agreement" else f", on {_many(row.devices)}"
+    return f"{what}{where} {said}: {row.figure}{on}"
 
 
 def _many(count: int) -> str:

@@ -9,6 +9,7 @@ from ..store import comparisons
 from ..store.database import Database
 from ..store.devices import Device
 from ..store.rollouts import Record
+from .agreement import Agreement
 from .compare import compare, expected_s
 from .decide import Compared
 from .evidence import Evidence
@@ -36,7 +37,12 @@ class Comparer:
         self._known: dict[int, _Known] = {}
 
     def look(
-        self, record: Record, evidence: Sequence[Evidence], fleet: Mapping[str, Device], now: float
+        self,
+        record: Record,
+        evidence: Sequence[Evidence],
+        fleet: Mapping[str, Device],
+        now: float,
+        agreed: Agreement | None = None,
     ) -> Compared | None:
         """Return what is known of the model against the one before; None where the open stage's gate does not ask."""
         rules = record.assignment.stages[record.stage].gate.not_worse
@@ -46,7 +52,7 @@ class Comparer:
         if now - known.looked_s >= LOOK_S:
             self._more(record, rules, known, evidence, fleet)
             known.looked_s = now
-        found = compare(known.pairs, rules)
+        found = compare(known.pairs, rules, agreed)
         done = {pair.device for pair in known.pairs}
         waiting = [known.rates[row.device] for row in _runs(evidence, done) if row.device in known.rates]
         return Compared(found, expected_s(waiting, rules, len(done), found.needed))

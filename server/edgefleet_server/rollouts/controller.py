@@ -12,8 +12,10 @@ import threading
 import time
 from collections.abc import Callable
 
+from edgefleet_protocol.errors import ProtocolError
 from edgefleet_protocol.manifest import Release
 from edgefleet_protocol.rollout import DeviceAssignment, ReleaseRef
+from edgefleet_trust.errors import TrustError
 
 from ..config import ServerConfig
 from ..ingest.counters import Counters
@@ -25,11 +27,13 @@ from ..store.database import Database
 from ..store.lease import Lease, Lost
 from ..store.pruning import prune
 from ..store.rollouts import Record
+from .agreement import Agreement
 from .beginning import Beginner, of_model
 from .by_hand import Hand, Hands
 from .evidence import Evidence
 from .gates import Tally
 from .keeper import Keeper
+from .learning import Key, Learnt, Missing, missing
 from .looking import Looker
 from .moving import Mover
 from .orders import Order
@@ -69,7 +73,7 @@ class Controller:
         self._config, self._clock, self._counters, self._on_signed = config, clock, counters, on_signed
         self._looker = Looker(repository, database, config, clock)
         self._mover = Mover(database, counters, self._looker)
-        self._signing = Signing(repository, signer, database, config, counters, on_signed)
+        self._signing = Signing(repository, signer, database, config, counters, on_signed, self._looker.learner)
         self._beginner = Beginner(repository, database, config, clock, self._looker)
         self._hands = Hands(database, clock, self._looker)
         self._keeper = Keeper(repository, signer, database, clock)
@@ -139,8 +143,11 @@ class Controller:
     def _turn(self, lease: Lease, now: float, *, slowly: bool) -> None:
         records = self.current()
         moving = [record for record in records if record.status in ("running", "paused")]
-        if moving:
+        if moving or slowly:
             self._looker.look()
+        if slowly:
+            self._looker.learn()
+        if moving:
             listed = {ref.sha256 for ref in self._repository.releases().values()}
             with self._database.read() as connection:
                 frozen = regions.freezes(connection)
@@ -193,6 +200,26 @@ class Controller:
     def pairs(self, record: Record) -> tuple[Pair, ...]:
         """Return the devices on which the model was compared with the one before."""
         return self._looker.pairs(record)
+
+    def agreement(self, record: Record) -> Agreement | None:
+        """Return how the golden answers of the release agree with those of the one before; None where no gate asks."""
+        return self._looker.agreement(record)
+
+    def learnt(self) -> dict[Key, Learnt]:
+        """Return what classes of devices measured, by release, variant and class."""
+        self._looker.look()
+        self._looker.learn()
+        return dict(self._looker.learner.learnt)
+
+    def missing(self, record: Record) -> tuple[Missing, ...]:
+        """Return the variants that are wished for: classes of the region that the release has none for."""
+        self._looker.look()
+        try:
+            weighed = self._looker.weigh(record)
+        except (TrustError, ProtocolError):
+            return ()  # a release that cannot be read: the record's reason says so
+        left_out = {row.device: row.why for row in weighed.evidence if row.standing == "left out"}
+        return missing(record.region, record.release, left_out, weighed.fleet)
 
     def plan(self, order: Order) -> tuple[RegionPlan, ...]:
         """Return what `order` would do in each of its regions."""

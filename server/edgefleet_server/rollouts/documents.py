@@ -1,14 +1,17 @@
 """The region's signed document, from what the records say. Pure."""
 
 import hashlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime
 
 import msgspec
 
-from edgefleet_protocol.rollout import Assignment, Policy, Rollout, Stage
+from edgefleet_protocol.rollout import Assignment, ClassRow, Policy, Rollout, Stage
+from edgefleet_protocol.trust import release_of_path
 
 from ..store.rollouts import Record
+
+TABLES_EVERY_S = 86400.0
 
 
 def for_everybody(assignment: Assignment, *, way_back_of: Assignment | None = None) -> Assignment:
@@ -62,12 +65,15 @@ def wish(
     listed: Collection[str],
     frozen: str = "",
     versioned: bool = False,
+    tables: Callable[[str], tuple[ClassRow, ...]] = lambda release: (),
 ) -> Rollout | None:
     """Return the document that the region's devices should get now, or None when the one before says the same.
 
     versioned: `default` was applied to the region, so it holds where no rollout says otherwise; else what was signed does.
     frozen: who froze the region, and why; empty when nobody did.
     listed: digests of the listed releases. Unlisting is revocation: any other is in no document, also not as the way back.
+    tables: what classes of devices measured, by release. Where nothing else is new, it goes out once a day at most: a new
+    document wakes every device of the region.
     """
     records = tuple(records)
     rows = [row for record in records for row in assignments(record)]
@@ -79,16 +85,24 @@ def wish(
         serial=before.serial + 1 if before else 1,
         issued=issued,
         policy=policy(records, default if versioned or before is None else before.policy),
-        assignments=tuple(row for row in rows if row.release.sha256 in listed),
+        assignments=tuple(_with_table(row, tables) for row in rows if row.release.sha256 in listed),
         frozen=frozen,
     )
-    if before and _said(before) == _said(document):
+    if before is None or (before.policy, before.frozen) != (document.policy, document.frozen):
+        return document
+    if before.assignments == document.assignments:
+        return None
+    if _bare(before) == _bare(document) and (issued - before.issued).total_seconds() < TABLES_EVERY_S:
         return None
     return document
 
 
-def _said(document: Rollout) -> tuple[object, ...]:
-    return document.assignments, document.policy, document.frozen
+def _with_table(row: Assignment, tables: Callable[[str], tuple[ClassRow, ...]]) -> Assignment:
+    return msgspec.structs.replace(row, measured=tables(release_of_path(row.release.path)))
+
+
+def _bare(document: Rollout) -> list[Assignment]:
+    return [msgspec.structs.replace(row, measured=()) for row in document.assignments]
 
 
 def base_of(model: str, current: Record | None, signed: Rollout | None) -> tuple[Assignment | None, Policy | None]:
@@ -113,6 +127,11 @@ def is_for_all(assignment: Assignment) -> bool:
 def opened(assignment: Assignment, percent: float | None) -> Assignment:
     """Return `assignment` with so much of its open stage let in; None is all of it."""
     return msgspec.structs.replace(assignment, opened_percent=percent)
+
+
+def told(assignment: Assignment, measured: tuple[ClassRow, ...]) -> Assignment:
+    """Return `assignment` with this class table."""
+    return msgspec.structs.replace(assignment, measured=measured)
 
 
 def moment(now: float) -> datetime:

@@ -4,6 +4,7 @@ import threading
 import time
 from dataclasses import dataclass
 
+from edgefleet_protocol.chunks import unpack
 from edgefleet_protocol.manifest import Release
 from edgefleet_protocol.rollout import ReleaseRef
 
@@ -13,10 +14,12 @@ from ..store.database import Database
 from ..store.devices import Device
 from ..store.fleet import Fleet
 from ..store.rollouts import Record
+from .agreement import Agreement, agreement
 from .comparing import Comparer
 from .decide import Compared
 from .evidence import Evidence, Settled, weigh
 from .gates import Tally, tally
+from .learner import Learner
 from .pairs import Pair
 from .predict import Predictor
 
@@ -47,16 +50,23 @@ class Looker:
         self._repository, self._database, self._config, self._clock = repository, database, config, clock
         self._fleet = Fleet()
         self._comparer = Comparer(database)
+        self.learner = Learner(database)
         self._lock = threading.RLock()
         self._manifests: dict[str, Release] = {}
         self._predictors: dict[int, Predictor] = {}
         self._weighed: dict[int, _Known] = {}
+        self._agreed: dict[tuple[str, str], Agreement] = {}
         self._settled: dict[int, dict[str, Settled]] = {}
 
     def look(self) -> None:
         """Bring what is known of devices up to date."""
         with self._lock, self._database.read() as connection:
             self._fleet.look(connection)
+
+    def learn(self) -> None:
+        """Take in what devices measured."""
+        with self._lock:
+            self.learner.look(self._fleet.every(), self._clock.now())
 
     def weigh(self, record: Record) -> Weighed:
         """Return what every device of the record's region is to it, as of the last look."""
@@ -89,7 +99,28 @@ class Looker:
         """Return what is known of the model against the one before; None where nobody asks."""
         with self._lock:
             fleet = {device.id: device for device in weighed.fleet}
-            return self._comparer.look(record, weighed.evidence, fleet, self._clock.now())
+            return self._comparer.look(record, weighed.evidence, fleet, self._clock.now(), self.agreement(record))
+
+    def agreement(self, record: Record) -> Agreement | None:
+        """Return how the golden answers of the release agree with those of the one before; None where no gate asks."""
+        asked = any(row.gate.not_worse and row.gate.not_worse.agreement_percent for row in record.assignment.stages)
+        if record.previous is None or not asked:
+            return None
+        refs = record.previous.release, record.assignment.release
+        key = refs[0].sha256, refs[1].sha256
+        if key not in self._agreed:
+            self._agreed[key] = agreement(self.manifest(refs[0]), self.manifest(refs[1]), self._read)
+        return self._agreed[key]
+
+    def _read(self, release: Release, name: str) -> bytes | None:
+        """Return a file of a release, from its chunks."""
+        pieces = []
+        for chunk in release.file(name).chunks:
+            payload = self._repository.chunk(chunk.sha256)
+            if payload is None:
+                return None
+            pieces.append(unpack(payload, chunk))
+        return b"".join(pieces)
 
     def pairs(self, record: Record) -> tuple[Pair, ...]:
         """Return the devices on which the model was compared with the one before."""
@@ -114,7 +145,9 @@ class Looker:
 
     def _predictor(self, record: Record) -> Predictor:
         found = self._predictors.get(record.id)
-        if found is None or found.policy != record.policy:
+        told = self.learner.table(record.release, record.region)
+        if found is None or found.policy != record.policy or found.measured != told:
             ref = record.assignment.release
-            found = self._predictors[record.id] = Predictor(self.manifest(ref), ref.sha256, record.policy)
+            found = self._predictors[record.id] = Predictor(self.manifest(ref), ref.sha256, record.policy, told)
+            self._settled[record.id] = {}
         return found

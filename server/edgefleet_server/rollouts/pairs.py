@@ -35,8 +35,6 @@ class Seen:
     confidence: Sketch | None = None
     energy_j: float | None = None
     """Of the whole device, for one request."""
-    agreement: float | None = None
-    """Share of the golden inputs that it answers as the model before does."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,6 @@ class Pair:
     energy: float | None = None
     confidence: float | None = None
     """Population stability index, less what chance alone makes of it."""
-    agreement: float | None = None
 
 
 def pair_of(
@@ -101,7 +98,6 @@ def pair_of(
         memory=_ratio([row.memory_bytes for row in before], [row.memory_bytes for row in after]),
         energy=_ratio([row.energy_j for row in before], [row.energy_j for row in after]),
         confidence=_shift(before, after),
-        agreement=next((row.agreement for row in reversed(after) if row.agreement is not None), None),
     )
 
 

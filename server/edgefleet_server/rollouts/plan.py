@@ -141,8 +141,6 @@ class RegionPlan:
     """Of what it would do; see `rollout start --plan`."""
     verdicts: tuple[str, ...] = ()
     """For each stage, when its gate can be expected to say something of the model, in words."""
-    wishes: tuple[str, ...] = ()
-    """Variants that are missing, in words."""
 
     @property
     def breaks(self) -> str | None:
@@ -249,7 +247,7 @@ class _Sorter:
     ) -> None:
         self._release, self._assignment, self._running = release, assignment, running
         self._whole = msgspec.structs.replace(assignment, stage=len(assignment.stages) - 1)
-        self._predictor = Predictor(release, assignment.release.sha256, policy)
+        self._predictor = Predictor(release, assignment.release.sha256, policy, assignment.measured)
         self._like = Alike(release)
         self._moves: dict[tuple[str, tuple[str, str] | None], int] = {}
         self.groups: dict[object, Group] = {}
@@ -368,8 +366,10 @@ def _digest(
 
     Not the devices by name: in a large fleet some come and go between a plan and its start.
     """
-    # The moment of the start is not known before it.
-    whole = msgspec.to_builtins(msgspec.structs.replace(assignment, joined_before=None, opened_percent=None))
+    # The moment of the start is not known before it; what was measured shows in what each class takes.
+    whole = msgspec.to_builtins(
+        msgspec.structs.replace(assignment, joined_before=None, opened_percent=None, measured=())
+    )
     if said is not None:
         for row, words in zip(whole["stages"], said, strict=True):
             row["percent"] = words

@@ -35,7 +35,6 @@ def plan_view(plan: RegionPlan) -> dict[str, Any]:
         "classes": {name: list(counts) for name, counts in plan.classes.items()},
         "unproven": list(plan.unproven),
         "no_fit": [{"hardware_class": name, "count": count, "why": why} for name, count, why in plan.no_fit],
-        "wishes": list(plan.wishes),
         "wire_bytes": plan.wire_bytes,
         "move_bytes": plan.move_bytes,
         "verdicts": list(plan.verdicts),

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 
 from edgefleet_protocol.choose import Choice, choose
+from edgefleet_protocol.class_table import with_class_table
 from edgefleet_protocol.hardware import Hardware
 from edgefleet_protocol.manifest import Release
 from edgefleet_protocol.messages import Failure, Measured
-from edgefleet_protocol.rollout import Policy
+from edgefleet_protocol.rollout import ClassRow, Policy
 
 from ..store.devices import Device
 
@@ -17,8 +18,13 @@ MOST_KNOWN = 20_000
 class Predictor:
     """What devices will choose of one release under one policy; like devices are asked once."""
 
-    def __init__(self, release: Release, release_sha256: str, policy: Policy) -> None:
+    def __init__(
+        self, release: Release, release_sha256: str, policy: Policy, measured: Sequence[ClassRow] = ()
+    ) -> None:
+        """measured: the class table that comes with the release, as devices are told it."""
         self.release, self.release_sha256, self.policy = release, release_sha256, policy
+        self.measured = tuple(measured)
+        self._told = with_class_table(release, self.measured)
         self._known: dict[object, Choice] = {}
 
     def __call__(self, device: Device) -> Choice | None:
@@ -51,14 +57,16 @@ class Predictor:
         if found is None:
             if len(self._known) >= MOST_KNOWN:
                 self._known.clear()
-            found = choose(self.release, hardware, self.policy, measured=dict(seen), failed=dict(bad))
+            found = choose(self._told, hardware, self.policy, measured=dict(seen), failed=dict(bad))
             self._known[whole] = found
         return found
 
 
-def predict(device: Device, release: Release, release_sha256: str, policy: Policy) -> Choice | None:
+def predict(
+    device: Device, release: Release, release_sha256: str, policy: Policy, measured: Sequence[ClassRow] = ()
+) -> Choice | None:
     """Return what `device` will choose of `release` under `policy`, or None when it has not said what it is.
 
     What it measured, and what failed there, is known from its state and taken as the device takes it.
     """
-    return Predictor(release, release_sha256, policy)(device)
+    return Predictor(release, release_sha256, policy, measured)(device)

@@ -87,28 +87,19 @@ class Counts:
     requests: int
 
 
-def burstiness(pairs: Sequence[tuple[Counts, Counts]]) -> float:
-    """Return by which factor the errors vary more than independent requests would, from device to device; at least 1.
+def burstiness(rows: Sequence[Counts]) -> float:
+    """Return by which factor errors vary more from device to device than independent requests would; at least 1.
 
-    Pearson's statistic over its degrees of freedom, of every device's change against the change of all: a camera that was
-    unplugged for an hour is one mishap and not a thousand. With fewer than three devices nothing is known, and 1 is returned.
+    Pearson's statistic over its degrees of freedom: a camera that was unplugged for an hour is one mishap and not a thousand. It is
+    asked for each side by itself, since the side with more requests has the larger bursts. With fewer than three devices nothing
+    is known, and 1 is returned.
     """
-    if len(pairs) < 3:
+    rate = _pooled(rows)
+    cells = [row for row in rows if row.requests]
+    if len(cells) < 3 or not 0 < rate < 1:
         return 1.0
-    before = _pooled([pair[0] for pair in pairs])
-    after = _pooled([pair[1] for pair in pairs])
-    total, cells = 0.0, 0
-    for side, rate in ((0, before), (1, after)):
-        if not 0 < rate < 1:
-            continue
-        for pair in pairs:
-            counts = pair[side]
-            if counts.requests:
-                expected = counts.requests * rate
-                total += (counts.errors - expected) ** 2 / (expected * (1 - rate))
-                cells += 1
-        cells -= 1
-    return max(1.0, total / cells) if cells > 0 else 1.0
+    total = sum((row.errors - row.requests * rate) ** 2 / (row.requests * rate * (1 - rate)) for row in cells)
+    return max(1.0, total / (len(cells) - 1))
 
 
 def error_evidence(pairs: Sequence[tuple[Counts, Counts]], margin: float, alpha: float) -> tuple[float, float]:
@@ -118,10 +109,10 @@ def error_evidence(pairs: Sequence[tuple[Counts, Counts]], margin: float, alpha:
     most alpha of false alarms. After is judged by a mixture over all higher rates, Beta(1, 1) beyond the bound, of the
     likelihood ratio against the bound: for every rate at or below the bound its expectation is at most 1 at every look.
     """
-    factor = burstiness(pairs)
+    earlier, factor = burstiness([pair[0] for pair in pairs]), burstiness([pair[1] for pair in pairs])
     before = Counts(*_summed([pair[0] for pair in pairs]))
     after = Counts(*_summed([pair[1] for pair in pairs]))
-    bound = min(upper_rate(before.errors / factor, before.requests / factor, alpha / 5) + margin, 1.0)
+    bound = min(upper_rate(before.errors / earlier, before.requests / earlier, alpha / 5) + margin, 1.0)
     if bound >= 1.0 or after.requests == 0:
         return 0.0, bound
     errors, rest = after.errors / factor, (after.requests - after.errors) / factor
@@ -133,12 +124,12 @@ def error_evidence(pairs: Sequence[tuple[Counts, Counts]], margin: float, alpha:
 
 def fewer_evidence(pairs: Sequence[tuple[Counts, Counts]], margin: float, alpha: float) -> float:
     """Return the e-value against "at least `margin` more errors than before": 1 / (0.8 alpha) or more says that it is not worse."""
-    factor = burstiness(pairs)
+    earlier, factor = burstiness([pair[0] for pair in pairs]), burstiness([pair[1] for pair in pairs])
     before = Counts(*_summed([pair[0] for pair in pairs]))
     after = Counts(*_summed([pair[1] for pair in pairs]))
-    requests = before.requests / factor
+    requests = before.requests / earlier
     # Not fewer than seen with probability alpha / 5: the mirror of the bound above.
-    least = 1.0 - upper_rate(requests - before.errors / factor, requests, alpha / 5) if before.errors else 0.0
+    least = 1.0 - upper_rate(requests - before.errors / earlier, requests, alpha / 5) if before.errors else 0.0
     bound = least + margin
     if not 0 < bound < 1 or after.requests == 0:
         return 0.0

@@ -15,6 +15,7 @@ from ..store.database import Database, Unavailable
 from ..store.lease import Lease, Lost, hold
 from . import documents
 from .faults import fault
+from .learner import Learner
 
 LOG = logging.getLogger(__name__)
 
@@ -30,7 +31,9 @@ class Signing:
         config: ServerConfig,
         counters: Counters,
         on_signed: Callable[[], None],
+        learner: Learner,
     ) -> None:
+        self._learner = learner
         self._repository, self._signer, self._database = repository, signer, database
         self._config, self._counters, self._on_signed = config, counters, on_signed
 
@@ -54,7 +57,17 @@ class Signing:
             return
         listed = {ref.sha256 for ref in self._repository.releases().values()}
         moment = documents.moment(now)
-        document = documents.wish(region, records, before, default, moment, listed, frozen, version is not None)
+        document = documents.wish(
+            region,
+            records,
+            before,
+            default,
+            moment,
+            listed,
+            frozen,
+            version is not None,
+            lambda release: self._learner.table(release, region),
+        )
         if document is None:
             return
         for row in before.assignments if before is not None else ():

@@ -50,6 +50,7 @@ def seen(
     )
     columns = [
         mine.device, mine.placed_s, whole.seconds, mine.release, mine.requests, mine.errors, mine.latency, mine.memory_bytes,
+        mine.confidence,
     ]  # fmt: skip
     if power:
         columns.append(whole.facts)
@@ -71,6 +72,7 @@ def seen(
                     errors=row.errors,
                     latency=msgspec.json.decode(row.latency, type=Sketch),
                     memory_bytes=row.memory_bytes,
+                    confidence=None if row.confidence is None else msgspec.json.decode(row.confidence, type=Sketch),
                     energy_j=_energy(row.facts, row.seconds, row.requests) if power else None,
                 )
             )

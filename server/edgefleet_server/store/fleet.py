@@ -71,8 +71,9 @@ class Fleet:
             self._by_region = {name: tuple(rows) for name, rows in groups.items()}
         return self._by_region.get(region, ())
 
-    def __getitem__(self, device: str) -> Device:
-        return self._devices[device]
+    def every(self) -> tuple[Device, ...]:
+        """Return all devices, by name."""
+        return tuple(self._devices.values())
 
     def _read(self, connection: Connection, names: Sequence[str]) -> dict[str, Device]:
         """Return those of `names` that are not as they were: bytes are compared, which costs less than to read them."""

@@ -138,6 +138,7 @@ model_windows = Table(
     Column("p50_s", Float),
     Column("p95_s", Float),
     Column("memory_bytes", Integer),
+    Column("confidence", LargeBinary),
     PrimaryKeyConstraint("device", "boot", "started_monotonic_s", "model"),
     Index("model_windows_by_device", "device", "model", "placed_s"),
     Index("model_windows_by_time", "placed_s"),

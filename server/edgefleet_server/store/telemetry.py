@@ -63,6 +63,7 @@ def add(connection: Connection, device: str, window: Window, placed_s: float, no
             p50_s=row.latency.quantile(0.5),
             p95_s=row.latency.quantile(0.95),
             memory_bytes=row.memory_bytes,
+            confidence=None if row.confidence is None else msgspec.json.encode(row.confidence),
         )
         connection.execute(statement.on_conflict_do_nothing())
     return True

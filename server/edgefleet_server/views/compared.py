@@ -7,6 +7,7 @@ import msgspec
 
 from edgefleet_protocol.rollout import NotWorse
 
+from ..rollouts.agreement import Agreement
 from ..rollouts.compare import compare
 from ..rollouts.pairs import Pair
 from ..store.rollouts import Record
@@ -15,10 +16,10 @@ from .rollout import rules_view
 LISTED = 200
 
 
-def compared_view(record: Record, pairs: Sequence[Pair]) -> dict[str, Any]:
+def compared_view(record: Record, pairs: Sequence[Pair], agreed: Agreement | None = None) -> dict[str, Any]:
     """Return what is found on the devices that were compared, and each of them."""
     rules = record.assignment.stages[record.stage].gate.not_worse
-    found = compare(pairs, rules or NotWorse())
+    found = compare(pairs, rules or NotWorse(), agreed)
     return {
         "region": record.region,
         "model": record.model,

@@ -14,6 +14,7 @@ def upgrade() -> None:
     op.add_column("rollouts", sa.Column("approved", sa.Integer(), nullable=False, server_default="0"))
     op.add_column("rollouts", sa.Column("waves", sa.Text(), nullable=False, server_default="[]"))
     op.add_column("devices", sa.Column("joined_s", sa.Float(), nullable=True))
+    op.add_column("model_windows", sa.Column("confidence", sa.LargeBinary(), nullable=True))
     op.create_table(
         "leases",
         sa.Column("name", sa.String(length=32), nullable=False),

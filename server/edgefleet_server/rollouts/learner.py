@@ -1,0 +1,47 @@
+"""Keeps what classes of devices measured, and says which table goes with a release."""
+
+from collections.abc import Iterable, Mapping
+
+from edgefleet_protocol.rollout import ClassRow
+
+from ..store import measurements
+from ..store.database import Database
+from ..store.devices import Device
+from .learning import Key, Learnt, learn, settle, table
+
+
+class Learner:
+    """One for the controller. What it knows is read from the database when it is first asked."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._learnt: dict[Key, Learnt] | None = None
+        self._classes: Mapping[str, frozenset[str]] = {}
+
+    def look(self, fleet: Iterable[Device], now: float) -> None:
+        """Take in what the devices say now."""
+        devices = tuple(fleet)
+        before = self.learnt
+        after = settle(before, learn(devices))
+        changed = {key: row for key, row in after.items() if before.get(key) != row}
+        if changed:
+            with self._database.write() as connection:
+                measurements.put(connection, changed, now)
+        self._learnt = after
+        classes: dict[str, set[str]] = {}
+        for device in devices:
+            if device.region is not None and device.hardware is not None:
+                classes.setdefault(device.region, set()).add(device.hardware.hardware_class)
+        self._classes = {region: frozenset(names) for region, names in classes.items()}
+
+    @property
+    def learnt(self) -> dict[Key, Learnt]:
+        """By release, variant and class."""
+        if self._learnt is None:
+            with self._database.read() as connection:
+                self._learnt = measurements.every(connection)
+        return self._learnt
+
+    def table(self, release: str, region: str) -> tuple[ClassRow, ...]:
+        """Return what devices of the region are told of a release."""
+        return table(self.learnt, release, self._classes.get(region, ()))
