@@ -50,7 +50,7 @@ class Server:
         self.repository = Repository(config.repository)
         signer = OnlineSigner(self.repository, OnlineKeys.load(config.keys, passphrase))
         self.topics = Topics(self.repository.fleet)
-        self.database = Database(config.data / "server.sqlite3")
+        self.database = Database(config.place)
         # One id for one fleet's hub: the broker keeps its queue under this name while it is away.
         filters = [self.topics.all_devices(kind) for kind in KINDS]
         self.broker = Broker(

@@ -109,7 +109,7 @@ def _admin(config: ServerConfig, path: Path, name: str | None) -> Step:
     from ..store.beside import beside
 
     now = time.time()
-    with beside(config.data) as connection:
+    with beside(config.place) as connection:
         if any(row.role == "admin" and row.ended(now) is None for row in tokens.every(connection)):
             return "admin", "was there", "", ""
         if name is None:

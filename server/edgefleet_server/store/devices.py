@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import ColumnElement, Connection, RowMapping, case, delete, select, true, update
-from sqlalchemy.dialects.sqlite import insert
 
 from edgefleet_protocol.codec import decode
 from edgefleet_protocol.errors import ProtocolError
@@ -15,6 +14,7 @@ from edgefleet_protocol.hardware import Hardware
 from edgefleet_protocol.messages import DeviceState, ModelState
 
 from ..ingest.lineage import Alarm, Lineage
+from .dialect import insert
 from .schema import commands, devices, events, model_windows, windows
 
 
@@ -166,7 +166,7 @@ def forget(connection: Connection, device: str) -> None:
 
 
 def _upsert(connection: Connection, device: str, now: float, values: dict[str, Any]) -> None:
-    statement = insert(devices).values(id=device, first_seen_s=now, **values)
+    statement = insert(connection, devices).values(id=device, first_seen_s=now, **values)
     connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=values))
 
 

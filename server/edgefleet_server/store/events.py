@@ -5,11 +5,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, select
-from sqlalchemy.dialects.sqlite import insert
 
 from edgefleet_protocol.messages import Event
 
 from .devices import of_regions
+from .dialect import insert
 from .schema import devices, events
 
 SERVER = "the server"
@@ -33,7 +33,7 @@ class EventRow:
 
 def add(connection: Connection, event: Event, now: float) -> bool:
     """Keep `event`; return False when it was there already."""
-    statement = insert(events).values(
+    statement = insert(connection, events).values(
         device=event.device,
         boot=event.boot,
         number=event.number,

@@ -1,6 +1,7 @@
 """Every table. A change here needs a migration beside it: a test compares the two."""
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     Float,
@@ -15,6 +16,9 @@ from sqlalchemy import (
     Text,
 )
 
+Big = BigInteger().with_variant(Integer(), "sqlite")
+"""Whatever may pass 2**31. SQLite's INTEGER has 64 bits anyway, and only under that name is a key its row's number."""
+
 metadata = MetaData()
 
 devices = Table(
@@ -24,18 +28,18 @@ devices = Table(
     Column("first_seen_s", Float, nullable=False),
     Column("last_seen_s", Float),
     Column("online", Boolean, nullable=False, default=False),
-    Column("session", Integer, nullable=False, default=0),
+    Column("session", Big, nullable=False, default=0),
     Column("boot", String(128), nullable=False, default=""),
     Column("region", String(64)),
     Column("tags", Text, nullable=False, default="[]"),
     Column("hardware_class", String(256)),
     Column("state", LargeBinary),
     Column("state_at_s", Float),
-    Column("assigned_number", Integer, nullable=False, default=0),
+    Column("assigned_number", Big, nullable=False, default=0),
     Column("assigned_region", String(64)),
     Column("assigned_tags", Text, nullable=False, default="[]"),
     Column("assignment", LargeBinary),
-    Column("dropped_windows", Integer, nullable=False, default=0),
+    Column("dropped_windows", Big, nullable=False, default=0),
     Column("lineage", LargeBinary),
     Column("alarm", LargeBinary),
 )
@@ -71,7 +75,7 @@ rollouts = Table(
 moves = Table(
     "moves",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", Big, primary_key=True),
     Column("rollout", Integer, ForeignKey("rollouts.id"), nullable=False),
     Column("at_s", Float, nullable=False),
     Column("kind", String(16), nullable=False),
@@ -85,7 +89,7 @@ events = Table(
     metadata,
     Column("device", String(64), nullable=False),
     Column("boot", String(128), nullable=False),
-    Column("number", Integer, nullable=False),
+    Column("number", Big, nullable=False),
     Column("at_s", Float, nullable=False),
     Column("received_s", Float, nullable=False),
     Column("kind", String(128), nullable=False),
@@ -123,12 +127,12 @@ model_windows = Table(
     Column("placed_s", Float, nullable=False),
     Column("release", String(128), nullable=False),
     Column("variant", String(64), nullable=False),
-    Column("requests", Integer, nullable=False),
-    Column("errors", Integer, nullable=False),
+    Column("requests", Big, nullable=False),
+    Column("errors", Big, nullable=False),
     Column("latency", LargeBinary, nullable=False),
     Column("p50_s", Float),
     Column("p95_s", Float),
-    Column("memory_bytes", Integer),
+    Column("memory_bytes", Big),
     PrimaryKeyConstraint("device", "boot", "started_monotonic_s", "model"),
     Index("model_windows_by_device", "device", "model", "placed_s"),
     Index("model_windows_by_time", "placed_s"),
@@ -137,7 +141,7 @@ model_windows = Table(
 audit = Table(
     "audit",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", Big, primary_key=True),
     Column("at_s", Float, nullable=False),
     Column("actor", String(128), nullable=False),
     Column("action", String(64), nullable=False),
@@ -162,10 +166,10 @@ tokens = Table(
 commands = Table(
     "commands",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", Big, primary_key=True),
     Column("device", String(64), nullable=False),
     Column("epoch", String(128), nullable=False),
-    Column("number", Integer, nullable=False),
+    Column("number", Big, nullable=False),
     Column("action", String(128), nullable=False),
     Column("arguments", Text, nullable=False),
     Column("actor", String(128), nullable=False),
@@ -183,7 +187,7 @@ retained = Table(
     metadata,
     Column("topic", String(300), primary_key=True),
     Column("digest", String(64), nullable=False),
-    Column("bytes", Integer, nullable=False),
+    Column("bytes", Big, nullable=False),
 )
 
 identities = Table(
@@ -239,7 +243,7 @@ enrolments = Table(
 alerts = Table(
     "alerts",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", Big, primary_key=True),
     Column("rule", String(64), nullable=False),
     Column("region", String(64), nullable=False),
     Column("cause", String(300), nullable=False),

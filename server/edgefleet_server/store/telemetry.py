@@ -6,11 +6,11 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, Row, func, select
-from sqlalchemy.dialects.sqlite import insert
 
 from edgefleet_protocol.sketch import Sketch
 from edgefleet_protocol.telemetry import DeviceWindow, Window
 
+from .dialect import insert
 from .schema import model_windows, windows
 
 
@@ -41,7 +41,7 @@ class DeviceRow:
 def add(connection: Connection, device: str, window: Window, placed_s: float, now: float) -> bool:
     """Keep `window`; return False when it was there already."""
     key = {"device": device, "boot": window.boot, "started_monotonic_s": window.started_monotonic_s}
-    statement = insert(windows).values(
+    statement = insert(connection, windows).values(
         **key,
         placed_s=placed_s,
         seconds=window.seconds,
@@ -51,7 +51,7 @@ def add(connection: Connection, device: str, window: Window, placed_s: float, no
     if connection.execute(statement.on_conflict_do_nothing()).rowcount != 1:
         return False
     for row in window.models:
-        statement = insert(model_windows).values(
+        statement = insert(connection, model_windows).values(
             **key,
             model=row.model,
             placed_s=placed_s,
