@@ -136,7 +136,7 @@ class ServerConfig:
     """The database lives here."""
     broker: BrokerConfig = BrokerConfig()
     http: HttpConfig = HttpConfig()
-    database: DatabaseConfig = DatabaseConfig()
+    database: DatabaseConfig = field(default_factory=DatabaseConfig)
     ingest: IngestConfig = IngestConfig()
     rollouts: RolloutConfig = RolloutConfig()
     keep: KeepConfig = KeepConfig()

@@ -80,6 +80,8 @@ class Database:
     def read(self) -> Iterator[Connection]:
         """A connection that sees one moment of the database."""
         with self.engine.connect() as connection:
+            if self.is_postgresql:
+                connection = connection.execution_options(isolation_level="REPEATABLE READ")
             yield connection
 
     @contextmanager

@@ -1,0 +1,97 @@
+"""Windows as they come in, many at once, each once: (device, boot, started_monotonic_s) names a window, whatever is sent again."""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from itertools import accumulate
+from math import ceil
+from typing import Any, NamedTuple
+
+import msgspec
+from sqlalchemy import Connection
+
+from edgefleet_protocol.sketch import PER_DOUBLING, Sketch
+from edgefleet_protocol.telemetry import ModelWindow, Window
+
+from . import windows_postgresql, windows_sqlite
+
+Key = tuple[str, str, float]
+"""Device, boot, started_monotonic_s."""
+
+
+class Placed(NamedTuple):
+    """A window, and where on the server's time line it lies."""
+
+    device: str
+    window: Window
+    placed_s: float
+    by_arrival: bool = False
+    """Its own clock could not be believed: sent again, it would lie elsewhere."""
+
+    @property
+    def key(self) -> Key:
+        """What names it."""
+        return self.device, self.window.boot, self.window.started_monotonic_s
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def add(connection: Connection, placed: Sequence[Placed], now: float) -> list[Placed]:
+    """Keep windows; return those that were not there yet, in their order. Of two with one name the first counts."""
+    by_key: dict[Key, Placed] = {}
+    for one in placed:
+        by_key.setdefault(one.key, one)
+    if not by_key:
+        return []
+    store = windows_postgresql if connection.dialect.name == "postgresql" else windows_sqlite
+    rows = [_device_row(one, now) for one in by_key.values()]
+    arrived = [one.by_arrival for one in by_key.values()]
+    new = store.add_windows(connection, rows, arrived)
+    found = [one for one, is_new in zip(by_key.values(), new, strict=True) if is_new]
+    store.add_models(connection, [row for one in found for row in _model_rows(one)])
+    return found
+
+
+def known(connection: Connection, keys: Sequence[Key]) -> set[Key]:
+    """Return those of `keys` whose window is kept."""
+    store = windows_postgresql if connection.dialect.name == "postgresql" else windows_sqlite
+    return store.known(connection, keys)
+
+
+def _device_row(one: Placed, now: float) -> tuple[Any, ...]:
+    """In the order of the table's columns."""
+    window = one.window
+    return (
+        one.device,
+        window.boot,
+        window.started_monotonic_s,
+        one.placed_s,
+        window.seconds,
+        now,
+        _encode(window.device),
+    )
+
+
+def _model_rows(one: Placed) -> list[tuple[Any, ...]]:
+    key = one.key
+    return [(*key, row.model, one.placed_s, *_model_values(row)) for row in one.window.models]
+
+
+def _model_values(row: ModelWindow) -> tuple[Any, ...]:
+    p50, p95 = two_quantiles(row.latency)
+    return row.release, row.variant, row.requests, row.errors, _encode(row.latency), p50, p95, row.memory_bytes
+
+
+def two_quantiles(sketch: Sketch) -> tuple[float | None, float | None]:
+    """Return p50 and p95 as `Sketch.quantile` gives them, with one pass over the buckets: this is done for every window."""
+    seen = list(accumulate(sketch.counts, initial=sketch.zero))
+    total = seen[-1]
+    if total == 0:
+        return None, None
+    return _at(sketch, seen, ceil(0.5 * total)), _at(sketch, seen, ceil(0.95 * total))
+
+
+def _at(sketch: Sketch, seen: list[int], rank: int) -> float:
+    if rank <= sketch.zero:
+        return 0.0
+    return float(2 ** ((sketch.offset + bisect_left(seen, rank) - 0.5) / PER_DOUBLING))
