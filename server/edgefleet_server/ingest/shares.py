@@ -1,8 +1,11 @@
 """How much of one device is kept in an hour: the database belongs to the whole fleet. Used by one thread."""
 
 from collections import Counter
+from collections.abc import Callable
 
 HOUR_S = 3600.0
+MAX_HOURS = 500_000
+"""Hours of devices that are remembered; beyond it all are forgotten, and asked of the database anew."""
 
 
 class Shares:
@@ -27,3 +30,32 @@ class Shares:
         if (hour := int(now // HOUR_S)) != self._hour:
             self._hour = hour
             self._counts.clear()
+
+
+DeviceHour = tuple[str, int]
+
+
+class HourlyWindows:
+    """How many windows of a device and an hour are kept, without a question to the database for each.
+
+    Of the hour in which a window was and not in which it came: an outbox that empties brings many hours at once.
+    """
+
+    def __init__(self) -> None:
+        self._counts: dict[DeviceHour, int] = {}
+
+    def of(self, device: str, placed_s: float, ask: Callable[[str, float, float], int]) -> int:
+        """Return the count. ask: of an hour that is not remembered, given the device and the hour's two ends."""
+        hour = int(placed_s // HOUR_S)
+        found = self._counts.get((device, hour))
+        if found is None:
+            if len(self._counts) >= MAX_HOURS:
+                self._counts.clear()
+            found = self._counts[device, hour] = ask(device, hour * HOUR_S, (hour + 1) * HOUR_S)
+        return found
+
+    def add(self, device: str, placed_s: float) -> None:
+        """Count one more that is kept."""
+        key = (device, int(placed_s // HOUR_S))
+        if key in self._counts:
+            self._counts[key] += 1

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import IO, Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 
 from ..errors import BadConfig, ServerError
 from .migrate import form_of, own_forms, upgrade
 
 __all__ = ["Connection", "Database", "Unavailable", "make_engine"]
 
-Unavailable = (OperationalError, InterfaceError)
+Unavailable = OperationalError
 """The database cannot do it now: a full disk, a locked file, a server that is away. What it will never do raises something else."""
 
 BUSY_MS = 10_000
@@ -29,6 +29,10 @@ BUSY_MS = 10_000
 SERVER, WRITER, ROLLUPS = 0xED6E0001, 0xED6E0002, 0xED6E0003
 """Advisory locks in PostgreSQL: held by the one server; by who writes; by who adds to roll-ups."""
 CONNECT_TIMEOUT_S = 10
+_WHO_HAS_IT = (
+    "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database AND d.datname = current_database() "
+    f"WHERE l.locktype = 'advisory' AND l.granted AND (l.classid::bigint << 32) + l.objid::bigint = {SERVER}"
+)
 
 
 class Database:
@@ -103,6 +107,13 @@ class Database:
             with self.write() as connection:
                 yield connection
 
+    def size_bytes(self) -> int:
+        """Return how large it is on disk, with its log where that is a file of its own."""
+        if isinstance(self.place, Path):
+            return sum(path.stat().st_size for path in self.place.parent.glob(f"{self.place.name}*") if path.is_file())
+        with self.read() as connection:
+            return int(connection.exec_driver_sql("SELECT pg_database_size(current_database())").scalar_one())
+
     def close(self) -> None:
         """Close every connection, and let another server have it."""
         if self._held is not None:
@@ -140,14 +151,12 @@ def held(place: Path | str) -> bool:
     if isinstance(place, str):
         engine = make_engine(place)
         try:
-            _hold_postgresql(engine, place).close()
-        except ServerError:
-            return True
+            with engine.connect() as connection:
+                return bool(connection.exec_driver_sql(_WHO_HAS_IT).scalar())
         except DatabaseError as error:
             raise ServerError(f"the database {shown(place)} cannot be used: {error.orig}. Does it run?") from error
         finally:
             engine.dispose()
-        return False
     try:
         _hold(place.with_suffix(".lock")).close()
     except FileNotFoundError:

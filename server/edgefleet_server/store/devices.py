@@ -14,8 +14,9 @@ from edgefleet_protocol.hardware import Hardware
 from edgefleet_protocol.messages import DeviceState, ModelState
 
 from ..ingest.lineage import Alarm, Lineage
+from . import windows
 from .dialect import insert
-from .schema import commands, devices, events, model_windows, windows
+from .schema import commands, devices, events
 
 
 @dataclass(frozen=True)
@@ -158,8 +159,7 @@ def assignments(connection: Connection) -> dict[str, bytes]:
 
 def forget(connection: Connection, device: str) -> None:
     """Remove a device and all that it said."""
-    connection.execute(delete(model_windows).where(model_windows.c.device == device))
-    connection.execute(delete(windows).where(windows.c.device == device))
+    windows.forget(connection, device)
     connection.execute(delete(events).where(events.c.device == device))
     connection.execute(delete(commands).where(commands.c.device == device))
     connection.execute(delete(devices).where(devices.c.id == device))

@@ -7,12 +7,13 @@ from math import ceil
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection
+from sqlalchemy import Connection, delete
 
 from edgefleet_protocol.sketch import PER_DOUBLING, Sketch
 from edgefleet_protocol.telemetry import ModelWindow, Window
 
 from . import windows_postgresql, windows_sqlite
+from .schema import model_windows, windows
 
 Key = tuple[str, str, float]
 """Device, boot, started_monotonic_s."""
@@ -54,8 +55,17 @@ def add(connection: Connection, placed: Sequence[Placed], now: float) -> list[Pl
 
 def known(connection: Connection, keys: Sequence[Key]) -> set[Key]:
     """Return those of `keys` whose window is kept."""
-    store = windows_postgresql if connection.dialect.name == "postgresql" else windows_sqlite
-    return store.known(connection, keys)
+    if connection.dialect.name == "postgresql":
+        return windows_postgresql.known(connection, keys)
+    return windows_sqlite.known(connection, keys)
+
+
+def forget(connection: Connection, device: str) -> None:
+    """Remove every window of a device."""
+    connection.execute(delete(model_windows).where(model_windows.c.device == device))
+    connection.execute(delete(windows).where(windows.c.device == device))
+    if connection.dialect.name == "postgresql":
+        windows_postgresql.forget(connection, device)
 
 
 def _device_row(one: Placed, now: float) -> tuple[Any, ...]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
+from sqlalchemy.exc import DatabaseError, OperationalError
 
 from . import partitions
 
@@ -88,6 +88,11 @@ def known(connection: Connection, keys: Sequence[Key]) -> set[Key]:
     return {(row[0], row[1], row[2]) for row in rows}
 
 
+def forget(connection: Connection, device: str) -> None:
+    """Remove the names of a device's windows that were placed by their arrival."""
+    connection.exec_driver_sql("DELETE FROM windows_placed_by_arrival WHERE device = %(device)s", {"device": device})
+
+
 _HEAD = b"PGCOPY\n\xff\r\n\0" + struct.pack("!ii", 0, 0)
 _TAIL = struct.pack("!h", -1)
 _NULL = struct.pack("!i", -1)
@@ -124,9 +129,7 @@ def _copy(connection: Connection, statement: str, data: bytes) -> None:
     try:
         with driver.cursor() as cursor, cursor.copy(statement) as copy:
             copy.write(data)
-    except errors.OperationalError as error:
+    except (errors.OperationalError, errors.InterfaceError) as error:
         raise OperationalError(statement, None, error) from error
-    except errors.InterfaceError as error:
-        raise InterfaceError(statement, None, error) from error
     except errors.Error as error:
         raise DatabaseError(statement, None, error) from error

@@ -1,0 +1,169 @@
+"""Telemetry into the database: many messages to a transaction, each window by itself, and each once."""
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from edgefleet_protocol.errors import ProtocolError
+from edgefleet_protocol.topics import Topics
+
+from ..config import KeepConfig
+from ..link.inbox import Incoming
+from ..seams import Clock
+from ..store import heard, telemetry, windows
+from ..store.database import Connection, Database, Unavailable
+from ..store.windows import Placed
+from .counters import Counters
+from .shares import HourlyWindows
+from .telemetry import Parsed, parse, place
+
+LOG = logging.getLogger(__name__)
+
+DAY_S = 86400.0
+TOUCH_S = 15.0
+"""That a device spoke is kept as often as that: its row is large, and telemetry may come every second."""
+MAX_TOUCHED = 200_000
+
+
+@dataclass
+class Tally:
+    """What to count once a batch is stored, and not before: it may have to be tried again."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def add(self, name: str, by: int = 1, reason: str | None = None) -> None:
+        """Count `by` more of `name`."""
+        self.counts[name] += by
+        if reason is not None:
+            self.reasons[name] = reason
+
+    def tell(self, counters: Counters) -> None:
+        """Hand everything on."""
+        for name, by in self.counts.items():
+            counters.add(name, by, reason=self.reasons.get(name))
+
+
+@dataclass
+class Batch:
+    """Windows of several messages that can be kept, and what became of the rest."""
+
+    placed: list[Placed] = field(default_factory=list)
+    dropped: dict[str, int] = field(default_factory=dict)
+    """By device that spoke: windows that it says it lost."""
+    tally: Tally = field(default_factory=Tally)
+
+
+class Intake:
+    """Takes telemetry. Used by one thread."""
+
+    def __init__(
+        self, topics: Topics, database: Database, clock: Clock, counters: Counters, keep: KeepConfig | None = None
+    ) -> None:
+        self._topics, self._database, self._clock, self._counters = topics, database, clock, counters
+        self._keep = keep or KeepConfig()
+        self._hours = HourlyWindows()
+        self._touched: dict[str, float] = {}
+
+    def handle(self, messages: Sequence[Incoming]) -> None:
+        """Store what `messages` hold, in one transaction. Raises Unavailable, and then nothing of it is stored or counted."""
+        now = self._clock.now()
+        try:
+            self._store(self._read(messages, now), now)
+        except Unavailable:
+            raise
+        except Exception as error:  # a fault of ours: it costs the message that it is about, and no other
+            if len(messages) > 1:
+                LOG.exception("%d messages could not be stored together; trying each by itself", len(messages))
+                for message in messages:
+                    self.handle([message])
+                return
+            LOG.exception("a message on %s could not be stored", messages[0].topic)
+            self._counters.add("telemetry_faults", reason=f"{messages[0].topic}: {error!r}")
+
+    def _read(self, messages: Sequence[Incoming], now: float) -> Batch:
+        """Return what of `messages` can be kept. Looks at nothing but them."""
+        batch = Batch()
+        oldest_s = now - self._keep.windows_days * DAY_S
+        for message in messages:
+            try:
+                parsed = self._open(message)
+            except ProtocolError as error:
+                batch.tally.add("telemetry_refused", reason=f"{message.topic}: {error}")
+                continue
+            batch.tally.add("telemetry_taken")
+            batch.dropped[parsed.device] = parsed.dropped_windows
+            for why in parsed.refused:
+                batch.tally.add("windows_refused", reason=f"{message.topic}: {why}")
+            for window in parsed.windows:
+                placed_s, by_arrival = place(window, now)
+                if placed_s < oldest_s:
+                    why = f"{parsed.device}: a window from more than {self._keep.windows_days:g} days ago"
+                    batch.tally.add("windows_too_old", reason=why)
+                else:
+                    batch.placed.append(Placed(parsed.device, window, placed_s, by_arrival))
+        return batch
+
+    def _open(self, message: Incoming) -> Parsed:
+        name = self._topics.parse(message.topic).name
+        return parse(message.payload, of=name)
+
+    def _store(self, batch: Batch, now: float) -> None:
+        touched = {
+            device: dropped
+            for device, dropped in batch.dropped.items()
+            if now >= self._touched.get(device, float("-inf")) + TOUCH_S
+        }
+        with self._database.append() as connection:
+            within = self._within_shares(connection, batch)
+            new = windows.add(connection, within, now)
+            # The one place where what is new goes on to whatever is kept of it beside the windows themselves (roll-ups): in
+            # this transaction, once a batch, and each window once whatever is sent again. Between processes, in turn.
+            heard.put(connection, touched, now)
+        if len(self._touched) > MAX_TOUCHED:
+            self._touched.clear()
+        self._touched.update(dict.fromkeys(touched, now))
+        for one in new:
+            self._hours.add(one.device, one.placed_s)
+        batch.tally.add("windows_taken", len(new))
+        batch.tally.add("windows_repeated", len(within) - len(new))
+        batch.tally.tell(self._counters)
+
+    def _within_shares(self, connection: Connection, batch: Batch) -> list[Placed]:
+        """Return those of the batch whose device has not had its share of their hour."""
+        most = self._keep.windows_per_device_per_hour
+        coming: Counter[tuple[str, int]] = Counter()
+        kept: list[Placed] = []
+        over: list[Placed] = []
+        for one in batch.placed:
+            hour = (one.device, int(one.placed_s // 3600))
+            have = self._hours.of(one.device, one.placed_s, lambda *asked: telemetry.count_of(connection, *asked))
+            coming[hour] += 1
+            (kept if have + coming[hour] <= most else over).append(one)
+        if over:
+            kept += self._exactly(connection, kept, over, batch.tally)
+        return kept
+
+    def _exactly(self, connection: Connection, kept: list[Placed], over: list[Placed], tally: Tally) -> list[Placed]:
+        """Return those of `over` that are within the share after all, because others of the batch were there already.
+
+        Each counts but once: what is sent again must not push out what is new.
+        """
+        most, devices = self._keep.windows_per_device_per_hour, {one.device for one in over}
+        there = windows.known(connection, [one.key for one in (*kept, *over) if one.device in devices])
+        names = {one.key for one in kept if one.device in devices} - there
+        coming = Counter((one.device, int(one.placed_s // 3600)) for one in kept if one.key in names)
+        # `coming` may count a name twice where it came twice in the batch; at the edge of a share that errs to the strict side.
+        found = []
+        for one in over:
+            hour = (one.device, int(one.placed_s // 3600))
+            if one.key in there or one.key in names:
+                found.append(one)
+            elif self._hours.of(one.device, one.placed_s, lambda *_: 0) + coming[hour] < most:
+                coming[hour] += 1
+                names.add(one.key)
+                found.append(one)
+            else:
+                tally.add("windows_over_share", reason=f"{one.device} sent more than {most} windows of one hour")
+        return found
