@@ -74,7 +74,7 @@ class Broker:
         self._keep = [row in keep for row in self._filters]
         self._inbox = inbox or Inbox()
         self._on_dropped, self._on_put_off = on_dropped, on_put_off
-        self._put_off = False
+        self._put_off = self._at_once = False
         self._state = threading.Condition()
         self._session = 0
         self._connected = False
@@ -112,7 +112,7 @@ class Broker:
         """Return the next message, or None when none came in time or the link was stopped."""
         message = self._inbox.get(timeout_s)
         if message is None and self._put_off and self._inbox.is_empty:
-            self._put_off = False
+            self._put_off, self._at_once = False, True
             LOG.info("connecting anew, for the broker to send again what had no room")
             self._client.disconnect()
         return message
@@ -228,6 +228,9 @@ class Broker:
             except OSError as error:
                 LOG.info("no broker at %s:%d: %s", self._host, self._port, error)
             self._lost()
+            if self._at_once:  # we went, and the broker is well
+                self._at_once = False
+                continue
             attempt = 0 if time.monotonic() - began > BACKOFF_CAP_S else attempt + 1
             self._stopping.wait(random.uniform(0, min(BACKOFF_CAP_S, 0.25 * 2 ** min(attempt, 10))))
 

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 from edgefleet_protocol.messages import Command, Reply
 
 from .schema import commands
+from .texts import clean
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def answer(connection: Connection, reply: Reply, now: float) -> bool:
     done = connection.execute(
         update(commands)
         .where(*which, commands.c.replied_s.is_(None))
-        .values(replied_s=now, ok=reply.ok, text=reply.text, facts=json.dumps(reply.facts))
+        .values(replied_s=now, ok=reply.ok, text=clean(reply.text), facts=json.dumps(reply.facts))
     )
     return done.rowcount == 1
 

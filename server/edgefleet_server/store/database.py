@@ -5,8 +5,10 @@ SQLite has a single writer whatever we do; a lock of our own makes threads wait 
 database, so that it holds between processes too: what decides by what it has read stays right. Only telemetry goes beside it.
 """
 
+import contextlib
 import fcntl
 import importlib.util
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +20,8 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 
 from ..errors import BadConfig, ServerError
 from .migrate import form_of, own_forms, upgrade
+
+LOG = logging.getLogger(__name__)
 
 __all__ = ["Connection", "Database", "Unavailable", "make_engine"]
 
@@ -117,17 +121,21 @@ class Database:
     def close(self) -> None:
         """Close every connection, and let another server have it."""
         if self._held is not None:
-            self._held.close()
+            with contextlib.suppress(DatabaseError):
+                self._held.close()
         self.engine.dispose()
 
     def _stay_the_only_one(self) -> None:
         """Take the lock again when its connection was lost, as by a restart of PostgreSQL."""
         if self._helper or not isinstance(self._held, Connection):
             return
-        raw = self._held.connection.driver_connection if not self._held.invalidated and not self._held.closed else None
-        if raw is not None and not raw.closed:
+        try:
+            self._held.exec_driver_sql("SELECT 1")
             return
-        self._held.close()
+        except DatabaseError:
+            LOG.warning("the lock on the database was lost with its connection; taking it again")
+        with contextlib.suppress(DatabaseError):
+            self._held.close()
         assert isinstance(self.place, str)
         try:
             self._held = _hold_postgresql(self.engine, self.place)

@@ -17,6 +17,7 @@ from ..ingest.lineage import Alarm, Lineage
 from . import windows
 from .dialect import insert
 from .schema import commands, devices, events
+from .texts import clean
 
 
 @dataclass(frozen=True)
@@ -98,10 +99,10 @@ def put_state(
     """Keep the state of a device. `live`: it came now, and not from the broker's memory."""
     values: dict[str, Any] = {
         "session": state.session,
-        "boot": state.boot,
+        "boot": clean(state.boot),
         "region": state.region,
         "tags": json.dumps(list(state.tags)),
-        "hardware_class": state.hardware.hardware_class if state.hardware else None,
+        "hardware_class": clean(state.hardware.hardware_class) if state.hardware else None,
         "state": data,
         "state_at_s": now,
     }

@@ -29,7 +29,9 @@ def put(connection: Connection, dropped: Mapping[str, int], now: float) -> None:
         rows = connection.exec_driver_sql("SELECT id FROM devices WHERE id = ANY(%(ids)s)", values)
         missing = sorted(set(ids) - {row[0] for row in rows})
     else:
-        done = connection.exec_driver_sql(SPOKE, [(now, dropped[one], one) for one in ids])
+        done = connection.exec_driver_sql(
+            SPOKE, [(now, dropped[one], one) for one in ids], execution_options={"preserve_rowcount": True}
+        )
         missing = ids if done.rowcount < len(ids) else []
     if missing:
         rows_of_new = [

@@ -24,7 +24,8 @@ def add_windows(connection: Connection, rows: list[Row], arrived: list[bool]) ->
     """Keep windows with different keys; return of each whether it is new."""
     # Nearly always all are new, and then nobody needs to ask first.
     point = connection.begin_nested()
-    if connection.exec_driver_sql(WINDOWS, rows).rowcount == len(rows):
+    done = connection.exec_driver_sql(WINDOWS, rows, execution_options={"preserve_rowcount": True})
+    if done.rowcount == len(rows):
         point.commit()
         return [True] * len(rows)
     point.rollback()
