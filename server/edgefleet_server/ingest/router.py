@@ -2,7 +2,6 @@
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -23,6 +22,7 @@ from .intake import Intake
 from .lineage import Alarm, Lineage, Verdict, judge
 from .shares import Shares
 from .signed import DeviceAuthority
+from .steady import Steady
 
 LOG = logging.getLogger(__name__)
 
@@ -32,7 +32,6 @@ RETAINED_KINDS: tuple[Kind, ...] = ("state", "presence")
 """They say how a device is, so of each only the newest matters, and that one does."""
 BATCH = 200
 """Messages to a commit: SQLite is three times as fast with a hundred than with one."""
-PAUSE_AFTER_FAULT_S = 1.0
 TELL_REFUSED_EVERY_S = 600.0
 
 
@@ -64,8 +63,8 @@ class Router:
         self._counters, self._on_change, self._on_need = counters, on_change, on_need
         self.intake = Intake(topics, database, clock, counters, self._keep)
         self._telemetry = topics.all_devices("telemetry").removesuffix("+")
-        self._stuck_since: float | None = None
         self._stopping = threading.Event()
+        self._steady = Steady(counters, self._stopping)
         self._thread = threading.Thread(target=self._run, name="ingest", daemon=True)
 
     def start(self) -> None:
@@ -81,8 +80,7 @@ class Router:
     @property
     def stuck_s(self) -> float:
         """For how long the database has refused what came; 0 when it does not."""
-        since = self._stuck_since
-        return 0.0 if since is None else time.monotonic() - since
+        return self._steady.stuck_s
 
     @property
     def waiting(self) -> int:
@@ -110,35 +108,16 @@ class Router:
     def _take(self, batch: Sequence[Incoming]) -> None:
         """Store and acknowledge. What cannot be stored now is kept, in its order, and tried again; nothing is acknowledged before."""
         measured, said = self._apart(batch)
-        if measured and self._until_it_works(lambda: self.intake.handle(measured)):
+        if measured and self._steady.until_it_works(lambda: self.intake.handle(measured)):
             self._broker.done(measured)
         found: list[tuple[bool, list[Need]]] = []
-        if said and self._until_it_works(lambda: found.append(self._handle(said))):
+        if said and self._steady.until_it_works(lambda: found.append(self._handle(said))):
             self._broker.done(said)
             changed, needs = found[-1]
             for need in needs:
                 self._on_need(need)
             if changed:
                 self._on_change()
-
-    def _until_it_works(self, store: Callable[[], object]) -> bool:
-        """Return True once `store` did it; False when the server stops before: then the broker sends it again."""
-        while True:
-            try:
-                store()
-            except Exception as error:
-                # A full disk, a locked file or a database that is away is no fault of the message.
-                self._counters.add("database_faults", reason=str(error))
-                if self._stuck_since is None:
-                    self._stuck_since = time.monotonic()
-                    LOG.exception("the database refused; nothing is acknowledged until it works again")
-                if self._stopping.wait(PAUSE_AFTER_FAULT_S):
-                    return False
-                continue
-            if self._stuck_since is not None:
-                LOG.warning("the database works again, after %.0f s", self.stuck_s)
-                self._stuck_since = None
-            return True
 
     def _apart(self, batch: Sequence[Incoming]) -> tuple[list[Incoming], list[Incoming]]:
         measured = [message for message in batch if message.topic.startswith(self._telemetry)]

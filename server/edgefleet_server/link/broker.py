@@ -129,6 +129,11 @@ class Broker:
             if message.qos > 0 and message.session == session:
                 self._client.ack(message.mid, message.qos)
 
+    def leave(self) -> None:
+        """Ask for nothing more; what is on its way still comes."""
+        if self.session is not None:
+            self._client.unsubscribe(list(self._filters))
+
     def publish(self, topic: str, payload: bytes, *, retain: bool = True) -> None:
         """Send with QoS 1, in order; `flush` says when the broker has all of it. Without a connection it goes nowhere."""
         if self.session is not None:

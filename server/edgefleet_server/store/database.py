@@ -12,6 +12,7 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -174,6 +175,36 @@ def held(place: Path | str) -> bool:
     return False
 
 
+@dataclass(frozen=True)
+class Seen:
+    """A PostgreSQL database, looked at from beside."""
+
+    version: str
+    form: str | None
+    bytes: int
+    days: int
+    """Partitions of windows."""
+
+
+def look_at(url: str) -> Seen:
+    """Return what is to be seen of a PostgreSQL database; raise ServerError when it does not answer."""
+    engine = make_engine(url)
+    days = "SELECT count(*) FROM pg_inherits WHERE inhparent = to_regclass('windows')"
+    size = "SELECT pg_database_size(current_database())"
+    try:
+        with engine.connect() as connection:
+            version = ".".join(str(part) for part in connection.dialect.server_version_info or ())
+            return Seen(
+                f"PostgreSQL {version}",
+                form_of(connection),
+                *(int(connection.exec_driver_sql(query).scalar_one()) for query in (size, days)),
+            )
+    except DatabaseError as error:
+        raise ServerError(f"the database {shown(url)} cannot be used: {error.orig}") from error
+    finally:
+        engine.dispose()
+
+
 def shown(place: Path | str) -> str:
     """Return what names the database to a person, without a password."""
     return str(place) if isinstance(place, Path) else make_url(place).render_as_string(hide_password=True)
@@ -236,6 +267,7 @@ def _postgresql(place: str) -> Engine:
     # the turn must see what was written meanwhile.
     return create_engine(
         url,
+        hide_parameters=True,
         pool_pre_ping=True,
         pool_size=10,
         max_overflow=20,
@@ -246,7 +278,7 @@ def _postgresql(place: str) -> Engine:
 
 def _sqlite(path: Path) -> Engine:
     """An engine for the file at `path`, in WAL mode."""
-    engine = create_engine(f"sqlite:///{path}")
+    engine = create_engine(f"sqlite:///{path}", hide_parameters=True)  # a batch of telemetry is no error message
 
     @event.listens_for(engine, "connect")
     def _settings(connection: Any, record: Any) -> None:
