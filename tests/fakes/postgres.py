@@ -19,7 +19,8 @@ PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 class Postgres:
     """`with Postgres() as cluster:` runs one; `new` gives an empty database in it, `stop` and `start` take it away and back."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, fsync: bool = False) -> None:
+        self._fsync = fsync
         if not PROGRAMS:
             raise RuntimeError("these tests need PostgreSQL: apt install postgresql")
         self._bin = PROGRAMS[-1]

@@ -40,6 +40,7 @@ class Sender:
         self.device, self.windows, self.sent = device, windows, 0
         self._topic = Topics(fleet).of_device(device, "telemetry")
         self._pause_s, self._stopping = pause_s, threading.Event()
+        self._turn = threading.Lock()
         self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id=device)
         self._client.connect("127.0.0.1", port)
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -61,9 +62,10 @@ class Sender:
 
     def send(self) -> None:
         """Send one message, and return once the broker has it."""
-        said = self._client.publish(self._topic, payload(self.device, self.sent, self.windows), qos=1)
-        said.wait_for_publish(30)
-        self.sent += 1
+        with self._turn:
+            said = self._client.publish(self._topic, payload(self.device, self.sent, self.windows), qos=1)
+            said.wait_for_publish(30)
+            self.sent += 1
 
     def _run(self) -> None:
         while not self._stopping.wait(self._pause_s):
