@@ -11,11 +11,11 @@ from edgefleet_protocol.topics import Topics
 from ..config import KeepConfig
 from ..link.inbox import Incoming
 from ..seams import Clock
-from ..store import heard, telemetry, windows
+from ..store import heard, windows
 from ..store.database import Connection, Database, Unavailable
 from ..store.windows import Placed
 from .counters import Counters
-from .shares import HourlyWindows
+from .shares import HOUR_S, DeviceHour, HourlyWindows
 from .telemetry import Parsed, parse, place
 
 LOG = logging.getLogger(__name__)
@@ -125,7 +125,7 @@ class Intake:
             self._touched.clear()
         self._touched.update(dict.fromkeys(touched, now))
         for one in new:
-            self._hours.add(one.device, one.placed_s)
+            self._hours.add(hour_of(one))
         batch.tally.add("windows_taken", len(new))
         batch.tally.add("windows_repeated", len(within) - len(new))
         batch.tally.tell(self._counters)
@@ -133,37 +133,31 @@ class Intake:
     def _within_shares(self, connection: Connection, batch: Batch) -> list[Placed]:
         """Return those of the batch whose device has not had its share of their hour."""
         most = self._keep.windows_per_device_per_hour
-        coming: Counter[tuple[str, int]] = Counter()
-        kept: list[Placed] = []
-        over: list[Placed] = []
-        for one in batch.placed:
-            hour = (one.device, int(one.placed_s // 3600))
-            have = self._hours.of(one.device, one.placed_s, lambda *asked: telemetry.count_of(connection, *asked))
-            coming[hour] += 1
-            (kept if have + coming[hour] <= most else over).append(one)
-        if over:
-            kept += self._exactly(connection, kept, over, batch.tally)
-        return kept
+        coming = Counter(map(hour_of, batch.placed))
+        self._hours.learn(coming, lambda hours: windows.counts(connection, hours))
+        if all(self._hours.of(hour) + n <= most for hour, n in coming.items()):
+            return batch.placed
+        return self._share_out(connection, batch)
 
-    def _exactly(self, connection: Connection, kept: list[Placed], over: list[Placed], tally: Tally) -> list[Placed]:
-        """Return those of `over` that are within the share after all, because others of the batch were there already.
-
-        Each counts but once: what is sent again must not push out what is new.
-        """
-        most, devices = self._keep.windows_per_device_per_hour, {one.device for one in over}
-        there = windows.known(connection, [one.key for one in (*kept, *over) if one.device in devices])
-        names = {one.key for one in kept if one.device in devices} - there
-        coming = Counter((one.device, int(one.placed_s // 3600)) for one in kept if one.key in names)
-        # `coming` may count a name twice where it came twice in the batch; at the edge of a share that errs to the strict side.
+    def _share_out(self, connection: Connection, batch: Batch) -> list[Placed]:
+        """The same where some may be over: each name counts but once, so that what is sent again pushes out nothing new."""
+        most = self._keep.windows_per_device_per_hour
+        names = windows.known(connection, [one.key for one in batch.placed])
+        coming: Counter[DeviceHour] = Counter()
         found = []
-        for one in over:
-            hour = (one.device, int(one.placed_s // 3600))
-            if one.key in there or one.key in names:
-                found.append(one)
-            elif self._hours.of(one.device, one.placed_s, lambda *_: 0) + coming[hour] < most:
+        for one in batch.placed:
+            hour = hour_of(one)
+            if one.key not in names:
+                if self._hours.of(hour) + coming[hour] >= most:
+                    why = f"{one.device} sent more than {most} windows of one hour"
+                    batch.tally.add("windows_over_share", reason=why)
+                    continue
                 coming[hour] += 1
                 names.add(one.key)
-                found.append(one)
-            else:
-                tally.add("windows_over_share", reason=f"{one.device} sent more than {most} windows of one hour")
+            found.append(one)
         return found
+
+
+def hour_of(one: Placed) -> DeviceHour:
+    """Return the device and the hour that a window belongs to."""
+    return one.device, int(one.placed_s // HOUR_S)

@@ -1,7 +1,7 @@
 """How much of one device is kept in an hour: the database belongs to the whole fleet. Used by one thread."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 
 HOUR_S = 3600.0
 MAX_HOURS = 500_000
@@ -44,18 +44,19 @@ class HourlyWindows:
     def __init__(self) -> None:
         self._counts: dict[DeviceHour, int] = {}
 
-    def of(self, device: str, placed_s: float, ask: Callable[[str, float, float], int]) -> int:
-        """Return the count. ask: of an hour that is not remembered, given the device and the hour's two ends."""
-        hour = int(placed_s // HOUR_S)
-        found = self._counts.get((device, hour))
-        if found is None:
-            if len(self._counts) >= MAX_HOURS:
+    def learn(self, hours: Iterable[DeviceHour], ask: Callable[[list[DeviceHour]], Mapping[DeviceHour, int]]) -> None:
+        """Remember the count of each of `hours`; ask: of those that are not remembered yet, all at once."""
+        if missing := [hour for hour in hours if hour not in self._counts]:
+            if len(self._counts) + len(missing) > MAX_HOURS:
                 self._counts.clear()
-            found = self._counts[device, hour] = ask(device, hour * HOUR_S, (hour + 1) * HOUR_S)
-        return found
+                missing = list(hours)
+            self._counts.update(ask(missing))
 
-    def add(self, device: str, placed_s: float) -> None:
+    def of(self, hour: DeviceHour) -> int:
+        """Return the count of an hour that was learnt."""
+        return self._counts[hour]
+
+    def add(self, hour: DeviceHour) -> None:
         """Count one more that is kept."""
-        key = (device, int(placed_s // HOUR_S))
-        if key in self._counts:
-            self._counts[key] += 1
+        if hour in self._counts:
+            self._counts[hour] += 1

@@ -102,9 +102,9 @@ def inflate(payload: bytes) -> bytes:
 def why_impossible(window: Window) -> str | None:
     """Return what in `window` cannot be, in words, or None. Types and sizes were checked while it was decoded."""
     facts = window.device
-    measured = (facts.cpu_percent, facts.temperature_c, facts.power_w, facts.battery_percent)
-    if not all(value is None or abs(value) < ABSURD for value in measured):
-        return "a measurement that is absurdly large"
+    for value in (facts.cpu_percent, facts.temperature_c, facts.power_w, facts.battery_percent):
+        if value is not None and not -ABSURD < value < ABSURD:
+            return "a measurement that is absurdly large"
     if facts.battery_percent is not None and not 0 <= facts.battery_percent <= 100:
         return f"a battery at {facts.battery_percent} %"
     if "\0" in window.boot:

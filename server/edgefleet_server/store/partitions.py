@@ -72,6 +72,7 @@ def _missing(connection: Connection, days: Collection[int]) -> set[int]:
     names = {name("windows", day): day for day in days}
     # Asked of the table of tables and not by name: names that were missing a moment ago may be remembered as missing.
     rows = connection.exec_driver_sql(
-        "SELECT relname FROM pg_class WHERE relname = ANY(%(names)s) AND pg_table_is_visible(oid)", {"names": list(names)}
+        "SELECT relname FROM pg_class WHERE relname = ANY(%(names)s) AND pg_table_is_visible(oid)",
+        {"names": list(names)},
     )
     return set(days) - {names[row[0]] for row in rows}

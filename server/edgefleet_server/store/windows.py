@@ -60,6 +60,26 @@ def known(connection: Connection, keys: Sequence[Key]) -> set[Key]:
     return windows_sqlite.known(connection, keys)
 
 
+HOUR_S = 3600
+ASKED_AT_ONCE = 300
+
+
+def counts(connection: Connection, hours: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
+    """Return by (device, hour since 1970) how many windows are kept."""
+    mark = "%s" if connection.dialect.name == "postgresql" else "?"
+    found: dict[tuple[str, int], int] = {}
+    for at in range(0, len(hours), ASKED_AT_ONCE):
+        some = hours[at : at + ASKED_AT_ONCE]
+        asked = (
+            "SELECT column1, column2, (SELECT count(*) FROM windows WHERE device = column1 AND "
+            f"placed_s >= column2 * {HOUR_S}.0 AND placed_s < column2 * {HOUR_S}.0 + {HOUR_S}.0) "
+            f"FROM (VALUES {', '.join([f'({mark}, {mark})'] * len(some))}) AS hours"
+        )
+        rows = connection.exec_driver_sql(asked, tuple(value for hour in some for value in hour))
+        found |= {(row[0], row[1]): row[2] for row in rows}
+    return found
+
+
 def forget(connection: Connection, device: str) -> None:
     """Remove every window of a device."""
     connection.execute(delete(model_windows).where(model_windows.c.device == device))
