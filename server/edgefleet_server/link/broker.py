@@ -19,6 +19,7 @@ from typing import Any
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
+from .client import Client
 from .inbox import Inbox, Incoming
 from .tls import Tls
 
@@ -124,10 +125,9 @@ class Broker:
 
     def done(self, messages: Iterable[Incoming]) -> None:
         """Tell the broker that these were dealt with. Numbers of an earlier connection mean nothing in this one."""
-        session = self.session
-        for message in messages:
-            if message.qos > 0 and message.session == session:
-                self._client.ack(message.mid, message.qos)
+        with self._state:
+            session, client = self._session if self._connected else None, self._client
+        client.acknowledge([one.mid for one in messages if one.qos > 0 and one.session == session])
 
     def leave(self) -> None:
         """Ask for nothing more; what is on its way still comes."""
@@ -201,9 +201,9 @@ class Broker:
         client.subscribe(topic, qos=0)
         return answer
 
-    def _new_client(self) -> paho.Client:
+    def _new_client(self) -> Client:
         """A client for one connection: paho would send an old one's messages again, after newer ones of the same topic."""
-        client = paho.Client(
+        client = Client(
             CallbackAPIVersion.VERSION2,
             client_id=self._client_id,
             clean_session=False,

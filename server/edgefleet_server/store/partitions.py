@@ -40,6 +40,12 @@ def make(connection: Connection, days: Collection[int]) -> None:
             )
 
 
+def forget(connection: Connection) -> None:
+    """Look anew at the next batch."""
+    if not connection.invalidated:
+        connection.info.pop("edgefleet_days", None)
+
+
 def make_ahead(connection: Connection, now: float, kept_days: float) -> None:
     """Make every partition that telemetry of now, late or early, may need."""
     make(connection, range(day_of(now - kept_days * DAY_S), day_of(now) + AHEAD_DAYS + 1))

@@ -58,6 +58,14 @@ MODELS = (
 
 def add_windows(connection: Connection, rows: list[Row], arrived: list[bool]) -> list[bool]:
     """Keep windows with different keys; return of each whether it is new. arrived: of each whether it is placed by its arrival."""
+    try:
+        return _add(connection, rows, arrived)
+    except DatabaseError:
+        partitions.forget(connection)  # what is known of them may be what was wrong
+        raise
+
+
+def _add(connection: Connection, rows: list[Row], arrived: list[bool]) -> list[bool]:
     partitions.make(connection, {partitions.day_of(row[3]) for row in rows})
     connection.exec_driver_sql(STAGE)
     staged = ((n, *row, flag) for n, (row, flag) in enumerate(zip(rows, arrived, strict=True)))
