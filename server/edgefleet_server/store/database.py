@@ -7,7 +7,6 @@ database, so that it holds between processes too: what decides by what it has re
 
 import contextlib
 import fcntl
-import importlib.util
 import logging
 import threading
 from collections.abc import Iterator
@@ -257,8 +256,10 @@ def make_engine(place: Path | str) -> Engine:
 
 
 def _postgresql(place: str) -> Engine:
-    if importlib.util.find_spec("psycopg") is None:
-        raise ServerError("PostgreSQL needs a driver: pip install 'edgefleet-server[postgresql]'")
+    try:
+        import psycopg  # noqa: F401  # SQLAlchemy takes it by the name in the URL
+    except ImportError as error:
+        raise ServerError("PostgreSQL needs a driver: pip install 'edgefleet-server[postgresql]'") from error
     try:
         url = make_url(place).set(drivername="postgresql+psycopg")
     except ArgumentError as error:
