@@ -20,14 +20,12 @@ from edgefleet_protocol.messages import DeviceState, Event
 from edgefleet_protocol.sketch import Sketch, SketchBuilder
 from edgefleet_protocol.telemetry import DeviceWindow, ModelWindow, TelemetryBatch, Window
 from edgefleet_protocol.topics import Topics
-from edgefleet_server.alerts.facts import GroupFacts
 from edgefleet_server.config import KeepConfig
 from edgefleet_server.errors import BadConfig, ServerError
 from edgefleet_server.ingest.counters import Counters
 from edgefleet_server.ingest.intake import Intake
 from edgefleet_server.link.inbox import Incoming
-from edgefleet_server.metrics.follow import Follower
-from edgefleet_server.store import commands, devices, events, pruning, retained, rollouts, telemetry, windows
+from edgefleet_server.store import commands, devices, events, follow, pruning, retained, rollouts, telemetry, windows
 from edgefleet_server.store.beside import beside
 from edgefleet_server.store.database import Database, held
 from edgefleet_server.store.schema import metadata
@@ -396,15 +394,19 @@ def test_what_is_over_goes_and_the_rest_stays(database: Database) -> None:
     assert len(kept(database)) == 2 * 4
 
 
-def test_followers_read_each_window_once(database: Database) -> None:
-    follower = Follower(database, FakeClock(NOW))
+def test_telemetry_can_be_read_on_from_a_place(database: Database) -> None:
     taker, _ = intake(database)
     taker.handle([message(window(n, start_s=NOW - 100)) for n in range(3)])
-    for _ in range(2):
-        follower.look()
-        (total,) = follower.totals().values()
-        assert total.requests == 12
-    assert [group.requests for group in follower.groups() if isinstance(group, GroupFacts)] == [12]
+    with database.read() as connection:
+        before = follow.since(connection, NOW - 200)
+        first, rows = follow.models(connection, before.models), follow.windows(connection, before.windows)
+        assert (len(first), len(rows)) == (3, 3)
+        place = follow.newest(connection)
+        assert (first[-1].number, rows[-1].number) == (place.models, place.windows)
+    taker.handle([message(window(1, start_s=NOW - 100), window(7))])
+    with database.read() as connection:
+        assert [row.placed_s for row in follow.windows(connection, place.windows)] == [NOW - HOUR_S + 7]
+        assert [row.requests for row in follow.models(connection, place.models)] == [4]
 
 
 @given(values=st.lists(st.floats(-1, 1e6, allow_nan=False), max_size=80))

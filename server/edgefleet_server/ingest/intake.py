@@ -118,8 +118,7 @@ class Intake:
         with self._database.append() as connection:
             within = self._within_shares(connection, batch)
             new = windows.add(connection, within, now)
-            # The one place where what is new goes on to whatever is kept of it beside the windows themselves (roll-ups): in
-            # this transaction, once a batch, and each window once whatever is sent again. Between processes, in turn.
+            # Whatever is kept of windows beside themselves (roll-ups) is told of `new` here: in this transaction, once a batch.
             heard.put(connection, touched, now)
         if len(self._touched) > MAX_TOUCHED:
             self._touched.clear()

@@ -30,8 +30,8 @@ Unavailable = OperationalError
 
 BUSY_MS = 10_000
 """For another process that holds the file, such as a backup."""
-SERVER, WRITER, ROLLUPS = 0xED6E0001, 0xED6E0002, 0xED6E0003
-"""Advisory locks in PostgreSQL: held by the one server; by who writes; by who adds to roll-ups."""
+SERVER, WRITER = 0xED6E0001, 0xED6E0002
+"""Advisory locks in PostgreSQL: held by the one server; by who writes."""
 CONNECT_TIMEOUT_S = 10
 _WHO_HAS_IT = (
     "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database AND d.datname = current_database() "
