@@ -30,7 +30,7 @@ D = TypeVar("D", bound=Document)
 
 RETAINED_KINDS: tuple[Kind, ...] = ("state", "presence")
 """They say how a device is, so of each only the newest matters, and that one does."""
-BATCH = 200
+BATCH = 400
 """Messages to a commit: SQLite is three times as fast with a hundred than with one."""
 TELL_REFUSED_EVERY_S = 600.0
 
