@@ -1,6 +1,17 @@
 """What every test shares: a skipped test fails the run, because what is not run shows nothing."""
 
+from collections.abc import Iterator
+
 import pytest
+
+from tests.fakes.postgres import Postgres
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A real PostgreSQL for the session; `new` gives each test a database of its own."""
+    with Postgres() as cluster:
+        yield cluster
 
 
 @pytest.hookimpl(trylast=True)

@@ -111,6 +111,7 @@ ONLY_IN = {
     "msgspec": ("protocol/*.py", "agent/*.py", "compress/*.py", "trust/*.py", "server/*.py"),
     "sqlalchemy": ("server/edgefleet_server/store/*.py",),
     "alembic": ("server/edgefleet_server/store/*.py",),
+    "psycopg": ("server/edgefleet_server/store/*.py",),
     "fastapi": ("server/edgefleet_server/api/*.py", "server/edgefleet_server/dashboard/*.py", "server/edgefleet_server/app.py"),
     "starlette": ("server/edgefleet_server/api/*.py", "server/edgefleet_server/dashboard/*.py", "server/edgefleet_server/app.py"),
     "uvicorn": ("server/edgefleet_server/*.py",),

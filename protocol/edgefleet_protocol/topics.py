@@ -173,12 +173,19 @@ class Topics:
                 found.append(Right("read", self._filter(row, "+")))
         return tuple(found)
 
-    def acl(self, hub: str = HUB, bridges: Sequence[str] = ()) -> str:
-        """Return all that as Mosquitto's access list; `hub` and `bridges` are names in certificates."""
+    def rights_of_helper(self) -> tuple[Right, ...]:
+        """Return what a process may do that takes telemetry beside the server: read it."""
+        return tuple(Right("read", self._filter(row, "+")) for row in TABLE if row.kind == "telemetry")
+
+    def acl(self, hub: str = HUB, bridges: Sequence[str] = (), helpers: Sequence[str] = ()) -> str:
+        """Return all that as Mosquitto's access list; `hub`, `bridges` and `helpers` are names in certificates."""
         lines = ["# Made from edgefleet_protocol.topics; %u is the name in the client's certificate."]
         lines += [f"pattern {right.access} {right.filter}" for right in self.rights_of_device("%u")]
         lines.append(f"user {hub}")
         lines += [f"topic {right.access} {right.filter}" for right in self.rights_of_server()]
+        for helper in helpers:
+            lines.append(f"user {helper}")
+            lines += [f"topic {right.access} {right.filter}" for right in self.rights_of_helper()]
         for bridge in bridges:
             lines.append(f"user {bridge}")
             lines += [f"topic {right.access} {right.filter}" for right in self.rights_of_bridge()]

@@ -29,8 +29,9 @@ from .errors import OpenBroker, ServerError
 from .identity.passphrase import ca_passphrase, has_ca_passphrase
 from .identity.service import Identities
 from .ingest.counters import Counters
-from .ingest.router import KINDS, RETAINED_KINDS, Router
+from .ingest.router import RETAINED_KINDS, Router
 from .ingest.signed import DeviceAuthority
+from .ingest.subscriptions import subscriptions
 from .link.broker import Broker
 from .link.tls import Tls
 from .publish.publisher import Publisher
@@ -59,9 +60,9 @@ class Server:
         self.repository = Repository(config.repository)
         signer = OnlineSigner(self.repository, OnlineKeys.load(config.keys, passphrase))
         self.topics = Topics(self.repository.fleet)
-        self.database = Database(config.data / "server.sqlite3")
+        self.database = Database(config.place)
         # One id for one fleet's hub: the broker keeps its queue under this name while it is away.
-        filters = [self.topics.all_devices(kind) for kind in KINDS]
+        filters, leave = subscriptions(self.topics, config)
         self.broker = Broker(
             config.broker.host,
             config.broker.port,
@@ -70,6 +71,8 @@ class Server:
             first=self.topics.note,
             keep=[self.topics.all_devices(kind) for kind in RETAINED_KINDS],
             on_dropped=lambda topic: self.counters.add("messages_dropped", reason=f"{topic}: too much waits already"),
+            on_put_off=lambda: self.counters.add("messages_put_off"),
+            leave=leave,
             tls=Tls(config.broker.ca, config.broker.certificate, config.broker.key) if config.broker.ca else None,
             why_not=self._why_not,
             watch=self.topics.watched(whole=config.broker.open),
@@ -140,7 +143,7 @@ class Server:
         asking = Asking(self.database, self.clock)
         self.watching = Watching(
             config, self.topics.fleet, self.repository, self.database, self.controller, self.counters, self.clock,
-            connected=lambda: self.broker.session is not None,
+            connected=lambda: self.broker.session is not None, ingest=self.router,
         )  # fmt: skip
         self.web = make_app(
             self.controller,

@@ -15,6 +15,7 @@ from edgefleet_protocol.rollout import Policy
 
 from .alerts.config import AlertsConfig, read_alerts
 from .errors import BadConfig
+from .store.place import DatabaseConfig, database_place, read_database
 
 T = TypeVar("T")
 
@@ -68,6 +69,14 @@ class HttpConfig:
     """Something before this server speaks TLS to the world, and it alone can reach `host`."""
     names: tuple[str, ...] = ()
     """Hosts that requests may be for, beside those of loopback."""
+
+
+@dataclass(frozen=True)
+class IngestConfig:
+    """How telemetry is taken in."""
+
+    shared: bool | None = None
+    """Whether by a shared subscription, which several processes can have; default: unless the broker is open."""
 
 
 @dataclass(frozen=True)
@@ -127,15 +136,22 @@ class ServerConfig:
     """The database lives here."""
     broker: BrokerConfig = BrokerConfig()
     http: HttpConfig = HttpConfig()
+    database: DatabaseConfig = field(default_factory=DatabaseConfig)
+    ingest: IngestConfig = IngestConfig()
     rollouts: RolloutConfig = RolloutConfig()
     keep: KeepConfig = KeepConfig()
     identity: IdentityConfig | None = None
     enrolment: EnrolmentConfig = EnrolmentConfig()
     alerts: AlertsConfig = field(default_factory=AlertsConfig)
-    place: str = ""
+    kept_at: str = ""
     """What this server calls where it keeps its data, as regions name it in `telemetry.kept_at`."""
     policies: Mapping[str, Policy] = field(default_factory=dict)
     """By region: what a rollout there uses when it names no policy of its own."""
+
+    @property
+    def place(self) -> Path | str:
+        """Where the database is: an SQLite file, or a URL of PostgreSQL with its password."""
+        return database_place(self.database, self.data)
 
     def policy(self, region: str) -> Policy:
         """Return the region's policy, or the default one."""
@@ -167,6 +183,8 @@ def parse(table: Mapping[str, Any], base: Path) -> ServerConfig:
             "data",
             "broker",
             "http",
+            "database",
+            "ingest",
             "rollouts",
             "keep",
             "regions",
@@ -194,12 +212,14 @@ def parse(table: Mapping[str, Any], base: Path) -> ServerConfig:
         data=folders["data"],
         broker=_broker(table, base, identity),
         http=http,
+        database=read_database(_section(table, "database", DatabaseConfig), base),
+        ingest=_section(table, "ingest", IngestConfig),
         rollouts=_section(table, "rollouts", RolloutConfig),
         keep=keep,
         identity=identity,
         enrolment=_section(table, "enrolment", EnrolmentConfig),
         alerts=read_alerts(table, base),
-        place=_place(table),
+        kept_at=_place(table),
         policies=_policies(table.get("regions", {})),
     )
 

@@ -10,7 +10,7 @@ from .config import ServerConfig
 from .ingest.counters import Counters
 from .metrics.collect import Collector
 from .metrics.follow import Follower
-from .readiness import Readiness
+from .readiness import Ingest, Readiness
 from .rollouts.controller import Controller
 from .seams import Clock
 from .store.database import Database
@@ -29,15 +29,16 @@ class Watching:
         counters: Counters,
         clock: Clock,
         connected: Callable[[], bool],
+        ingest: Ingest,
     ) -> None:
         identity = config.identity.folder if config.identity else None
         self.follower = Follower(database, clock)
         self.gatherer = Gatherer(database, repository, identity, self.follower, counters, clock, connected)
         self.watch = Watch(config.alerts, self.gatherer, database, clock, counters, fleet)
         self.collector = Collector(
-            fleet, database, config.data, self.follower, self.gatherer, controller, counters, clock, connected
+            fleet, database, self.follower, self.gatherer, controller, counters, clock, connected, ingest
         )
-        self.readiness = Readiness(database, controller, clock, connected, config.rollouts.tick_s)
+        self.readiness = Readiness(database, controller, clock, connected, config.rollouts.tick_s, ingest)
 
     def start(self) -> None:
         """Begin to watch."""

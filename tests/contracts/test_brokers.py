@@ -9,7 +9,7 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from edgefleet_server.errors import NoBroker
-from edgefleet_server.link.broker import Broker
+from edgefleet_server.link.broker import Broker, shared
 from edgefleet_server.link.embedded import EmbeddedBroker, Kind, Settings, available, free_port
 from edgefleet_server.link.inbox import Inbox
 from tests.fakes.scripted_device import eventually
@@ -224,11 +224,13 @@ def test_mosquitto_with_persistence_keeps_over_a_restart_and_iotcore_refuses_to_
         two.close()
 
 
-def test_a_hub_that_cannot_keep_up_drops_events_and_still_learns_every_state(broker: EmbeddedBroker) -> None:
-    dropped: list[str] = []
+def test_a_hub_that_cannot_keep_up_loses_nothing_and_learns_the_newest_state_of_each(broker: EmbeddedBroker) -> None:
+    put_off: list[bool] = []
     filters = ["f/event", "f/state/+"]
     inbox = Inbox(limit_bytes=20_000)
-    hub = Broker("127.0.0.1", broker.port, "hub", filters, keep=filters[1:], inbox=inbox, on_dropped=dropped.append)
+    hub = Broker(
+        "127.0.0.1", broker.port, "hub", filters, keep=filters[1:], inbox=inbox, on_put_off=lambda: put_off.append(True)
+    )
     hub.start()
     assert hub.wait_connected(20)
     eventually("it is subscribed", lambda: _heard(hub, broker.port))
@@ -237,17 +239,46 @@ def test_a_hub_that_cannot_keep_up_drops_events_and_still_learns_every_state(bro
         device.publish("f/event", b"%d" % number)
     for number in range(40):
         device.publish(f"f/state/{number}", b"up")
-    eventually("events were dropped", lambda: len(dropped) > 200)
-    found: set[str] = set()
+    eventually("some had no room", lambda: len(put_off) > 20)
+    found: set[tuple[str, bytes]] = set()
 
-    def all_states() -> bool:
-        message = hub.receive(0.1)
-        if message is not None:
-            found.add(message.topic)
+    def all_came() -> bool:
+        while (message := hub.receive(0.1)) is not None:
+            found.add((message.topic, message.payload))
             hub.done([message])
-        return len(found & {f"f/state/{n}" for n in range(40)}) == 40
+        # iotcore sends nothing again that was not acknowledged: one more reason why it is for demos.
+        wanted = (
+            found - {("f/event", b"ping")}
+            if broker.kind == "mosquitto"
+            else {one for one in found if "state" in one[0]}
+        )
+        return len(wanted) == (340 if broker.kind == "mosquitto" else 40)
 
-    eventually("every state", all_states)
-    assert set(dropped) == {"f/event"}
+    eventually("every event and every state", all_came)
     hub.stop()
     device.close()
+
+
+def test_of_those_that_share_a_subscription_each_message_goes_to_one(tmp_path: Path) -> None:
+    with EmbeddedBroker(Settings(port=free_port(), folder=tmp_path, kind="mosquitto")) as broker:
+        filters = [shared("ingest", "f/telemetry/+")]
+        hubs = [Broker("127.0.0.1", broker.port, f"hub-{n}", filters) for n in (1, 2)]
+        for hub in hubs:
+            hub.start()
+            assert hub.wait_connected(20)
+        device = Client(broker.port, "device")
+        found: list[list[bytes]] = [[], []]
+
+        def both_came() -> bool:
+            device.publish("f/telemetry/one", b"%d" % sum(map(len, found)))
+            for hub, mine in zip(hubs, found, strict=True):
+                if (message := hub.receive(0.2)) is not None:
+                    mine.append(message.payload)
+                    hub.done([message])
+            return all(len(mine) > 5 for mine in found)
+
+        eventually("each has some", both_came)
+        assert not set(found[0]) & set(found[1])
+        for hub in hubs:
+            hub.stop()
+        device.close()

@@ -111,3 +111,10 @@ def test_the_server_writes_what_is_its_own_and_clears_what_is_retained_and_no_mo
 def test_the_servers_note_is_a_topic_that_no_device_reads():
     assert TOPICS.parse(TOPICS.note).kind == "note"
     assert not any("server" in right.filter for right in TOPICS.rights_of_device("a"))
+
+
+def test_a_process_that_takes_telemetry_beside_the_server_may_read_that_and_nothing_else():
+    rights = Topics("demo").rights_of_helper()
+    assert [(right.access, right.filter) for right in rights] == [("read", "edgefleet/v1/demo/telemetry/+")]
+    plain, more = Topics("demo").acl(), Topics("demo").acl(helpers=("hub-2",))
+    assert more.replace("user hub-2\ntopic read edgefleet/v1/demo/telemetry/+\n", "") == plain

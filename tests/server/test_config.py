@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from edgefleet_protocol.rollout import Policy
-from edgefleet_server.config import load
+from edgefleet_server.config import load, parse
 from edgefleet_server.errors import BadConfig
 
 FOLDERS = "repository = 'repo'\nkeys = 'keys'\ndata = '/var/lib/edgefleet'\n"
@@ -82,3 +82,22 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, words: str) -> None:
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(BadConfig, match="cannot be read"):
         load(tmp_path / "none.toml")
+
+
+def test_the_database_is_a_file_or_postgresql_with_its_password_apart(tmp_path: Path) -> None:
+    folders = {"repository": "r", "keys": "k", "data": "d", "broker": {"open": True}, "http": {"open": True}}
+    assert parse(folders, tmp_path).place == tmp_path / "d/server.sqlite3"
+    (tmp_path / "secret").write_text("p@ss/word\n")
+    url = "postgresql://edgefleet@db.example.org:5433/fleet?sslmode=require"
+    there = {"url": url, "password_file": "secret"}
+    place = parse({**folders, "database": there}, tmp_path).place
+    assert place == "postgresql://edgefleet:p%40ss%2Fword@db.example.org:5433/fleet?sslmode=require"
+    for wrong, words in (
+        ({"url": "mysql://x/y"}, "names no PostgreSQL"),
+        ({"password_file": "secret"}, "database.url is not"),
+        ({"url": url, "password_file": "nowhere"}, "cannot be read"),
+        ({"url": "postgresql://db/fleet", "password_file": "secret"}, "needs a user"),
+        ({"urls": url}, "database.urls is not known"),
+    ):
+        with pytest.raises(BadConfig, match=words):
+            parse({**folders, "database": wrong}, tmp_path).place  # noqa: B018

@@ -8,7 +8,7 @@ MAX_QUEUED_MESSAGES = 1_000_000
 """In effect none: a limit by count drops silently, and what a device lacks would then look as if it did not exist. It is not 0,
 Mosquitto's word for none, because 2.0.11 then also ends the connection of whoever publishes what it may not (it compares the
 packets that wait, often 0, with it)."""
-MAX_INFLIGHT_MESSAGES = 100
+MAX_INFLIGHT_MESSAGES = 1000
 MAX_KEEPALIVE_S = 600
 """A client that is gone without a word is noticed after one and a half times this."""
 SESSION_KEPT = "14d"

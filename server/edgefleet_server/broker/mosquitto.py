@@ -38,6 +38,8 @@ class Settings:
     retained_budget_bytes: int = 200_000_000
     bridges: tuple[str, ...] = ()
     """Names of regions' brokers that may pass on what is said here."""
+    helpers: tuple[str, ...] = ()
+    """Names of processes that take telemetry beside the server."""
 
 
 def configuration(settings: Settings) -> str:
@@ -86,9 +88,9 @@ def configuration(settings: Settings) -> str:
     return "\n".join(lines) + "\n"
 
 
-def access(topics: Topics, bridges: tuple[str, ...] = ()) -> str:
+def access(topics: Topics, bridges: tuple[str, ...] = (), helpers: tuple[str, ...] = ()) -> str:
     """Return the access list: the protocol's, and the server's right to end a connection."""
-    return topics.acl(bridges=bridges) + "\n".join(
+    return topics.acl(bridges=bridges, helpers=helpers) + "\n".join(
         (
             "# The server may end the connection of a client whose certificate it revoked.",
             f"user {HUB}",

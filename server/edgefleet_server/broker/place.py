@@ -29,7 +29,10 @@ def find_plugin() -> Path:
 def write_configuration(settings: Settings, topics: Topics) -> tuple[Path, ...]:
     """Write the three files; return their paths. The plugin's own file is left alone where it is there already."""
     settings.folder.mkdir(parents=True, exist_ok=True)
-    files = {CONFIGURATION: mosquitto.configuration(settings), ACCESS: mosquitto.access(topics, settings.bridges)}
+    files = {
+        CONFIGURATION: mosquitto.configuration(settings),
+        ACCESS: mosquitto.access(topics, settings.bridges, settings.helpers),
+    }
     if not (settings.folder / DYNAMIC_SECURITY).exists():
         files[DYNAMIC_SECURITY] = mosquitto.dynamic_security()
     for name, text in files.items():

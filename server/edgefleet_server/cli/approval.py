@@ -40,7 +40,7 @@ def _verb(verbs: Verbs, name: str, words: str, do: Any) -> argparse.ArgumentPars
 
 
 def _waiting(arguments: argparse.Namespace) -> int:
-    with beside(load(arguments.config).data) as connection:
+    with beside(load(arguments.config).place) as connection:
         found = enrolments.waiting(connection)
     if arguments.json:
         print(as_json([vars(row) for row in found]))
@@ -65,7 +65,7 @@ def _reject(arguments: argparse.Namespace) -> int:
 
 def _judge(arguments: argparse.Namespace, status: Status, words: str) -> int:
     now = time.time()
-    with beside(load(arguments.config).data) as connection:
+    with beside(load(arguments.config).place) as connection:
         found = enrolments.waiting(connection, arguments.device)
         if not found:
             raise NotFound(f"no device {arguments.device} waits: edgefleet device waiting shows those that do")

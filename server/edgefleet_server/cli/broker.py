@@ -63,12 +63,14 @@ def _config(arguments: argparse.Namespace) -> int:
     from edgefleet_trust.repository import Repository
 
     from ..broker.attempt import attempt
+    from ..broker.helpers import helpers_in
     from ..broker.mosquitto import Settings
     from ..broker.place import copy_identity, find_plugin, hand_over, write_configuration
 
     config = load(arguments.config)
     topics = Topics(Repository(config.repository).fleet)
     out = arguments.out.resolve()
+    identity = arguments.identity or _identity(config)
     settings = Settings(
         folder=out,
         pki=out,
@@ -78,9 +80,10 @@ def _config(arguments: argparse.Namespace) -> int:
         listen=arguments.listen,
         user=arguments.user,
         bridges=tuple(arguments.bridge),
+        helpers=helpers_in(identity),
         retained_budget_bytes=config.broker.retained_budget_bytes,
     )
-    copies = copy_identity(arguments.identity or _identity(config), out)
+    copies = copy_identity(identity, out)
     written = (*write_configuration(settings, topics), *copies)
     untried = attempt(settings, topics)
     by_hand = hand_over(out, arguments.user)

@@ -88,7 +88,7 @@ def _new(arguments: argparse.Namespace) -> int:
         raise NotFound(f"there is no region {arguments.region}. There are: {', '.join(regions) or 'none'}")
     secret, now = tokens.new_secret(), time.time()
     token = _token(arguments, tokens.hashed(tokens.password(secret)), now)
-    with beside(config.data) as connection:
+    with beside(config.place) as connection:
         enrol_tokens.add(connection, token)
         words = f"token {token.id} for {token.cap}, until {moment(token.expires_s)}"
         audit.add(connection, audit.AuditRow(now, WHO, "enrol-token.new", token.region, token.id, words))
@@ -165,7 +165,7 @@ def _device(name: str) -> str:
 
 def _list(arguments: argparse.Namespace) -> int:
     now = time.time()
-    with beside(load(arguments.config).data) as connection:
+    with beside(load(arguments.config).place) as connection:
         found = [(token, enrolments.of_token(connection, token.id)) for token in enrol_tokens.every(connection)]
     if arguments.csv:
         _csv(
@@ -222,7 +222,7 @@ def _state(token: Token, came: int, now: float) -> str:
 
 def _revoke(arguments: argparse.Namespace) -> int:
     now = time.time()
-    with beside(load(arguments.config).data) as connection:
+    with beside(load(arguments.config).place) as connection:
         token = enrol_tokens.find(connection, arguments.id)
         if token is None:
             raise NotFound(f"there is no token {arguments.id}: edgefleet server enrol-token list shows them")

@@ -48,6 +48,14 @@ def add(verbs: Verbs) -> None:
     one.add_argument(
         "--host", action="append", help="instead of the names that the certificate has now; may be repeated"
     )
+    one = _verb(mine, "ingest", "make a key and a certificate for a further process that takes telemetry", _ingest)
+    one.add_argument(
+        "--number",
+        type=parser.process_number,
+        required=True,
+        metavar="N",
+        help="2 to 99: as server ingest --number says it",
+    )
     _verb(mine, "status", "say how long each document holds; 5 when one ends within 30 days", _status)
 
 
@@ -91,6 +99,17 @@ def _renew(arguments: argparse.Namespace) -> int:
     return _tell(
         authority.folder, arguments.json, after="Restart the server, and reload the broker, so that they take them."
     )
+
+
+def _ingest(arguments: argparse.Namespace) -> int:
+    config = load(arguments.config)
+    path = Authority.load(identity_of(config).folder, ca_passphrase()).make_helper(arguments.number, _now())
+    if arguments.json:
+        print(as_json({"certificate": str(path), "key": str(path.with_suffix(".key"))}))
+        return 0
+    print(f"{path} and {path.with_suffix('.key').name} beside it are process {arguments.number}'s.")
+    print("Let the broker know it: edgefleet server broker config, as before, and reload the broker.")
+    return 0
 
 
 def _status(arguments: argparse.Namespace) -> int:

@@ -12,6 +12,9 @@ from . import parser
 from .output import as_json, clean, table
 from .token import ACTOR, ADMIN_DAYS, DAY_S
 
+DUMP = "pg_dump --format=custom --file=edgefleet.dump URL"
+LOAD = "pg_restore --exit-on-error --no-owner --dbname=URL edgefleet.dump"
+
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the verbs to `edgefleet server`."""
@@ -109,7 +112,7 @@ def _admin(config: ServerConfig, path: Path, name: str | None) -> Step:
     from ..store.beside import beside
 
     now = time.time()
-    with beside(config.data) as connection:
+    with beside(config.place) as connection:
         if any(row.role == "admin" and row.ended(now) is None for row in tokens.every(connection)):
             return "admin", "was there", "", ""
         if name is None:
@@ -149,6 +152,8 @@ def _backup(arguments: argparse.Namespace) -> int:
         return 0
     size = out.stat().st_size
     print(f"{out}: {len(made.files)} files, {size / 1e6:.1f} MB, fleet {made.fleet}, EdgeFleet {made.version}")
+    if made.database == "postgresql":
+        print("Not in it: the database, which is PostgreSQL's to copy. Now, after this file: " + DUMP)
     if made.left_out:
         print(f"Not in it: {len(made.left_out)} files of private keys. Keep copies of them apart, or use --with-keys.")
     return 0
@@ -165,6 +170,8 @@ def _restore(arguments: argparse.Namespace) -> int:
     print(
         f"fleet {made.fleet} is as it was on {when:%Y-%m-%d %H:%M} UTC: {len(made.files)} files, each as its digest says"
     )
+    if made.database == "postgresql":
+        print("The database is not in it. Into an empty one, before the server starts: " + LOAD)
     if made.left_out:
         print(f"Bring the private keys that were not in it: {', '.join(made.left_out)}")
     print(f"Then: edgefleet server check --config {arguments.config}")

@@ -71,6 +71,13 @@ def number(low: float, high: float) -> Callable[[str], float]:
     return convert
 
 
+def process_number(text: str) -> int:
+    """Return the number of a further ingest process; the server itself is the first."""
+    if not text.isdecimal() or not 2 <= int(text) <= 99:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 2 to 99: the server itself is the first")
+    return int(text)
+
+
 def run(parser: argparse.ArgumentParser, argv: list[str]) -> int:
     """Parse `argv`, do the verb, and return the exit code; an error is printed to standard error."""
     try:

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from ..config import load
-from . import broker, enrol_token, identity, operate, parser, token
+from . import broker, enrol_token, identity, ingest, operate, parser, token
 
 
 def main(argv: list[str]) -> int:
@@ -16,6 +16,7 @@ def main(argv: list[str]) -> int:
     run.add_argument("--log-format", choices=("text", "json"), default="text", help="json: one object a line")
     run.add_argument("--verbose", action="store_true", help="say more of what it does")
     run.set_defaults(verb=_run)
+    ingest.add(verbs)
     operate.add(verbs)
     token.add(verbs)
     identity.add(verbs)

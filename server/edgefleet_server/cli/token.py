@@ -76,7 +76,7 @@ def _new(arguments: argparse.Namespace) -> int:
     check_label("token", arguments.name)
     regions = frozenset(arguments.region) or None
     _check_regions(config, regions)
-    with beside(config.data) as connection:
+    with beside(config.place) as connection:
         token, secret = tokens.new(connection, arguments.name, arguments.role, regions, now, arguments.days * DAY_S)
         said = f"{token.id}: {token.role} {_regions(token)}, {arguments.days:g} days"
         audit.add(connection, audit.AuditRow(now, ACTOR, "token.new", None, token.name, said))
@@ -105,7 +105,7 @@ def _check_regions(config: ServerConfig, regions: frozenset[str] | None) -> None
 
 def _list(arguments: argparse.Namespace) -> int:
     now = time.time()
-    with beside(load(arguments.config).data) as connection:
+    with beside(load(arguments.config).place) as connection:
         rows = tokens.every(connection)
     if arguments.json:
         print(as_json([msgspec.to_builtins(row) for row in rows]))
@@ -119,7 +119,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def _revoke(arguments: argparse.Namespace) -> int:
     now = time.time()
-    with beside(load(arguments.config).data) as connection:
+    with beside(load(arguments.config).place) as connection:
         token = tokens.revoke(connection, arguments.id, now)
         if token is None:
             raise NotFound(f"there is no token {arguments.id}. See: edgefleet server token list")

@@ -21,6 +21,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from edgefleet_trust.files import PRIVATE, PUBLIC, Disk, locked, make_folder
 from edgefleet_trust.passphrase import Passphrase
 
+from ..broker.helpers import helpers_in
 from ..errors import NotFound, Refused
 from .csr import HUB, PROBE, Asked, PublicKey, check_device_id
 from .keybox import open_key, seal_key
@@ -115,12 +116,18 @@ class Authority:
             self._write_crl(self._revoked(now), now)
 
     def renew_own(self, hosts: Sequence[str], now: datetime) -> None:
-        """Write new keys and certificates for `server` (with the names `hosts`), `hub` and `hub-probe`."""
+        """Write new keys and certificates for `server` (with the names `hosts`), `hub`, `hub-probe`, and the ingest processes."""
         with locked(self.folder):
             both = [ExtendedKeyUsageOID.SERVER_AUTH]
             self._pair("server", hosts[0], both, hosts, now)
-            for name in (HUB, PROBE):
+            for name in (HUB, PROBE, *helpers_in(self.folder)):
                 self._pair(name, name, [ExtendedKeyUsageOID.CLIENT_AUTH], (), now)
+
+    def make_helper(self, number: int, now: datetime) -> Path:
+        """Write a key and a certificate for a further ingest process, `hub-<number>`; return the certificate's path."""
+        with locked(self.folder):
+            self._pair(f"{HUB}-{number}", f"{HUB}-{number}", [ExtendedKeyUsageOID.CLIENT_AUTH], (), now)
+        return self.folder / f"{HUB}-{number}.pem"
 
     def _pair(
         self, file: str, name: str, usage: Sequence[x509.ObjectIdentifier], hosts: Sequence[str], now: datetime
@@ -239,7 +246,12 @@ def standings(folder: Path) -> tuple[Standing, ...]:
     """Return how long each document of the folder holds."""
     rows = [
         Standing(name, _certificate(folder / file).not_valid_after_utc)
-        for name, file in (("authority", "ca.pem"), ("server", "server.pem"), (HUB, "hub.pem"))
+        for name, file in (
+            ("authority", "ca.pem"),
+            ("server", "server.pem"),
+            (HUB, "hub.pem"),
+            *((name, f"{name}.pem") for name in helpers_in(folder)),
+        )
     ]
     end = read_crl(folder).next_update_utc
     return (*rows, Standing("revocation list", end or BEGINNING))

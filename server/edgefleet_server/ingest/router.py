@@ -8,7 +8,6 @@ from typing import TypeVar
 from edgefleet_protocol.codec import Document, decode
 from edgefleet_protocol.errors import BadDocument, BadSignature, ProtocolError
 from edgefleet_protocol.messages import MAX_MESSAGE_BYTES, DeviceState, Event, Need, Presence, Reply
-from edgefleet_protocol.telemetry import Window
 from edgefleet_protocol.topics import Kind, Parsed, Topics
 
 from ..config import KeepConfig
@@ -19,26 +18,23 @@ from ..regions.gone import Decommissioner
 from ..rollouts.apart import became_free
 from ..seams import Clock
 from ..store import audit, commands, devices, events
-from ..store import telemetry as telemetry_store
 from ..store.database import Connection, Database, Unavailable
-from . import telemetry
 from .counters import Counters
 from .freshness import beyond_belief, stale_presence, stale_state
+from .intake import Intake
 from .lineage import Alarm, Lineage, Verdict, judge
-from .shares import HOUR_S, Shares
+from .shares import Shares
 from .signed import DeviceAuthority
+from .steady import Steady
 
 LOG = logging.getLogger(__name__)
 
 D = TypeVar("D", bound=Document)
 
-KINDS: tuple[Kind, ...] = ("state", "presence", "event", "need", "telemetry", "reply")
 RETAINED_KINDS: tuple[Kind, ...] = ("state", "presence")
 """They say how a device is, so of each only the newest matters, and that one does."""
-BATCH = 200
+BATCH = 400
 """Messages to a commit: SQLite is three times as fast with a hundred than with one."""
-PAUSE_AFTER_FAULT_S = 1.0
-DAY_S = 86400.0
 TELL_REFUSED_EVERY_S = 600.0
 
 
@@ -65,13 +61,16 @@ class Router:
     ) -> None:
         """authority: says whose state is believed; without one, whatever comes is taken: development on loopback."""
         self._authority = authority or DeviceAuthority(None)
-        self._residency, self._gone = residency, gone
+        self._gone = gone
         self._told_refused: dict[str, float] = {}
         self._keep = keep or KeepConfig()
         self._events = Shares(self._keep.events_per_device_per_hour)
         self._broker, self._topics, self._database, self._clock = broker, topics, database, clock
         self._counters, self._on_change, self._on_need = counters, on_change, on_need
+        self.intake = Intake(topics, database, clock, counters, self._keep, residency)
+        self._telemetry = topics.all_devices("telemetry").removesuffix("+")
         self._stopping = threading.Event()
+        self._steady = Steady(counters, self._stopping)
         self._thread = threading.Thread(target=self._run, name="ingest", daemon=True)
 
     def start(self) -> None:
@@ -84,15 +83,24 @@ class Router:
         if self._thread.is_alive():
             self._thread.join(timeout=10)
 
+    @property
+    def stuck_s(self) -> float:
+        """For how long the database has refused what came; 0 when it does not."""
+        return self._steady.stuck_s
+
+    @property
+    def waiting(self) -> int:
+        """How many messages came and were not read yet."""
+        return self._broker.waiting
+
     def _run(self) -> None:
         while not self._stopping.is_set():
-            batch = self._next_batch()
-            if not batch:
+            if not (batch := self._next_batch()):
                 continue
             try:
                 self._take(batch)
-            except Exception:  # not acknowledged, so it comes again; without this thread nothing would ever
-                LOG.exception("messages could not be taken")
+            except Exception:  # of whoever is told what changed; without this thread nothing would be taken any more
+                LOG.exception("what came could not be handed on")
                 self._counters.add("ingest_faults")
 
     def _next_batch(self) -> list[Incoming]:
@@ -104,24 +112,32 @@ class Router:
         return batch
 
     def _take(self, batch: Sequence[Incoming]) -> None:
-        while True:
-            try:
-                changed, needs = self.handle(batch)
-                break
-            except Unavailable:
-                # A full disk or a locked file is no fault of the message: keep it, and the order, and try again.
-                LOG.exception("the database refused; trying again")
-                self._counters.add("database_faults")
-                if self._stopping.wait(PAUSE_AFTER_FAULT_S):
-                    return  # not acknowledged: the broker sends it again
-        self._broker.done(batch)
-        for need in needs:
-            self._on_need(need)
-        if changed:
-            self._on_change()
+        """Store and acknowledge. What cannot be stored now is kept, in its order, and tried again; nothing is acknowledged before."""
+        measured, said = self._apart(batch)
+        if measured and self._steady.until_it_works(lambda: self.intake.handle(measured)):
+            self._broker.done(measured)
+        found: list[tuple[bool, list[Need]]] = []
+        if said and self._steady.until_it_works(lambda: found.append(self._handle(said))):
+            self._broker.done(said)
+            changed, needs = found[-1]
+            for need in needs:
+                self._on_need(need)
+            if changed:
+                self._on_change()
+
+    def _apart(self, batch: Sequence[Incoming]) -> tuple[list[Incoming], list[Incoming]]:
+        measured = [message for message in batch if message.topic.startswith(self._telemetry)]
+        return measured, [message for message in batch if not message.topic.startswith(self._telemetry)]
 
     def handle(self, batch: Sequence[Incoming]) -> tuple[bool, list[Need]]:
-        """Store a batch in one transaction; return whether anything changed that matters, and what is asked for."""
+        """Store a batch; return whether anything changed that matters, and what is asked for."""
+        measured, said = self._apart(batch)
+        if measured:
+            self.intake.handle(measured)
+        return self._handle(said) if said else (False, [])
+
+    def _handle(self, batch: Sequence[Incoming]) -> tuple[bool, list[Need]]:
+        """Store what devices say of themselves in one transaction; return whether anything changed that matters, and what is asked for."""
         changed, needs = False, []
         now = self._clock.now()
         counted: list[tuple[str, int, str | None]] = []
@@ -173,17 +189,6 @@ class Router:
             return self._state(connection, topic.name, message.payload, now, live)
         if topic.kind == "presence":
             return self._presence(connection, topic.name, message.payload, now, live)
-        if topic.kind == "telemetry":
-            parsed = telemetry.parse(message.payload)
-            self._same("telemetry", parsed.device, topic.name)
-            for window in parsed.windows:
-                if self._residency is not None:
-                    window = self._residency.kept(connection, topic.name, window, now)
-                counted.append(self._window(connection, topic.name, window, now))
-            counted += [("windows_refused", 1, f"{message.topic}: {why}") for why in parsed.refused]
-            devices.touch(connection, topic.name, now)
-            devices.put_dropped(connection, topic.name, parsed.dropped_windows)
-            return False
         if topic.kind == "event":
             event = self._decode(message.payload, Event, topic.name)
             if self._events.is_over(topic.name, now):
@@ -199,19 +204,6 @@ class Router:
         if topic.kind == "reply":
             return self._reply(connection, topic.name, message.payload, now)
         raise BadDocument(f"{topic.kind} is the server's to write")
-
-    def _window(self, connection: Connection, device: str, window: Window, now: float) -> tuple[str, int, str | None]:
-        """Keep a window, unless it is too old or the device had its share; return what to count."""
-        placed_s, keep = telemetry.place(window, now), self._keep
-        if placed_s < now - keep.windows_days * DAY_S:
-            return "windows_too_old", 1, f"{device}: a window from more than {keep.windows_days:g} days ago"
-        # Of the hour in which it was and not in which it came: an outbox that empties brings many hours at once.
-        hour_s = placed_s // HOUR_S * HOUR_S
-        if telemetry_store.count_of(connection, device, hour_s, hour_s + HOUR_S) >= keep.windows_per_device_per_hour:
-            most = keep.windows_per_device_per_hour
-            return "windows_over_share", 1, f"{device} sent more than {most} windows of one hour"
-        new = telemetry_store.add(connection, device, window, placed_s, now)
-        return "windows_taken" if new else "windows_repeated", 1, None
 
     def _state(self, connection: Connection, device: str, payload: bytes, now: float, live: bool) -> bool:
         known = devices.find(connection, device)

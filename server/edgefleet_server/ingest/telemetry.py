@@ -1,14 +1,15 @@
 """Telemetry: bounded decompression, then each window by itself, so that a bad one costs only itself."""
 
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import msgspec
 
-from edgefleet_protocol.codec import Document, decode
+from edgefleet_protocol.codec import FORMAT, Document, decode
 from edgefleet_protocol.errors import BadDocument, TooLarge
 from edgefleet_protocol.names import DeviceId
-from edgefleet_protocol.telemetry import MAX_BATCH_BYTES, MAX_WINDOWS, Count, Window
+from edgefleet_protocol.telemetry import MAX_BATCH_BYTES, MAX_WINDOWS, Count, TelemetryBatch, Window
 
 MAX_PLAIN_BYTES = 1_000_000
 """64 windows are some 50 kB; a zlib bomb of 60 kB would be 60 MB."""
@@ -38,25 +39,48 @@ class Parsed:
     dropped_windows: int
 
 
-def parse(payload: bytes) -> Parsed:
-    """Return what `payload` holds; raise BadDocument or TooLarge when it is no batch at all."""
-    batch = decode(inflate(payload), _Batch, limit=MAX_PLAIN_BYTES)
-    if not 1 <= len(batch.windows) <= MAX_WINDOWS:
-        raise BadDocument(f"a batch has {len(batch.windows)} windows; 1 to {MAX_WINDOWS} are allowed")
+_whole = msgspec.json.Decoder(TelemetryBatch).decode
+
+
+def parse(payload: bytes, *, of: str | None = None) -> Parsed:
+    """Return what `payload` holds; raise BadDocument or TooLarge when it is no batch at all.
+
+    of: the device that must be its author.
+    """
+    plain = inflate(payload)
+    try:
+        # What nearly always comes: a batch of this version in which nothing is wrong, read in one go.
+        whole = _whole(plain)
+        device, dropped = whole.device, whole.dropped_windows
+        windows: Iterable[Window | str] = whole.windows
+        fault = whole.format != FORMAT
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError):
+        fault = True
+    if fault:
+        batch = decode(plain, _Batch, limit=MAX_PLAIN_BYTES)
+        if not 1 <= len(batch.windows) <= MAX_WINDOWS:
+            raise BadDocument(f"a batch has {len(batch.windows)} windows; 1 to {MAX_WINDOWS} are allowed")
+        device, dropped = batch.device, batch.dropped_windows
+        windows = map(_window, batch.windows)
+    if of is not None and device != of:
+        raise BadDocument(f"a telemetry document of {device!r} on the topic of {of!r}")
     good: list[Window] = []
     refused: list[str] = []
-    for number, raw in enumerate(batch.windows):
-        try:
-            window = msgspec.json.decode(raw, type=Window)
-        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-            refused.append(f"window {number}: {error}")
-            continue
-        reason = why_impossible(window)
-        if reason is None:
-            good.append(window)
-        else:
+    for number, window in enumerate(windows):
+        reason = window if isinstance(window, str) else why_impossible(window)
+        if reason is not None:
             refused.append(f"window {number}: {reason}")
-    return Parsed(batch.device, tuple(good), tuple(refused), batch.dropped_windows)
+        elif not isinstance(window, str):
+            good.append(window)
+    return Parsed(device, tuple(good), tuple(refused), dropped)
+
+
+def _window(raw: msgspec.Raw) -> Window | str:
+    """Return the window in `raw`, or why it is none."""
+    try:
+        return msgspec.json.decode(raw, type=Window)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        return str(error)
 
 
 def inflate(payload: bytes) -> bytes:
@@ -78,13 +102,17 @@ def inflate(payload: bytes) -> bytes:
 def why_impossible(window: Window) -> str | None:
     """Return what in `window` cannot be, in words, or None. Types and sizes were checked while it was decoded."""
     facts = window.device
-    measured = (facts.cpu_percent, facts.temperature_c, facts.power_w, facts.battery_percent)
-    if not all(value is None or abs(value) < ABSURD for value in measured):
-        return "a measurement that is absurdly large"
+    for value in (facts.cpu_percent, facts.temperature_c, facts.power_w, facts.battery_percent):
+        if value is not None and not -ABSURD < value < ABSURD:
+            return "a measurement that is absurdly large"
     if facts.battery_percent is not None and not 0 <= facts.battery_percent <= 100:
         return f"a battery at {facts.battery_percent} %"
+    if "\0" in window.boot:
+        return "a NUL character in its boot"
     seen: set[str] = set()
     for model in window.models:
+        if "\0" in model.release:  # PostgreSQL keeps no such text, and nobody's release is called so
+            return f"{model.model}: a NUL character in the name of its release"
         if model.model in seen:
             return f"{model.model} comes twice"
         seen.add(model.model)
@@ -95,7 +123,11 @@ def why_impossible(window: Window) -> str | None:
     return None
 
 
-def place(window: Window, now: float) -> float:
-    """Return where on the server's time line the window begins: as it says, unless its clock cannot be believed."""
-    believable = now - OLDEST_S <= window.start_s <= now + CLOCK_SLACK_S
-    return window.start_s if window.clock_trusted and believable else now - window.seconds
+def place(window: Window, now: float) -> tuple[float, bool]:
+    """Return where on the server's time line the window begins, and whether that is by when it came.
+
+    It is as it says, unless its clock cannot be believed.
+    """
+    if window.clock_trusted and now - OLDEST_S <= window.start_s <= now + CLOCK_SLACK_S:
+        return window.start_s, False
+    return now - window.seconds, True

@@ -1,15 +1,16 @@
 """The hub's connection to the broker.
 
 The session is persistent and messages are acknowledged only once they are dealt with, so what devices publish with
-QoS 1 while the hub is away or dies waits at the broker. What comes in waits in an inbox that has an end: beyond it telemetry
-and events are dropped and counted, and of a state the newest is kept, for one that the hub threw away would be a device that it
-does not know.
+QoS 1 while the hub is away or dies waits at the broker. What comes in waits in an inbox that has an end. Beyond it of a state the
+newest is kept; all else is let go of without being acknowledged, and once the inbox is empty the hub connects anew: then the broker
+sends again what was not. Only what was sent with QoS 0, which nobody promised to deliver, is dropped and counted.
 """
 
 import contextlib
 import logging
 import queue
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -18,6 +19,7 @@ from typing import Any
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
+from .client import Client
 from .inbox import Inbox, Incoming
 from .tls import Tls
 
@@ -47,10 +49,13 @@ class Broker:
         on_dropped: Callable[[str], None] = lambda topic: None,
         tls: Tls | None = None,
         why_not: Callable[[], str | None] = lambda: None,
+        on_put_off: Callable[[], None] = lambda: None,
+        leave: Sequence[str] = (),
         watch: Sequence[str] = (),
         on_seen: Callable[[str, bytes], None] = lambda topic, payload: None,
     ) -> None:
-        """keep: those of `filters` whose newest message is never dropped. on_dropped: told each topic that was.
+        """keep: those of `filters` whose newest message is never dropped. on_dropped: told each topic of QoS 0 that was.
+        on_put_off: told of each message that was let go of, to be sent again. leave: filters of an earlier form, unsubscribed.
 
         first: a topic whose retained message is asked for before anything else in each connection, see `retained`.
         why_not: asked before each connection why this broker must not be used; while it says why, none is made.
@@ -64,9 +69,13 @@ class Broker:
         """Why this broker is not used, where it must not be."""
         self._first = first
         self._host, self._port = host, port
-        self._filters, self._keep = tuple(filters), tuple(keep)
+        self._filters, self._leave = tuple(filters), tuple(leave)
+        self._wanted = re.compile("|".join(f"({_pattern(unshared(row))})" for row in self._filters))
+        """A group for each filter: asked for every message, so one look for all of them."""
+        self._keep = [row in keep for row in self._filters]
         self._inbox = inbox or Inbox()
-        self._on_dropped = on_dropped
+        self._on_dropped, self._on_put_off = on_dropped, on_put_off
+        self._put_off = self._at_once = False
         self._state = threading.Condition()
         self._session = 0
         self._connected = False
@@ -102,14 +111,28 @@ class Broker:
 
     def receive(self, timeout_s: float) -> Incoming | None:
         """Return the next message, or None when none came in time or the link was stopped."""
-        return self._inbox.get(timeout_s)
+        message = self._inbox.get(timeout_s)
+        if message is None and self._put_off and self._inbox.is_empty:
+            self._put_off, self._at_once = False, True
+            LOG.info("connecting anew, for the broker to send again what had no room")
+            self._client.disconnect()
+        return message
+
+    @property
+    def waiting(self) -> int:
+        """How many messages came and were not read yet."""
+        return self._inbox.waiting
 
     def done(self, messages: Iterable[Incoming]) -> None:
         """Tell the broker that these were dealt with. Numbers of an earlier connection mean nothing in this one."""
-        session = self.session
-        for message in messages:
-            if message.qos > 0 and message.session == session:
-                self._client.ack(message.mid, message.qos)
+        with self._state:
+            session, client = self._session if self._connected else None, self._client
+        client.acknowledge([one.mid for one in messages if one.qos > 0 and one.session == session])
+
+    def leave(self) -> None:
+        """Ask for nothing more; what is on its way still comes."""
+        if self.session is not None:
+            self._client.unsubscribe(list(self._filters))
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = True) -> None:
         """Send with QoS 1, in order; `flush` says when the broker has all of it. Without a connection it goes nowhere."""
@@ -178,9 +201,9 @@ class Broker:
         client.subscribe(topic, qos=0)
         return answer
 
-    def _new_client(self) -> paho.Client:
+    def _new_client(self) -> Client:
         """A client for one connection: paho would send an old one's messages again, after newer ones of the same topic."""
-        client = paho.Client(
+        client = Client(
             CallbackAPIVersion.VERSION2,
             client_id=self._client_id,
             clean_session=False,
@@ -210,6 +233,9 @@ class Broker:
             except OSError as error:
                 LOG.info("no broker at %s:%d: %s", self._host, self._port, error)
             self._lost()
+            if self._at_once:  # we went, and the broker is well
+                self._at_once = False
+                continue
             attempt = 0 if time.monotonic() - began > BACKOFF_CAP_S else attempt + 1
             self._stopping.wait(random.uniform(0, min(BACKOFF_CAP_S, 0.25 * 2 ** min(attempt, 10))))
 
@@ -227,6 +253,8 @@ class Broker:
             return
         if self._first is not None:
             self._ask(client, self._first)
+        if self._leave:
+            client.unsubscribe(list(self._leave))
         for at in range(0, len(self._filters), TOPICS_PER_SUBSCRIBE):
             client.subscribe([(topic, 1) for topic in self._filters[at : at + TOPICS_PER_SUBSCRIBE]])
         for at in range(0, len(self._watch), TOPICS_PER_SUBSCRIBE):
@@ -245,6 +273,11 @@ class Broker:
             self._connected = False
             self._state.notify_all()
 
+    def _kept(self, topic: str) -> bool | None:
+        """Return whether of the topic the newest message is kept; None when nobody here asked for it."""
+        found = self._wanted.fullmatch(topic)
+        return None if found is None or found.lastindex is None else self._keep[found.lastindex - 1]
+
     def _on_message(self, client: paho.Client, userdata: Any, message: paho.MQTTMessage) -> None:
         try:
             topic = message.topic
@@ -261,19 +294,38 @@ class Broker:
         probe = self._probes.get(topic)
         if probe is not None and message.retain:
             probe.put(bytes(message.payload))
-        if topic in self._probes or not any(paho.topic_matches_sub(row, topic) for row in self._filters):
+        keep = None if topic in self._probes else self._kept(topic)
+        if keep is None:
             if message.qos:
                 client.ack(message.mid, message.qos)
             return
         incoming = Incoming(topic, bytes(message.payload), message.retain, self._session, message.mid, message.qos)
-        keep = any(paho.topic_matches_sub(row, topic) for row in self._keep)
         lost = self._inbox.put(incoming, keep=keep)
-        if lost is not None:
-            # Acknowledged, or the broker would stop sending at all once enough of them are in flight.
+        if lost is None:
+            return
+        if lost is not incoming:  # an older one of its topic, which the new one makes void
             if lost.qos and lost.session == self._session:
                 client.ack(lost.mid, lost.qos)
-            if lost is incoming:
-                self._on_dropped(topic)
+        elif lost.qos:
+            self._put_off = True
+            self._on_put_off()
+        else:
+            self._on_dropped(topic)
+
+
+def _pattern(topic_filter: str) -> str:
+    """Return an MQTT filter as a regular expression."""
+    return re.escape(topic_filter).replace(r"\+", "[^/]*").replace(r"\#", ".*").replace("/.*", "(?:/.*)?")
+
+
+def shared(group: str, topic_filter: str) -> str:
+    """Return the filter by which several clients share what comes: each message goes to one of them."""
+    return f"$share/{group}/{topic_filter}"
+
+
+def unshared(topic_filter: str) -> str:
+    """Return the filter that topics match, with or without a group before it."""
+    return topic_filter.split("/", 2)[2] if topic_filter.startswith("$share/") else topic_filter
 
 
 def _published(info: paho.MQTTMessageInfo) -> bool:

@@ -1,4 +1,4 @@
-"""What came from the broker and waits to be dealt with: bounded, for QoS has no way to tell a device to wait."""
+"""What came from the broker and waits to be dealt with: bounded. What does not fit is let go of without being acknowledged."""
 
 import threading
 from collections import deque
@@ -64,6 +64,18 @@ class Inbox:
             if self._kept:
                 return self._kept.pop(next(iter(self._kept)))
             return None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits."""
+        with self._changed:
+            return not self._waiting and not self._kept
+
+    @property
+    def waiting(self) -> int:
+        """How many messages wait."""
+        with self._changed:
+            return len(self._waiting) + len(self._kept)
 
     def close(self) -> None:
         """Wake whoever waits; what is there can still be read."""

@@ -5,12 +5,12 @@ How many series there are follows from regions, releases and variants, and not f
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from .. import __version__
 from ..alerts.gather import Gatherer
 from ..ingest.counters import Counters
+from ..readiness import Ingest
 from ..rollouts.controller import Controller
 from ..seams import Clock
 from ..store import alerts, devices
@@ -28,15 +28,16 @@ class Collector:
         self,
         fleet: str,
         database: Database,
-        data: Path,
         follower: Follower,
         gatherer: Gatherer,
         controller: Controller,
         counters: Counters,
         clock: Clock,
         connected: Callable[[], bool],
+        ingest: Ingest,
     ) -> None:
-        self._fleet, self._database, self._data = fleet, database, data
+        self._ingest = ingest
+        self._fleet, self._database = fleet, database
         self._follower, self._gatherer, self._controller = follower, gatherer, controller
         self._counters, self._clock, self._connected = counters, clock, connected
 
@@ -54,8 +55,13 @@ class Collector:
         turned = self._controller.turned_s
         age = float("nan") if turned is None else max(0.0, now - turned)
         yield _one("edgefleet_controller_age_seconds", "Since the rollout controller last finished a look.", age)
-        size = sum(path.stat().st_size for path in self._data.glob("server.sqlite3*") if path.is_file())
+        size = self._database.size_bytes()
         yield _one("edgefleet_database_bytes", "The database with its log, on disk.", size)
+        stuck = "Since the database began to refuse what devices say; 0 while it takes it."
+        yield _one("edgefleet_ingest_stuck_seconds", stuck, self._ingest.stuck_s)
+        yield _one(
+            "edgefleet_ingest_waiting_messages", "Came from the broker and not dealt with yet.", self._ingest.waiting
+        )
         counts = self._counters.snapshot()
         text = "What the server took, refused and did, by the name that /healthz gives it."
         samples = tuple(Sample(count, {"name": name}) for name, count in counts.items())

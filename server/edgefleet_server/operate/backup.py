@@ -22,6 +22,7 @@ from .. import __version__
 from ..config import ServerConfig
 from ..errors import NotFound, Refused, ServerError
 from ..store import copying
+from ..store.database import look_at
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -55,6 +56,8 @@ class Manifest:
     left_out: tuple[str, ...]
     """Files of private keys that it does not hold: whoever restores brings them."""
     files: dict[str, FileRow]
+    database: str = "sqlite"
+    """`postgresql`: then it is not in the file. `pg_dump` has a snapshot of its own, and puts it back."""
 
 
 def back_up(config: ServerConfig, out: Path, *, with_keys: bool, config_file: Path | None = None) -> Manifest:
@@ -62,8 +65,8 @@ def back_up(config: ServerConfig, out: Path, *, with_keys: bool, config_file: Pa
 
     Raises NotFound where there is no database yet, Refused when `out` exists, ServerError when it cannot be done.
     """
-    database = config.data / "server.sqlite3"
-    if not database.is_file():
+    database = config.place
+    if isinstance(database, Path) and not database.is_file():
         raise NotFound(f"{database} is not there: there is nothing to back up yet")
     if out.exists():
         raise Refused(f"{out} exists, and a backup is not written over: name another file, or remove it")
@@ -80,16 +83,25 @@ def back_up(config: ServerConfig, out: Path, *, with_keys: bool, config_file: Pa
             left_out += [f"keys/{path.relative_to(config.keys).as_posix()}" for path in _files(config.keys)]
         if config_file is not None:
             shutil.copyfile(config_file, folder / "server.toml")
-        try:
-            (folder / "data").mkdir()
-            copying.copy(database, folder / DATABASE)
-            form = copying.form(folder / DATABASE) or ""
-        except sqlite3.Error as error:
-            raise ServerError(f"the database {database} could not be copied: {error}") from error
+        form, kind = _copy_database(database, folder)
         files = {path.relative_to(folder).as_posix(): _row(path) for path in sorted(_files(folder))}
-        manifest = Manifest(FORMAT, __version__, form, fleet, time.time(), with_keys, tuple(sorted(left_out)), files)
+        manifest = Manifest(
+            FORMAT, __version__, form, fleet, time.time(), with_keys, tuple(sorted(left_out)), files, kind
+        )
         _pack(folder, manifest, out)
     return manifest
+
+
+def _copy_database(database: Path | str, folder: Path) -> tuple[str, str]:
+    """Copy it, where it is a file; return its form and its kind."""
+    if isinstance(database, str):
+        return look_at(database).form or "", "postgresql"
+    try:
+        (folder / "data").mkdir()
+        copying.copy(database, folder / DATABASE)
+        return copying.form(folder / DATABASE) or "", "sqlite"
+    except sqlite3.Error as error:
+        raise ServerError(f"the database {database} could not be copied: {error}") from error
 
 
 def read_manifest(file: Path) -> Manifest:
@@ -112,6 +124,12 @@ def restore(file: Path, config: ServerConfig) -> Manifest:
     """
     manifest = read_manifest(file)
     _check_version(manifest, file)
+    here = "sqlite" if isinstance(config.place, Path) else "postgresql"
+    if manifest.database != here:
+        raise Refused(
+            f"{file} is of a server with {manifest.database}, and server.toml names a database of {here}: write [database] as it "
+            "was there"
+        )
     targets = {"data": config.data, "repository": config.repository, "keys": config.keys}
     if config.identity is not None:
         targets["identity"] = config.identity.folder
@@ -127,7 +145,7 @@ def restore(file: Path, config: ServerConfig) -> Manifest:
     with tempfile.TemporaryDirectory(prefix=".edgefleet-restore-", dir=config.data.parent) as place:
         folder = Path(place)
         _unpack(file, manifest, folder)
-        if problems := copying.faults(folder / DATABASE):
+        if here == "sqlite" and (problems := copying.faults(folder / DATABASE)):
             raise Refused(f"the database in {file} is damaged: {problems[0]}")
         for part in sorted(parts):
             _put(folder / part, targets[part])

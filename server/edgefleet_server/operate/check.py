@@ -21,7 +21,7 @@ from ..errors import BadConfig, ServerError
 from ..identity.passphrase import has_ca_passphrase
 from ..signer import online_passphrase
 from ..store import copying
-from ..store.database import held
+from ..store.database import held, look_at, shown
 
 State = Literal["ok", "warning", "failed"]
 DAY_S = 86400.0
@@ -61,7 +61,10 @@ def _folders(config: ServerConfig) -> Iterator[Row]:
 
 
 def _database(config: ServerConfig) -> Iterator[Row]:
-    path = config.data / "server.sqlite3"
+    if isinstance(config.place, str):
+        yield from _postgresql(config.place)
+        return
+    path = config.place
     if not path.is_file():
         yield Row("database", "warning", "there is none yet", "It is made at the server's first start.")
         return
@@ -76,6 +79,23 @@ def _database(config: ServerConfig) -> Iterator[Row]:
         yield Row("database", "failed", f"its form is {form}, of a newer version than this one", step)
     else:
         yield Row("database", "ok", f"whole, form {form}, {path.stat().st_size / 1e6:.0f} MB, {who}")
+
+
+def _postgresql(place: str) -> Iterator[Row]:
+    try:
+        seen = look_at(place)
+    except ServerError as error:
+        yield Row("database", "failed", str(error), "Start PostgreSQL, or correct [database] in server.toml.")
+        return
+    if seen.form is None:
+        yield Row("database", "warning", f"{shown(place)} is empty", "Its tables are made at the server's first start.")
+    elif seen.form not in copying.own_forms():
+        step = "Install that version again: an older one cannot read it."
+        yield Row("database", "failed", f"its form is {seen.form}, of a newer version than this one", step)
+    else:
+        who = "a server has it" if held(place) else "no server has it now"
+        size = f"{seen.bytes / 1e6:.0f} MB, {seen.days} days of telemetry"
+        yield Row("database", "ok", f"{shown(place)}: {seen.version}, form {seen.form}, {size}, {who}")
 
 
 def _disk(config: ServerConfig) -> Iterator[Row]:

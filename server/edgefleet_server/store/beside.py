@@ -8,28 +8,28 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DatabaseError
 
 from ..errors import ServerError
-from .database import Database, held, make_engine
+from .database import Database, held, make_engine, shown, take_turn
+from .place import FILE
 
 
 @contextmanager
-def beside(data: Path) -> Iterator[Connection]:
-    """Give one writing transaction on the database below `data`.
+def beside(place: Path | str) -> Iterator[Connection]:
+    """Give one writing transaction on the database at `place`: a URL of PostgreSQL, or the folder of an SQLite file.
 
     A server that runs has brought the tables to its form; where none runs, that is done first. Raises ServerError for a
     database that a server of another version has.
     """
-    path = data / "server.sqlite3"
-    if not held(path):
-        Database(path).close()
-    engine = make_engine(path)
+    if isinstance(place, Path) and place.name != FILE:
+        place = place / FILE
+    if not held(place):
+        Database(place).close()
+    engine = make_engine(place)
     try:
         with engine.connect() as connection:
-            # A writer from its first word on: one that began by reading would fail where the server has written since.
-            connection.exec_driver_sql("ROLLBACK")
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            take_turn(connection)
             yield connection
             connection.commit()
     except DatabaseError as error:
-        raise ServerError(f"the database {path} cannot be used: {error.orig}") from error
+        raise ServerError(f"the database {shown(place)} cannot be used: {error.orig}") from error
     finally:
         engine.dispose()

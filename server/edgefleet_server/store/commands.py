@@ -10,6 +10,7 @@ from edgefleet_protocol.messages import Command, Reply
 
 from . import pieces
 from .schema import commands
+from .texts import clean
 
 _SHOWN = (
     *(column for column in commands.c if column.name != "data"),
@@ -70,7 +71,7 @@ def answer(connection: Connection, reply: Reply, now: float) -> bool:
     row = connection.execute(select(commands.c.id, commands.c.replied_s, commands.c.facts).where(*which)).first()
     if row is None or row.replied_s is not None:
         return False
-    values: dict[str, object] = {"text": reply.text}
+    values: dict[str, object] = {"text": clean(reply.text)}
     if reply.facts:
         values["facts"] = json.dumps(reply.facts)
     if reply.more:
@@ -80,7 +81,7 @@ def answer(connection: Connection, reply: Reply, now: float) -> bool:
         if whole is not None:
             values |= {"replied_s": now, "ok": reply.ok}
         if whole and pieces.unpack(whole) is None:
-            values |= {"ok": False, "text": f"{reply.text} (its long part could not be unpacked)"}
+            values |= {"ok": False, "text": f"{clean(reply.text)} (its long part could not be unpacked)"}
         elif whole:
             values["data"] = whole
     connection.execute(update(commands).where(commands.c.id == row.id).values(**values))

@@ -3,9 +3,9 @@
 import sqlite3
 from pathlib import Path
 
-from alembic.script import ScriptDirectory
+from .migrate import own_forms
 
-from .migrate import settings
+__all__ = ["copy", "faults", "form", "own_forms"]
 
 
 def copy(source: Path, target: Path) -> None:
@@ -43,8 +43,3 @@ def form(path: Path) -> str | None:
     finally:
         connection.close()
     return None if row is None else str(row[0])
-
-
-def own_forms() -> tuple[str, ...]:
-    """Return the numbers of the migrations that this version knows, the newest first."""
-    return tuple(script.revision for script in ScriptDirectory.from_config(settings()).walk_revisions())

@@ -1,77 +1,224 @@
-"""One SQLite file, many threads: readers as they like, writers one at a time.
+"""The server's memory: one SQLite file, or a PostgreSQL database. Readers as they like, writers one at a time.
 
 SQLite has a single writer whatever we do; a lock of our own makes threads wait their turn instead of failing with
-"database is locked" when a transaction that began by reading wants to write.
+"database is locked" when a transaction that began by reading wants to write. In PostgreSQL the same turn is a lock in the
+database, so that it holds between processes too: what decides by what it has read stays right. Only telemetry goes beside it.
 """
 
+import contextlib
 import fcntl
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 
-from ..errors import ServerError
-from .migrate import upgrade
+from ..errors import BadConfig, ServerError
+from .migrate import form_of, own_forms, upgrade
+
+LOG = logging.getLogger(__name__)
 
 __all__ = ["Connection", "Database", "Unavailable", "make_engine"]
 
 Unavailable = OperationalError
-"""The database cannot do it now: a full disk, a locked file. What it will never do raises something else."""
+"""The database cannot do it now: a full disk, a locked file, a server that is away. What it will never do raises something else."""
 
 BUSY_MS = 10_000
 """For another process that holds the file, such as a backup."""
+SERVER, WRITER = 0xED6E0001, 0xED6E0002
+"""Advisory locks in PostgreSQL: held by the one server; by who writes."""
+CONNECT_TIMEOUT_S = 10
+_WHO_HAS_IT = (
+    "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database AND d.datname = current_database() "
+    f"WHERE l.locktype = 'advisory' AND l.granted AND (l.classid::bigint << 32) + l.objid::bigint = {SERVER}"
+)
 
 
 class Database:
     """The server's memory. Opening it brings the tables to this version's form.
 
-    Raises ServerError when another server has it, or when the file is no database that can be written.
+    Raises ServerError when another server has it, or when it is no database that can be written.
     """
 
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._held = _hold(path.with_suffix(".lock"))
-        self.engine = make_engine(path)
+    def __init__(self, place: Path | str, *, helper: bool = False) -> None:
+        """place: an SQLite file, or a URL of PostgreSQL.
+
+        helper: a process beside the server, which takes telemetry only: it neither has the database for itself nor changes its
+        form. PostgreSQL alone can have one.
+        """
+        if helper and isinstance(place, Path):
+            raise BadConfig(
+                "SQLite has one writer, and a second process would only wait for the first: name a PostgreSQL database in "
+                "server.toml ([database] url) to run further ingest processes. One process takes all that one file can"
+            )
+        self.place = place
         self._writer = threading.Lock()
+        self._helper = helper
+        self._held: IO[bytes] | Connection | None = None
+        if isinstance(place, Path):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            self._held = _hold(place.with_suffix(".lock"))
+        self.engine = make_engine(place)
         try:
-            upgrade(self.engine)
+            if helper:
+                self._check_form()
+            else:
+                if isinstance(place, str):
+                    self._held = _hold_postgresql(self.engine, place)
+                upgrade(self.engine)
         except DatabaseError as error:
             self.close()
-            raise ServerError(
-                f"the database {path} cannot be used: {error.orig}. Is it a file of this server, and may it be written?"
-            ) from error
+            ask = "Is it a file of this server, and may it be written?" if isinstance(place, Path) else "Does it run?"
+            raise ServerError(f"the database {shown(place)} cannot be used: {error.orig}. {ask}") from error
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def is_postgresql(self) -> bool:
+        """Whether it is PostgreSQL."""
+        return self.engine.dialect.name == "postgresql"
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection that sees one moment of the database."""
         with self.engine.connect() as connection:
+            if self.is_postgresql:
+                connection = connection.execution_options(isolation_level="REPEATABLE READ")
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """A transaction: all of it is stored when the block ends, or nothing when it raises."""
+        """A transaction: all of it is stored when the block ends, or nothing when it raises. One at a time, in every process."""
         with self._writer, self.engine.begin() as connection:
+            if self.is_postgresql:
+                self._stay_the_only_one()
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITER})")
             yield connection
+
+    @contextmanager
+    def append(self) -> Iterator[Connection]:
+        """A transaction that adds telemetry and decides by nothing else: in PostgreSQL beside all others."""
+        if self.is_postgresql:
+            with self.engine.begin() as connection:
+                yield connection
+        else:
+            with self.write() as connection:
+                yield connection
+
+    def size_bytes(self) -> int:
+        """Return how large it is on disk, with its log where that is a file of its own."""
+        if isinstance(self.place, Path):
+            return sum(path.stat().st_size for path in self.place.parent.glob(f"{self.place.name}*") if path.is_file())
+        with self.read() as connection:
+            return int(connection.exec_driver_sql("SELECT pg_database_size(current_database())").scalar_one())
 
     def close(self) -> None:
         """Close every connection, and let another server have it."""
+        if self._held is not None:
+            with contextlib.suppress(DatabaseError):
+                self._held.close()
         self.engine.dispose()
-        self._held.close()
+
+    def _stay_the_only_one(self) -> None:
+        """Take the lock again when its connection was lost, as by a restart of PostgreSQL."""
+        if self._helper or not isinstance(self._held, Connection):
+            return
+        try:
+            self._held.exec_driver_sql("SELECT 1")
+            return
+        except DatabaseError:
+            LOG.warning("the lock on the database was lost with its connection; taking it again")
+        with contextlib.suppress(DatabaseError):
+            self._held.close()
+        assert isinstance(self.place, str)
+        try:
+            self._held = _hold_postgresql(self.engine, self.place)
+        except ServerError as error:
+            # As if it were away: nothing is written while another server has it, and it is tried again.
+            raise OperationalError(str(error), None, error) from error
+
+    def _check_form(self) -> None:
+        """Raise ServerError unless the server has brought the tables to this version's form."""
+        with self.engine.connect() as connection:
+            form = form_of(connection)
+        newest = own_forms()[0]
+        if form != newest:
+            raise ServerError(
+                f"the database has form {form or 'none'} and this version needs {newest}: start the server of this version first"
+            )
 
 
-def held(path: Path) -> bool:
-    """Return whether a server has the database at `path` now."""
+def held(place: Path | str) -> bool:
+    """Return whether a server has the database at `place` now."""
+    if isinstance(place, str):
+        engine = make_engine(place)
+        try:
+            with engine.connect() as connection:
+                return bool(connection.exec_driver_sql(_WHO_HAS_IT).scalar())
+        except DatabaseError as error:
+            raise ServerError(f"the database {shown(place)} cannot be used: {error.orig}. Does it run?") from error
+        finally:
+            engine.dispose()
     try:
-        _hold(path.with_suffix(".lock")).close()
+        _hold(place.with_suffix(".lock")).close()
     except FileNotFoundError:
         return False
     except ServerError:
         return True
     return False
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A PostgreSQL database, looked at from beside."""
+
+    version: str
+    form: str | None
+    bytes: int
+    days: int
+    """Partitions of windows."""
+
+
+def look_at(url: str) -> Seen:
+    """Return what is to be seen of a PostgreSQL database; raise ServerError when it does not answer."""
+    engine = make_engine(url)
+    days = "SELECT count(*) FROM pg_inherits WHERE inhparent = to_regclass('windows')"
+    size = "SELECT pg_database_size(current_database())"
+    try:
+        with engine.connect() as connection:
+            version = ".".join(str(part) for part in connection.dialect.server_version_info or ())
+            return Seen(
+                f"PostgreSQL {version}",
+                form_of(connection),
+                *(int(connection.exec_driver_sql(query).scalar_one()) for query in (size, days)),
+            )
+    except DatabaseError as error:
+        raise ServerError(f"the database {shown(url)} cannot be used: {error.orig}") from error
+    finally:
+        engine.dispose()
+
+
+def shown(place: Path | str) -> str:
+    """Return what names the database to a person, without a password."""
+    return str(place) if isinstance(place, Path) else make_url(place).render_as_string(hide_password=True)
+
+
+def take_turn(connection: Connection) -> None:
+    """Make a fresh connection's transaction a writing one from its first word on.
+
+    One of SQLite that began by reading would fail where the server has written since.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITER})")
+    else:
+        connection.exec_driver_sql("ROLLBACK")
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _hold(path: Path) -> IO[bytes]:
@@ -87,9 +234,52 @@ def _hold(path: Path) -> IO[bytes]:
     return file
 
 
-def make_engine(path: Path) -> Engine:
-    """Return an engine for the file at `path`, in WAL mode."""
-    engine = create_engine(f"sqlite:///{path}")
+def _hold_postgresql(engine: Engine, place: str) -> Connection:
+    """The same for PostgreSQL: a lock that lives as long as this connection."""
+    connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+    try:
+        if not connection.exec_driver_sql(f"SELECT pg_try_advisory_lock({SERVER})").scalar():
+            raise ServerError(
+                f"another server runs with {shown(place)}: end that one, or name another database. For more processes that take "
+                "telemetry: edgefleet server ingest"
+            )
+        connection.detach()  # closed and not handed back to the pool: the lock must end with it
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def make_engine(place: Path | str) -> Engine:
+    """Return an engine for the SQLite file or the PostgreSQL database at `place`."""
+    return _sqlite(place) if isinstance(place, Path) else _postgresql(place)
+
+
+def _postgresql(place: str) -> Engine:
+    try:
+        import psycopg  # noqa: F401  # SQLAlchemy takes it by the name in the URL
+    except ImportError as error:
+        raise ServerError("PostgreSQL needs a driver: pip install 'edgefleet-server[postgresql]'") from error
+    try:
+        url = make_url(place).set(drivername="postgresql+psycopg")
+    except ArgumentError as error:
+        raise BadConfig(f"database.url is no URL: {error}") from error
+    # pre_ping: after a restart of PostgreSQL the first word of each connection would fail. READ COMMITTED: whoever waited for
+    # the turn must see what was written meanwhile.
+    return create_engine(
+        url,
+        hide_parameters=True,
+        pool_pre_ping=True,
+        pool_size=10,
+        max_overflow=20,
+        isolation_level="READ COMMITTED",
+        connect_args={"connect_timeout": CONNECT_TIMEOUT_S, "application_name": "edgefleet-server"},
+    )
+
+
+def _sqlite(path: Path) -> Engine:
+    """An engine for the file at `path`, in WAL mode."""
+    engine = create_engine(f"sqlite:///{path}", hide_parameters=True)  # a batch of telemetry is no error message
 
     @event.listens_for(engine, "connect")
     def _settings(connection: Any, record: Any) -> None:

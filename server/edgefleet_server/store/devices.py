@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import ColumnElement, Connection, RowMapping, bindparam, case, delete, select, true, update
-from sqlalchemy.dialects.sqlite import insert
 
 from edgefleet_protocol.codec import decode
 from edgefleet_protocol.errors import ProtocolError
@@ -15,8 +14,10 @@ from edgefleet_protocol.hardware import Hardware
 from edgefleet_protocol.messages import DeviceState, ModelState
 
 from ..ingest.lineage import Alarm, Lineage
-from . import pieces
-from .schema import commands, devices, events, model_windows, windows
+from . import pieces, windows
+from .dialect import insert
+from .schema import commands, devices, events
+from .texts import clean
 
 
 @dataclass(frozen=True)
@@ -114,10 +115,10 @@ def put_state(
     """Keep the state of a device. `live`: it came now, and not from the broker's memory. `counts_anew`: its deadlines do."""
     values: dict[str, Any] = {
         "session": state.session,
-        "boot": state.boot,
+        "boot": clean(state.boot),
         "region": state.region,
         "tags": json.dumps(list(state.tags)),
-        "hardware_class": state.hardware.hardware_class if state.hardware else None,
+        "hardware_class": clean(state.hardware.hardware_class) if state.hardware else None,
         "state": data,
         "state_at_s": now,
         "runs": runs(state),
@@ -238,8 +239,7 @@ def assignments(connection: Connection) -> dict[str, bytes]:
 
 def forget(connection: Connection, device: str) -> None:
     """Remove a device and all that it said."""
-    connection.execute(delete(model_windows).where(model_windows.c.device == device))
-    connection.execute(delete(windows).where(windows.c.device == device))
+    windows.forget(connection, device)
     connection.execute(delete(events).where(events.c.device == device))
     pieces.forget(connection, device)
     connection.execute(delete(commands).where(commands.c.device == device))
@@ -247,7 +247,7 @@ def forget(connection: Connection, device: str) -> None:
 
 
 def _upsert(connection: Connection, device: str, now: float, values: dict[str, Any]) -> None:
-    statement = insert(devices).values(id=device, first_seen_s=now, **values)
+    statement = insert(connection, devices).values(id=device, first_seen_s=now, **values)
     connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=values))
 
 

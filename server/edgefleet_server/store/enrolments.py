@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from sqlalchemy import Connection, RowMapping, func, select, update
-from sqlalchemy.dialects.sqlite import insert
 
+from .dialect import insert
 from .schema import enrolments
 
 Status = Literal["waiting", "approved", "rejected", "issued"]
@@ -32,7 +32,7 @@ def find(connection: Connection, token: str, public_key: str) -> Enrolment | Non
 
 def put(connection: Connection, row: Enrolment) -> None:
     """Keep `row`; of one that is there, the state and the time."""
-    statement = insert(enrolments).values(**vars(row))
+    statement = insert(connection, enrolments).values(**vars(row))
     connection.execute(
         statement.on_conflict_do_update(
             index_elements=["token", "public_key"], set_={"status": row.status, "last_s": row.last_s}

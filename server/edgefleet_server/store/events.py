@@ -5,12 +5,13 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, literal, select, tuple_
-from sqlalchemy.dialects.sqlite import insert
 
 from edgefleet_protocol.messages import Event
 
 from .devices import of_regions
+from .dialect import insert
 from .schema import devices, events
+from .texts import clean
 
 SERVER = "the server"
 """In the place of a boot: the server noticed it."""
@@ -35,20 +36,21 @@ class EventRow:
 
 def add(connection: Connection, event: Event, now: float) -> bool:
     """Keep `event`; return False when it was there already."""
-    statement = insert(events).values(
+    statement = insert(connection, events).values(
         device=event.device,
-        boot=event.boot,
+        boot=clean(event.boot),
         number=event.number,
         at_s=event.at_s,
         received_s=now,
-        kind=event.kind,
-        text=event.text,
-        model=event.model,
-        release=event.release,
-        variant=event.variant,
+        kind=clean(event.kind),
+        text=clean(event.text),
+        model=clean(event.model),
+        release=clean(event.release),
+        variant=clean(event.variant),
         facts=json.dumps(event.facts),
     )
-    return connection.execute(statement.on_conflict_do_nothing()).rowcount == 1
+    once = statement.on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+    return connection.execute(once).rowcount == 1
 
 
 def add_own(connection: Connection, device: str, kind: str, text: str, now: float) -> None:

@@ -1,7 +1,8 @@
 """Telemetry in the order in which it came, from a place on: each row is read once, however many are kept.
 
-The place is SQLite's row number. It only grows while the newest row is there; after a device was forgotten it may fall back,
-and then some rows are left out, which costs a count and no more.
+The place is SQLite's row number, in PostgreSQL a number of our own. SQLite's only grows while the newest row is there; after a
+device was forgotten it may fall back. PostgreSQL's may be given before the row can be seen, where several processes write. Then
+some rows are left out, which costs a count and no more.
 """
 
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from edgefleet_protocol.sketch import Sketch
 from edgefleet_protocol.telemetry import DeviceWindow
@@ -52,15 +53,20 @@ class DeviceSpan:
 
 def newest(connection: Connection) -> Place:
     """Return the place after everything that is kept."""
-    return Place(
-        _one(connection, "SELECT max(rowid) FROM model_windows"), _one(connection, "SELECT max(rowid) FROM windows")
-    )
+    if _is_postgresql(connection):
+        given = [
+            f"SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM {table}_number"
+            for table in ("model_windows", "windows")
+        ]
+    else:
+        given = [f"SELECT max(rowid) FROM {table}" for table in ("model_windows", "windows")]
+    return Place(*(_one(connection, query) for query in given))
 
 
 def since(connection: Connection, placed_s: float) -> Place:
     """Return the place before everything that was placed after `placed_s`."""
     found = [
-        _one(connection, f"SELECT min(rowid) FROM {table} WHERE placed_s >= ?", placed_s)
+        _one(connection, f"SELECT min({_number(connection)}) FROM {table} WHERE placed_s >= :from_s", from_s=placed_s)
         for table in ("model_windows", "windows")
     ]
     last = newest(connection)
@@ -69,12 +75,13 @@ def since(connection: Connection, placed_s: float) -> Place:
 
 def models(connection: Connection, after: int) -> Sequence[ModelSpan]:
     """Return the next rows, at most BATCH."""
+    number = _number(connection)
     query = (
-        "SELECT w.rowid, CASE WHEN d.assigned_number > 0 THEN d.assigned_region ELSE d.region END, w.model, w.release, "
+        f"SELECT w.{number}, CASE WHEN d.assigned_number > 0 THEN d.assigned_region ELSE d.region END, w.model, w.release, "
         "w.variant, w.placed_s, w.requests, w.errors, w.latency FROM model_windows w JOIN devices d ON d.id = w.device "
-        f"WHERE w.rowid > ? ORDER BY w.rowid LIMIT {BATCH}"
+        f"WHERE w.{number} > :after ORDER BY w.{number} LIMIT {BATCH}"
     )
-    rows = connection.exec_driver_sql(query, (after,))
+    rows = connection.execute(text(query), {"after": after})
     return [
         ModelSpan(
             number=row[0],
@@ -93,10 +100,21 @@ def models(connection: Connection, after: int) -> Sequence[ModelSpan]:
 
 def windows(connection: Connection, after: int) -> Sequence[DeviceSpan]:
     """Return the next rows, at most BATCH."""
-    query = f"SELECT rowid, device, placed_s, facts FROM windows WHERE rowid > ? ORDER BY rowid LIMIT {BATCH}"
-    rows = connection.exec_driver_sql(query, (after,))
+    number = _number(connection)
+    query = (
+        f"SELECT {number}, device, placed_s, facts FROM windows WHERE {number} > :after ORDER BY {number} LIMIT {BATCH}"
+    )
+    rows = connection.execute(text(query), {"after": after})
     return [DeviceSpan(row[0], row[1], row[2], msgspec.json.decode(row[3], type=DeviceWindow)) for row in rows]
 
 
-def _one(connection: Connection, query: str, *values: Any) -> int:
-    return int(connection.exec_driver_sql(query, values).scalar() or 0)
+def _number(connection: Connection) -> str:
+    return "number" if _is_postgresql(connection) else "rowid"
+
+
+def _is_postgresql(connection: Connection) -> bool:
+    return connection.dialect.name == "postgresql"
+
+
+def _one(connection: Connection, query: str, **values: Any) -> int:
+    return int(connection.execute(text(query), values).scalar() or 0)

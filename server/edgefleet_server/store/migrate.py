@@ -4,7 +4,9 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine
 
 
 def upgrade(engine: Engine) -> None:
@@ -18,3 +20,13 @@ def settings(engine: Engine | None = None) -> Config:
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["engine"] = engine
     return config
+
+
+def own_forms() -> tuple[str, ...]:
+    """Return the numbers of the migrations that this version knows, the newest first."""
+    return tuple(script.revision for script in ScriptDirectory.from_config(settings()).walk_revisions())
+
+
+def form_of(connection: Connection) -> str | None:
+    """Return the number of the last migration of a database, or None when it has none."""
+    return MigrationContext.configure(connection).get_current_revision()

@@ -1,8 +1,20 @@
-"""Removing what is older than it is kept, a little at a time: a long transaction would hold up what comes in."""
+"""Removing what is older than it is kept, a little at a time: a long transaction would hold up what comes in.
 
+In PostgreSQL days of windows go whole, when they are over, so up to a day more is kept.
+"""
+
+import logging
+import time
 from dataclasses import dataclass
 
-from .database import Connection, Database
+from sqlalchemy import Table, delete, select, tuple_
+from sqlalchemy.exc import OperationalError
+
+from . import partitions
+from .database import Database
+from .schema import events, metadata, model_windows, windows
+
+LOG = logging.getLogger(__name__)
 
 BATCH = 2_000
 """Rows to a transaction: some tens of milliseconds."""
@@ -12,7 +24,7 @@ BATCHES = 50
 
 @dataclass(frozen=True)
 class Pruned:
-    """How many rows went."""
+    """How many rows went; of days that went whole, about how many."""
 
     windows: int
     events: int
@@ -20,22 +32,42 @@ class Pruned:
 
 def prune(database: Database, *, windows_before_s: float, events_before_s: float) -> Pruned:
     """Remove telemetry placed before `windows_before_s` and events that came before `events_before_s`."""
-    _prune(database, "model_windows", "placed_s", windows_before_s)
-    windows = _prune(database, "windows", "placed_s", windows_before_s)
-    return Pruned(windows, _prune(database, "events", "received_s", events_before_s))
+    if database.is_postgresql:
+        gone = _drop_days(database, windows_before_s)
+    else:
+        _prune(database, model_windows, "placed_s", windows_before_s)
+        gone = _prune(database, windows, "placed_s", windows_before_s)
+    return Pruned(gone, _prune(database, events, "received_s", events_before_s))
 
 
-def _prune(database: Database, table: str, column: str, before_s: float) -> int:
+def _drop_days(database: Database, before_s: float) -> int:
+    """Drop what is over, and make the partitions that the next days need."""
+    now = time.time()
+    with database.append() as connection:
+        partitions.make_ahead(connection, now, max(0.0, (now - before_s) / partitions.DAY_S))
+        connection.exec_driver_sql(
+            "DELETE FROM windows_placed_by_arrival WHERE placed_s < %(before)s", {"before": before_s}
+        )
+        days = partitions.over(connection, before_s)
     gone = 0
+    for day in days:
+        try:
+            with database.append() as connection:
+                gone += partitions.drop(connection, day)
+        except OperationalError as error:  # somebody reads it now
+            LOG.info("the windows of day %s are dropped later: %s", partitions.name("windows", day), error.orig)
+    return gone
+
+
+def _prune(database: Database, table: Table, column: str, before_s: float) -> int:
+    gone = 0
+    key = list(metadata.tables[table.name].primary_key.columns)
+    found = select(*key).where(table.c[column] < before_s).limit(BATCH)
+    statement = delete(table).where(tuple_(*key).in_(found))
     for _ in range(BATCHES):
         with database.write() as connection:
-            count = _delete(connection, table, column, before_s)
+            count = connection.execute(statement).rowcount
         gone += count
         if count < BATCH:
             break
     return gone
-
-
-def _delete(connection: Connection, table: str, column: str, before_s: float) -> int:
-    found = f"SELECT rowid FROM {table} WHERE {column} < ? LIMIT {BATCH}"
-    return int(connection.exec_driver_sql(f"DELETE FROM {table} WHERE rowid IN ({found})", (before_s,)).rowcount)

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 
 from sqlalchemy import Connection, select
-from sqlalchemy.dialects.sqlite import insert
 
 from edgefleet_protocol.rollout import ReleaseRef
 
+from .dialect import insert
 from .schema import releases
 
 
@@ -14,7 +14,7 @@ def see(connection: Connection, listed: Mapping[str, ReleaseRef], now: float) ->
     """Keep each listed release, with the time when it was first seen."""
     for name, ref in listed.items():
         values = {"path": ref.path, "sha256": ref.sha256}
-        statement = insert(releases).values(name=name, seen_s=now, **values)
+        statement = insert(connection, releases).values(name=name, seen_s=now, **values)
         connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=values))
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 
 from sqlalchemy import Connection, delete, select
-from sqlalchemy.dialects.sqlite import insert
 
+from .dialect import insert
 from .schema import retained
 
 
@@ -27,7 +27,7 @@ def put(connection: Connection, topics: Mapping[str, tuple[str, int]]) -> None:
     """Keep that each topic now holds a payload of this (digest, bytes)."""
     for topic, (digest, size) in topics.items():
         values = {"digest": digest, "bytes": size}
-        statement = insert(retained).values(topic=topic, **values)
+        statement = insert(connection, retained).values(topic=topic, **values)
         connection.execute(statement.on_conflict_do_update(index_elements=["topic"], set_=values))
 
 

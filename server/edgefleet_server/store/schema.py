@@ -16,6 +16,9 @@ from sqlalchemy import (
     Text,
 )
 
+Big = BigInteger().with_variant(Integer(), "sqlite")
+"""Whatever may pass 2**31. SQLite's INTEGER has 64 bits anyway, and only under that name is a key its row's number."""
+
 metadata = MetaData()
 
 devices = Table(
@@ -25,18 +28,18 @@ devices = Table(
     Column("first_seen_s", Float, nullable=False),
     Column("last_seen_s", Float),
     Column("online", Boolean, nullable=False, default=False),
-    Column("session", Integer, nullable=False, default=0),
+    Column("session", Big, nullable=False, default=0),
     Column("boot", String(128), nullable=False, default=""),
     Column("region", String(64)),
     Column("tags", Text, nullable=False, default="[]"),
     Column("hardware_class", String(256)),
     Column("state", LargeBinary),
     Column("state_at_s", Float),
-    Column("assigned_number", Integer, nullable=False, default=0),
+    Column("assigned_number", Big, nullable=False, default=0),
     Column("assigned_region", String(64)),
     Column("assigned_tags", Text, nullable=False, default="[]"),
     Column("assignment", LargeBinary),
-    Column("dropped_windows", Integer, nullable=False, default=0),
+    Column("dropped_windows", Big, nullable=False, default=0),
     Column("lineage", LargeBinary),
     Column("alarm", LargeBinary),
     Column("frozen", String(300)),
@@ -80,7 +83,7 @@ rollouts = Table(
 moves = Table(
     "moves",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", Big, primary_key=True),
     Column("rollout", Integer, ForeignKey("rollouts.id"), nullable=False),
     Column("at_s", Float, nullable=False),
     Column("kind", String(16), nullable=False),
@@ -94,7 +97,7 @@ events = Table(
     metadata,
     Column("device", String(64), nullable=False),
     Column("boot", String(128), nullable=False),
-    Column("number", Integer, nullable=False),
+    Column("number", Big, nullable=False),
     Column("at_s", Float, nullable=False),
     Column("received_s", Float, nullable=False),
     Column("kind", String(128), nullable=False),
@@ -132,12 +135,12 @@ model_windows = Table(
     Column("placed_s", Float, nullable=False),
     Column("release", String(128), nullable=False),
     Column("variant", String(64), nullable=False),
-    Column("requests", Integer, nullable=False),
-    Column("errors", Integer, nullable=False),
+    Column("requests", Big, nullable=False),
+    Column("errors", Big, nullable=False),
     Column("latency", LargeBinary, nullable=False),
     Column("p50_s", Float),
     Column("p95_s", Float),
-    Column("memory_bytes", Integer),
+    Column("memory_bytes", Big),
     Column("confidence", LargeBinary),
     PrimaryKeyConstraint("device", "boot", "started_monotonic_s", "model"),
     Index("model_windows_by_device", "device", "model", "placed_s"),
@@ -147,7 +150,7 @@ model_windows = Table(
 audit = Table(
     "audit",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", Big, primary_key=True),
     Column("at_s", Float, nullable=False),
     Column("actor", String(128), nullable=False),
     Column("action", String(64), nullable=False),
@@ -172,10 +175,10 @@ tokens = Table(
 commands = Table(
     "commands",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", Big, primary_key=True),
     Column("device", String(64), nullable=False),
     Column("epoch", String(128), nullable=False),
-    Column("number", Integer, nullable=False),
+    Column("number", Big, nullable=False),
     Column("action", String(128), nullable=False),
     Column("arguments", Text, nullable=False),
     Column("actor", String(128), nullable=False),
@@ -195,7 +198,7 @@ retained = Table(
     metadata,
     Column("topic", String(300), primary_key=True),
     Column("digest", String(64), nullable=False),
-    Column("bytes", Integer, nullable=False),
+    Column("bytes", Big, nullable=False),
 )
 
 answers = Table(
@@ -265,7 +268,7 @@ enrolments = Table(
 alerts = Table(
     "alerts",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", Big, primary_key=True),
     Column("rule", String(64), nullable=False),
     Column("region", String(64), nullable=False),
     Column("cause", String(300), nullable=False),

@@ -6,12 +6,13 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, Row, func, select
-from sqlalchemy.dialects.sqlite import insert
 
 from edgefleet_protocol.sketch import Sketch
 from edgefleet_protocol.telemetry import DeviceWindow, Window
 
+from . import windows as windows_store
 from .schema import model_windows, windows
+from .windows import Placed
 
 
 @dataclass(frozen=True)
@@ -39,34 +40,8 @@ class DeviceRow:
 
 
 def add(connection: Connection, device: str, window: Window, placed_s: float, now: float) -> bool:
-    """Keep `window`; return False when it was there already."""
-    key = {"device": device, "boot": window.boot, "started_monotonic_s": window.started_monotonic_s}
-    statement = insert(windows).values(
-        **key,
-        placed_s=placed_s,
-        seconds=window.seconds,
-        received_s=now,
-        facts=msgspec.json.encode(window.device),
-    )
-    if connection.execute(statement.on_conflict_do_nothing()).rowcount != 1:
-        return False
-    for row in window.models:
-        statement = insert(model_windows).values(
-            **key,
-            model=row.model,
-            placed_s=placed_s,
-            release=row.release,
-            variant=row.variant,
-            requests=row.requests,
-            errors=row.errors,
-            latency=msgspec.json.encode(row.latency),
-            p50_s=row.latency.quantile(0.5),
-            p95_s=row.latency.quantile(0.95),
-            memory_bytes=row.memory_bytes,
-            confidence=None if row.confidence is None else msgspec.json.encode(row.confidence),
-        )
-        connection.execute(statement.on_conflict_do_nothing())
-    return True
+    """Keep one window; return False when it was there already."""
+    return bool(windows_store.add(connection, [Placed(device, window, placed_s)], now))
 
 
 def models(

@@ -1,0 +1,120 @@
+"""A process that takes telemetry beside the server: `edgefleet server ingest`. States, events and replies stay the server's."""
+
+import contextlib
+import logging
+import threading
+from pathlib import Path
+
+from edgefleet_protocol.topics import HUB, Topics
+
+from ..broker import access, strangers
+from ..config import BrokerConfig, ServerConfig
+from ..errors import BadConfig
+from ..link.broker import Broker
+from ..link.inbox import Incoming
+from ..link.tls import Tls
+from ..regions.current import Residency
+from ..seams import Clock, WallClock
+from ..store.database import Database
+from .counters import Counters
+from .intake import Intake
+from .steady import Steady
+from .subscriptions import is_shared, of_helper
+
+LOG = logging.getLogger(__name__)
+
+BATCH = 200
+QUIET_S = 2.0
+"""After it has left, so long without a message, and all that was on its way has come."""
+TELL_EVERY_S = 60.0
+MAX_NUMBER = 99
+
+
+def name_of(number: int) -> str:
+    """Return what process `number` is called in its certificate; the server itself is the first."""
+    return f"{HUB}-{number}"
+
+
+class Helper:
+    """One further ingest process. `with Helper(config, 2) as helper:` takes; at its end it leaves the others its share."""
+
+    def __init__(self, config: ServerConfig, fleet: str, number: int, clock: Clock | None = None) -> None:
+        """fleet: its name. Raises BadConfig where there can be one process only, or no certificate is there for this one."""
+        access.check(config.broker)
+        if not is_shared(config):
+            raise BadConfig(
+                "telemetry comes by a plain subscription here, which each process would get whole: where the broker is Mosquitto or "
+                "another that knows shared ones, write shared = true below [ingest], and start the server anew"
+            )
+        self.counters, self._stopping = Counters(), threading.Event()
+        topics = Topics(fleet)
+        self.database = Database(config.place, helper=True)
+        self.broker = Broker(
+            config.broker.host,
+            config.broker.port,
+            f"edgefleet-{name_of(number)}-{fleet}",
+            of_helper(topics),
+            on_dropped=lambda topic: self.counters.add("messages_dropped", reason=f"{topic}: too much waits already"),
+            on_put_off=lambda: self.counters.add("messages_put_off"),
+            tls=_tls(config.broker, number),
+            why_not=lambda: strangers.look(config.broker, topics),
+        )
+        self.intake = Intake(topics, self.database, clock or WallClock(), self.counters, config.keep, Residency(config))
+        self.steady = Steady(self.counters, self._stopping)
+        self._leaving = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="ingest", daemon=True)
+
+    def __enter__(self) -> "Helper":
+        self.broker.start()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # What waits at the broker for whoever shares a subscription waits for it alone: so it leaves, takes what is on its way,
+        # and the others get the rest. One that was killed gets its own when it is back.
+        self._leaving.set()
+        self.broker.leave()
+        self._thread.join(timeout=20)
+        self._stopping.set()
+        self._thread.join(timeout=10)
+        self.broker.stop()
+        self.database.close()
+
+    def wait(self, ended: threading.Event) -> None:
+        """Return once `ended` is set; say now and then what was taken."""
+        while not ended.wait(TELL_EVERY_S):
+            LOG.info("since the start: %s", ", ".join(f"{n} {name}" for name, n in self.counters.snapshot().items()))
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            batch = self._next_batch()
+            if not batch:
+                if self._leaving.is_set():
+                    return
+                continue
+            with contextlib.suppress(Exception):  # Steady has told it
+                if self.steady.until_it_works(lambda batch=batch: self.intake.handle(batch)):  # type: ignore[misc]
+                    self.broker.done(batch)
+
+    def _next_batch(self) -> list[Incoming]:
+        batch: list[Incoming] = []
+        message = self.broker.receive(timeout_s=QUIET_S if self._leaving.is_set() else 0.2)
+        while message is not None:
+            batch.append(message)
+            message = self.broker.receive(timeout_s=0.0) if len(batch) < BATCH else None
+        return batch
+
+
+def _tls(broker: BrokerConfig, number: int) -> Tls | None:
+    """Return the process's own certificate, which lies beside the server's: a broker lets one connection to each."""
+    if broker.ca is None or broker.certificate is None:
+        return None
+    certificate = broker.certificate.with_name(f"{name_of(number)}.pem")
+    key: Path = broker.certificate.with_name(f"{name_of(number)}.key")
+    for path in (certificate, key):
+        if not path.is_file():
+            raise BadConfig(
+                f"{path} is not there: each process has a certificate of its own. Make it where the authority is, with edgefleet "
+                f"server identity ingest --number {number}, and the access list anew, with edgefleet server broker config"
+            )
+    return Tls(broker.ca, certificate, key)
