@@ -1,0 +1,262 @@
+"""What is counted of many windows in one place of time and kind. Two cells merge to the cell of all their windows.
+
+A cell of models: requests, errors, memory of workers, and the histograms of latency and confidence. A cell of devices: what
+boards were like, and the energy that they took, by the sensor that measured it.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import msgspec
+
+from edgefleet_protocol.sketch import MAX_COUNT
+from edgefleet_protocol.telemetry import DeviceWindow, ModelWindow
+
+from .distinct import Mark, Seen, mark_of
+from .packed import Pile
+
+MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86400
+UNNAMED = "unnamed"
+"""The source of energy of a device that does not say which sensor it has."""
+
+
+class ModelKey(NamedTuple):
+    """Whose requests: one minute, and everything by which roll-ups are told apart."""
+
+    minute_s: int
+    region: str
+    model: str
+    release: str
+    variant: str
+    hardware_class: str
+
+
+class DeviceKey(NamedTuple):
+    """Which devices, in one minute."""
+
+    minute_s: int
+    region: str
+    hardware_class: str
+
+
+class Spread(msgspec.Struct, array_like=True):
+    """Of a measurement: how often it was taken, its sum, the least and the most. Its mean is sum by n."""
+
+    n: int = 0
+    sum: float = 0.0
+    least: float = 0.0
+    most: float = 0.0
+
+    def add(self, value: float | None) -> None:
+        """Count a measurement; None is none."""
+        if value is not None:
+            self.merge(Spread(1, float(value), float(value), float(value)))
+
+    def merge(self, other: "Spread") -> None:
+        """Count what `other` counted."""
+        if other.n == 0:
+            return
+        self.least = min(self.least, other.least) if self.n else other.least
+        self.most = max(self.most, other.most) if self.n else other.most
+        self.n, self.sum = self.n + other.n, self.sum + other.sum
+
+    @property
+    def mean(self) -> float | None:
+        """The mean, or None of nothing."""
+        return self.sum / self.n if self.n else None
+
+
+class Energy(msgspec.Struct, array_like=True):
+    """What one kind of sensor measured: joules of the whole board, over how many seconds, and how many requests were
+    answered meanwhile. Never add two sources: they measure different things."""
+
+    joules: float = 0.0
+    seconds: float = 0.0
+    requests: int = 0
+
+    def merge(self, other: "Energy") -> None:
+        """Count what `other` counted."""
+        self.joules, self.seconds = self.joules + other.joules, self.seconds + other.seconds
+        self.requests += other.requests
+
+
+class DeviceFacts(msgspec.Struct):
+    """What boards were like. What a device lacks is not counted."""
+
+    temperature_c: Spread = msgspec.field(default_factory=Spread)
+    cpu_percent: Spread = msgspec.field(default_factory=Spread)
+    battery_percent: Spread = msgspec.field(default_factory=Spread)
+    power_w: Spread = msgspec.field(default_factory=Spread)
+    memory_available_bytes: Spread = msgspec.field(default_factory=Spread)
+    storage_free_bytes: Spread = msgspec.field(default_factory=Spread)
+    agent_memory_bytes: Spread = msgspec.field(default_factory=Spread)
+    throttle_told: int = 0
+    """Windows that said whether the clock was held back."""
+    throttled: int = 0
+    """And those in which it was, for any reason."""
+    reasons: dict[str, int] = msgspec.field(default_factory=dict)
+    energy: dict[str, Energy] = msgspec.field(default_factory=dict)
+
+    def add(self, facts: DeviceWindow, seconds: float, requests: int) -> None:
+        """Count one window of one device."""
+        for name in MEASURED:
+            getattr(self, name).add(getattr(facts, name))
+        if facts.throttled is not None:
+            self.throttle_told += 1
+            self.throttled += bool(facts.throttled)
+            for reason in set(facts.throttled):
+                self._count(reason, 1)
+        if facts.power_w is not None:
+            source = getattr(facts, "power_source", None) or UNNAMED
+            self._burn(source, Energy(facts.power_w * seconds, seconds, requests))
+
+    def merge(self, other: "DeviceFacts") -> None:
+        """Count what `other` counted."""
+        for name in MEASURED:
+            getattr(self, name).merge(getattr(other, name))
+        self.throttle_told += other.throttle_told
+        self.throttled += other.throttled
+        for reason, count in other.reasons.items():
+            self._count(reason, count)
+        for source, energy in other.energy.items():
+            self._burn(source, energy)
+
+    def _count(self, reason: str, by: int) -> None:
+        # Devices choose these words: a hostile one must not make a row grow without end.
+        name = reason if reason in self.reasons or len(self.reasons) < MAX_WORDS else OTHER
+        self.reasons[name] = self.reasons.get(name, 0) + by
+
+    def _burn(self, source: str, energy: Energy) -> None:
+        name = source if source in self.energy or len(self.energy) < MAX_WORDS else OTHER
+        self.energy.setdefault(name, Energy()).merge(energy)
+
+
+MEASURED = (
+    "temperature_c", "cpu_percent", "battery_percent", "power_w", "memory_available_bytes", "storage_free_bytes",
+    "agent_memory_bytes",
+)  # fmt: skip
+MAX_WORDS = 24
+OTHER = "other"
+
+
+class ModelCell:
+    """Requests of models."""
+
+    __slots__ = ("confidence", "errors", "latency", "memory", "requests", "seen", "windows")
+
+    def __init__(self) -> None:
+        self.windows, self.requests, self.errors = 0, 0, 0
+        self.memory = Spread()
+        self.latency, self.confidence, self.seen = Pile(), Pile(), Seen()
+
+    def add(self, window: ModelWindow, device: Mark) -> None:
+        """Count one window of one device."""
+        self.windows += 1
+        self.requests = min(self.requests + window.requests, MAX_COUNT)
+        self.errors = min(self.errors + window.errors, MAX_COUNT)
+        self.memory.add(window.memory_bytes)
+        self.latency.add(window.latency)
+        if window.confidence is not None:
+            self.confidence.add(window.confidence)
+        self.seen.add(device)
+
+    def merge(self, other: "ModelCell") -> None:
+        """Count what `other` counted."""
+        self.windows += other.windows
+        self.requests = min(self.requests + other.requests, MAX_COUNT)
+        self.errors = min(self.errors + other.errors, MAX_COUNT)
+        self.memory.merge(other.memory)
+        for mine, its in ((self.latency, other.latency), (self.confidence, other.confidence)):
+            mine.add_counts(its.offset, its.counts, its.zero)
+        self.seen.merge(other.seen)
+
+
+class DeviceCell:
+    """Windows of devices."""
+
+    __slots__ = ("facts", "seen", "windows")
+
+    def __init__(self) -> None:
+        self.windows, self.facts, self.seen = 0, DeviceFacts(), Seen()
+
+    def merge(self, other: "DeviceCell") -> None:
+        """Count what `other` counted."""
+        self.windows += other.windows
+        self.facts.merge(other.facts)
+        self.seen.merge(other.seen)
+
+
+class Sums(NamedTuple):
+    """The cells of a few windows."""
+
+    models: dict[ModelKey, ModelCell]
+    devices: dict[DeviceKey, DeviceCell]
+
+
+class Placed(NamedTuple):
+    """A window with what the server knows of its device."""
+
+    device: str
+    region: str
+    hardware_class: str
+    placed_s: float
+    seconds: float
+    facts: DeviceWindow
+    models: tuple[ModelWindow, ...]
+
+
+def sums(rows: Iterable[Placed]) -> Sums:
+    """Return the cells of these windows, by minute and kind."""
+    found = Sums({}, {})
+    for row in rows:
+        minute_s, mark = int(row.placed_s // MINUTE_S) * MINUTE_S, mark_of(row.device)
+        key = DeviceKey(minute_s, row.region, row.hardware_class)
+        cell = found.devices.get(key) or found.devices.setdefault(key, DeviceCell())
+        cell.windows += 1
+        cell.facts.add(row.facts, row.seconds, sum(model.requests for model in row.models))
+        cell.seen.add(mark)
+        for model in row.models:
+            whose = ModelKey(minute_s, row.region, model.model, model.release, model.variant, row.hardware_class)
+            counts = found.models.get(whose) or found.models.setdefault(whose, ModelCell())
+            counts.add(model, mark)
+    return found
+
+
+def encode(found: Sums) -> bytes:
+    """Return cells as bytes, to be stored until they are rolled up."""
+    models = [
+        (key, cell.windows, cell.requests, cell.errors, cell.memory, cell.latency.packed(),
+         cell.confidence.packed() if cell.confidence else None, cell.seen.packed())
+        for key, cell in found.models.items()
+    ]  # fmt: skip
+    devices = [(key, cell.windows, cell.facts, cell.seen.packed()) for key, cell in found.devices.items()]
+    return _ENCODER.encode((models, devices))
+
+
+def decode_into(found: Sums, data: bytes) -> None:
+    """Count in `found` what the bytes of `encode` hold."""
+    models, devices = _DECODER.decode(data)
+    for fields, windows, requests, errors, memory, latency, confidence, seen in models:
+        key = ModelKey(*fields)
+        cell = found.models.get(key) or found.models.setdefault(key, ModelCell())
+        cell.windows += windows
+        cell.requests, cell.errors = min(cell.requests + requests, MAX_COUNT), min(cell.errors + errors, MAX_COUNT)
+        cell.memory.merge(memory)
+        cell.latency.add_packed(latency)
+        cell.confidence.add_packed(confidence)
+        cell.seen.merge_packed(seen)
+    for place, windows, facts, seen in devices:
+        where = DeviceKey(*place)
+        board = found.devices.get(where) or found.devices.setdefault(where, DeviceCell())
+        board.windows += windows
+        board.facts.merge(facts)
+        board.seen.merge_packed(seen)
+
+
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER = msgspec.msgpack.Decoder(
+    tuple[
+        list[tuple[tuple[int, str, str, str, str, str], int, int, int, Spread, bytes, bytes | None, bytes]],
+        list[tuple[tuple[int, str, str], int, DeviceFacts, bytes]],
+    ]
+)

@@ -1,0 +1,78 @@
+"""How many different devices, without keeping their names: HyperLogLog with 1024 registers, standard error 3.3 %.
+
+Few devices are counted almost exactly (linear counting): up to about 100 the answer is off by one or two. Estimates of
+parts merge to the estimate of the whole, which sums of "devices per hour" would not.
+"""
+
+import math
+import zlib
+from collections.abc import Iterable
+from functools import lru_cache
+from hashlib import blake2b
+
+BITS = 10
+REGISTERS: int = 2**BITS
+ALPHA = 0.7213 / (1 + 1.079 / REGISTERS)
+
+FEW, MANY = 1, 2
+Mark = tuple[int, int]
+"""A register, and the rank that a device gives it."""
+
+
+@lru_cache(maxsize=200_000)
+def mark_of(device: str) -> Mark:
+    """Return what a device leaves behind."""
+    number = int.from_bytes(blake2b(device.encode(), digest_size=8).digest(), "big")
+    rest = number >> BITS
+    return number & (REGISTERS - 1), 64 - BITS - rest.bit_length() + 1
+
+
+class Seen:
+    """Devices that were seen: the highest rank by register, those that nobody reached left out."""
+
+    __slots__ = ("_ranks",)
+
+    def __init__(self) -> None:
+        self._ranks: dict[int, int] = {}
+
+    def add(self, mark: Mark) -> None:
+        """Count the device that left `mark`; once, however often it comes."""
+        place, rank = mark
+        if rank > self._ranks.get(place, 0):
+            self._ranks[place] = rank
+
+    def merge(self, other: "Seen") -> None:
+        """Count the devices that another one has seen."""
+        self._take(other._ranks.items())
+
+    def merge_packed(self, data: bytes | None) -> None:
+        """Count the devices of bytes from `packed`; nothing for None."""
+        if not data:
+            return
+        if data[0] == FEW:
+            pairs = zip(memoryview(data)[1::3], memoryview(data)[2::3], data[3::3], strict=True)
+            self._take((low | high << 8, rank) for low, high, rank in pairs)
+        else:
+            self._take((place, rank) for place, rank in enumerate(zlib.decompress(data[1:])) if rank)
+
+    def _take(self, ranks: Iterable[Mark]) -> None:
+        mine = self._ranks
+        for place, rank in ranks:
+            if rank > mine.get(place, 0):
+                mine[place] = rank
+
+    def packed(self) -> bytes:
+        """Return it as bytes: three for a device while they are few, at most about 700."""
+        if len(self._ranks) <= 150:
+            return bytes([FEW]) + b"".join(bytes((p & 255, p >> 8, rank)) for p, rank in sorted(self._ranks.items()))
+        every = bytes(self._ranks.get(place, 0) for place in range(REGISTERS))
+        return bytes([MANY]) + zlib.compress(every, 1)
+
+    def estimate(self) -> int:
+        """Return about how many devices were seen."""
+        empty = REGISTERS - len(self._ranks)
+        spread = empty + sum(math.ldexp(1.0, -rank) for rank in self._ranks.values())
+        raw: float = ALPHA * REGISTERS**2 / spread
+        if raw <= 2.5 * REGISTERS and empty:
+            return round(REGISTERS * math.log(REGISTERS / empty))
+        return round(raw)

@@ -1,0 +1,197 @@
+"""Roll-ups: whatever the order and grouping in which windows come, each counts once, in its minute, hour and day."""
+
+import random
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from edgefleet_protocol.errors import BadDocument
+from edgefleet_protocol.sketch import SketchBuilder, merge
+from edgefleet_protocol.telemetry import DeviceWindow, ModelWindow
+from edgefleet_server.store import rollups
+from edgefleet_server.store.database import Database
+from edgefleet_server.store.schema import device_rollups, model_rollups
+from edgefleet_server.telemetry.cells import Placed, Sums, decode_into, encode, sums
+from edgefleet_server.telemetry.distinct import Seen, mark_of
+from edgefleet_server.telemetry.drift import drift
+from edgefleet_server.telemetry.packed import Pile, pack, unpack
+
+NOON_S = 1_800_000_000 // 86400 * 86400 + 43_200
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Database:
+    return Database(tmp_path / "server.sqlite3")
+
+
+def sketch(values: Iterable[float]):
+    builder = SketchBuilder()
+    for value in values:
+        builder.add(value)
+    return builder.build()
+
+
+def window(rng: random.Random, number: int) -> Placed:
+    """A window anywhere within two days: late ones and early ones among them."""
+    values = [rng.lognormvariate(-4, 0.5) for _ in range(rng.randint(1, 40))]
+    model = ModelWindow(
+        model="fashion",
+        release="fashion/1",
+        release_sha256="0" * 64,
+        variant=rng.choice(["int8", "fp32"]),
+        requests=len(values) + 1,
+        errors=1,
+        latency=sketch(values),
+        confidence=sketch(rng.random() for _ in values),
+        memory_bytes=rng.randint(10**7, 10**8),
+    )
+    facts = DeviceWindow(
+        temperature_c=rng.uniform(-5, 80),
+        power_w=rng.choice([None, 4.0]),
+        throttled=rng.choice([None, (), ("capped",)]),
+    )
+    place = NOON_S + rng.uniform(-86_400, 86_400)
+    return Placed(
+        f"d{number % 20}", rng.choice(["eu", "us"]), rng.choice(["pi-4", "pi-5"]), place, 60.0, facts, (model,)
+    )
+
+
+def tables(database: Database):
+    """Everything in the roll-ups, without how floating-point sums were grouped."""
+    with database.read() as connection:
+        models = [
+            tuple(round(value, 6) if isinstance(value, float) else value for value in row)
+            for row in connection.execute(select(model_rollups).order_by(*model_rollups.primary_key)).all()
+        ]
+        devices = [
+            (row[:6], rollups.facts_of(row.facts), row.seen)
+            for row in connection.execute(select(device_rollups).order_by(*device_rollups.primary_key)).all()
+        ]
+    return models, [
+        (head, facts.throttled, facts.temperature_c.n, facts.reasons, seen) for head, facts, seen in devices
+    ]
+
+
+def fold_all(database: Database, limit: int) -> None:
+    count = 1
+    while count:
+        with database.write() as connection:
+            count = rollups.fold(connection, limit)
+
+
+def test_any_order_and_grouping_gives_the_same_rollups(tmp_path: Path) -> None:
+    rng = random.Random(7)
+    rows = [window(rng, number) for number in range(120)]
+    seen = []
+    for turn, (batch, limit) in enumerate(((120, 500), (7, 3), (1, 10))):
+        database = Database(tmp_path / f"{turn}" / "server.sqlite3")
+        rng.shuffle(rows)
+        for start in range(0, len(rows), batch):
+            with database.write() as connection:
+                rollups.add(connection, rows[start : start + batch])
+            if turn == 1:
+                fold_all(database, limit)
+        fold_all(database, limit)
+        seen.append(tables(database))
+        database.close()
+    assert seen[0] == seen[1] == seen[2]
+
+
+def test_every_grain_and_resolution_holds_the_windows_of_its_own_place(database: Database) -> None:
+    rng = random.Random(3)
+    rows = [window(rng, number) for number in range(150)]
+    with database.write() as connection:
+        rollups.add(connection, rows)
+        rollups.fold(connection)
+        found = connection.execute(select(model_rollups)).all()
+    for resolution, length_s in rollups.RESOLUTIONS.items():
+        for grain in range(5):
+            those = [row for row in found if (row.resolution, row.grain) == (resolution, grain)]
+            assert sum(row.requests for row in those) == sum(row.models[0].requests for row in rows)
+        for row in [row for row in found if (row.resolution, row.grain) == (resolution, rollups.CLASS)]:
+            own = [
+                one
+                for one in rows
+                if one.placed_s // length_s * length_s == row.start_s
+                and (one.region, one.models[0].variant, one.hardware_class)
+                == (row.region, row.variant, row.hardware_class)
+            ]
+            whole = merge(one.models[0].latency for one in own)
+            assert unpack(row.latency).quantile(0.95) == whole.quantile(0.95)
+            assert (row.windows, row.errors) == (len(own), len(own))
+            assert row.memory_max_bytes == max(one.models[0].memory_bytes or 0 for one in own)
+
+
+def test_a_fold_that_fails_leaves_everything_to_be_folded_again(database: Database) -> None:
+    with database.write() as connection:
+        rollups.add(connection, [window(random.Random(1), 1)])
+    with pytest.raises(RuntimeError), database.write() as connection:
+        assert rollups.fold(connection) == 1
+        raise RuntimeError("the process is killed here")
+    assert tables(database) == ([], [])
+    fold_all(database, 10)
+    with database.read() as connection:
+        assert not rollups.waiting(connection)
+    assert len(tables(database)[0]) == 3 * 5
+
+
+def test_cells_come_back_from_their_bytes_as_they_were() -> None:
+    found, again = sums([window(random.Random(n), n) for n in range(30)]), Sums({}, {})
+    decode_into(again, encode(found))
+    assert encode(again) == encode(found)
+
+
+def test_sources_of_energy_are_never_added_to_one_another() -> None:
+    cells = sums([window(random.Random(n), n) for n in range(40)]).devices.values()
+    measured = [energy for cell in cells for energy in cell.facts.energy.values()]
+    assert measured and all(abs(energy.joules / energy.seconds - 4.0) < 1e-9 for energy in measured)
+
+
+@pytest.mark.parametrize("highest", (1, 300, 70_000, 2**40))
+def test_a_packed_histogram_is_read_as_it_was_whatever_its_counts(highest: int) -> None:
+    rng = random.Random(highest)
+    pile = Pile()
+    for _ in range(20):
+        pile.add_counts(rng.randint(-300, 300), [rng.randint(0, highest) for _ in range(rng.randint(0, 50))], 3)
+    assert unpack(pile.packed()) == pile.sketch() and pack(pile.sketch()) == pile.packed()
+
+
+@pytest.mark.parametrize("count", (0, 1, 50, 500, 20_000))
+def test_devices_are_counted_within_a_tenth_and_once(count: int) -> None:
+    halves = Seen(), Seen()
+    for number in range(count):
+        halves[number % 2].add(mark_of(f"device-{number}"))
+        halves[0].add(mark_of("device-0"))
+    whole = Seen()
+    for half in halves:
+        whole.merge_packed(half.packed())
+    assert abs(whole.estimate() - count) <= max(1, 0.1 * count)
+
+
+def confidences(rng: random.Random, n: int, power: float):
+    return sketch(rng.random() ** power for _ in range(n))
+
+
+def test_without_drift_there_is_no_alarm_in_three_hundred_looks() -> None:
+    rng = random.Random(11)
+    alarms = 0
+    for _ in range(300):
+        n = rng.choice([1000, 1500, 3000])
+        alarms += drift(confidences(rng, n, 0.2), confidences(rng, n, 0.2)).alarm
+    assert alarms == 0
+
+
+def test_a_shift_is_an_alarm_and_few_answers_say_nothing() -> None:
+    rng = random.Random(12)
+    assert drift(confidences(rng, 2000, 0.2), confidences(rng, 2000, 0.5)).alarm
+    sure, less_sure = sketch([0.99] * 2000), sketch([0.99] * 1500 + [0.5] * 500)
+    assert drift(sure, less_sure).alarm
+    assert drift(sure, sketch([0.5] * 999)).psi is None
+
+
+@pytest.mark.parametrize("data", (b"", b"\x01", b"\x07" + bytes(10), b"\x02" + bytes(11), b"\x00" + bytes(12)))
+def test_damaged_bytes_of_a_histogram_are_refused_in_words(data: bytes) -> None:
+    with pytest.raises(BadDocument, match="a stored histogram is damaged"):
+        unpack(data)
