@@ -15,7 +15,7 @@ from .gates.judge import answers_of, judge
 from .gates.limits import Limits
 from .measure import Measures, measure
 from .progress import Progress
-from .recipe import ORIGINAL, Recipe, Recipes
+from .recipe import CPU, ORIGINAL, Recipe, Recipes
 from .runtime import Array
 from .steps import Context, Step
 from .work import Work, key_of
@@ -31,6 +31,7 @@ class Made:
     measures: Measures
     features: tuple[str, ...] = ()
     """What its recipe says that a device must have."""
+    provider: str = CPU
     verdict: Verdict | None = None
     """How it compares with the original; None for the original itself."""
 
@@ -135,7 +136,7 @@ class Pipeline:
             f"{self.loaded.workload.metric_name} {measures.accuracy:.4f}, {measures.bytes / 1000:.0f} kB, "
             f"{measures.wire_bytes / 1000:.0f} kB on the wire" + (", as measured before" if kept is not None else "")
         )
-        return Made(recipe.name, candidate, measures, recipe.features)
+        return Made(recipe.name, candidate, measures, recipe.features, recipe.provider)
 
     def _apply(
         self, variant: str, steps: Sequence[Step], candidate: Candidate, key: str, original: Candidate | None

@@ -29,6 +29,8 @@ from .steps import STEPS, Step, step_class
 
 ORIGINAL = "fp32"
 """The variant that is the original, exported and otherwise untouched. It is in every package."""
+CPU = "CPUExecutionProvider"
+PROVIDERS = (CPU, "CUDAExecutionProvider", "TensorrtExecutionProvider")
 _NAME = re.compile(r"^[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?\Z")
 
 
@@ -40,6 +42,8 @@ class Recipe:
     steps: tuple[Step, ...]
     features: tuple[str, ...] = ()
     """Instruction sets that a device must have to be given this variant, by the kernel's names: `asimddp`."""
+    provider: str = CPU
+    """The execution provider that it is for, by onnxruntime's name."""
 
 
 @dataclass(frozen=True)
@@ -123,13 +127,16 @@ def _cross(recipe: Recipe) -> tuple[Step, ...]:
 def _variant(entry: Any) -> Recipe:
     if not isinstance(entry, Mapping) or not isinstance(entry.get("name"), str):
         raise RecipeError("each [[variant]] needs a `name`")
-    if unknown := sorted(set(entry) - {"name", "steps", "features"}):
+    if unknown := sorted(set(entry) - {"name", "steps", "features", "provider"}):
         raise RecipeError(
-            f"variant {entry['name']!r} has no setting {unknown[0]!r}; there are name, steps and features"
+            f"variant {entry['name']!r} has no setting {unknown[0]!r}; there are name, steps, features and provider"
         )
     where = f"variant {entry['name']!r}"
     features: tuple[str, ...] = _value(entry.get("features", []), tuple[str, ...], f"{where}: features")
-    return Recipe(entry["name"], _steps(entry.get("steps", []), where), features)
+    provider = entry.get("provider", CPU)
+    if provider not in PROVIDERS:
+        raise RecipeError(f"{where}: provider must be one of {', '.join(PROVIDERS)}, not {provider!r}")
+    return Recipe(entry["name"], _steps(entry.get("steps", []), where), features, provider)
 
 
 def _steps(entries: Any, where: str) -> tuple[Step, ...]:
@@ -167,10 +174,11 @@ def make_step(entry: Any, where: str) -> Step:
 
 def _value(value: Any, kind: Any, where: str) -> Any:
     """Return `value` as the field's type wants it; raise RecipeError when it is of another."""
-    if get_origin(kind) in (Union, types.UnionType):
+    choices = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+    if all(hasattr(choice, "takes") for choice in choices):
         step = make_step(value, where)
-        if not isinstance(step, get_args(kind)):
-            raise RecipeError(f"{where} takes one of: {', '.join(choice.name for choice in get_args(kind))}")
+        if not isinstance(step, choices):
+            raise RecipeError(f"{where} takes one of: {', '.join(choice.name for choice in choices)}")
         return step
     if get_origin(kind) is Literal and value not in get_args(kind):
         raise RecipeError(f"{where} must be one of {', '.join(get_args(kind))}, not {value!r}")

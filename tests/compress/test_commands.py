@@ -25,10 +25,26 @@ def run(out: Path, *more: str, recipes: Path = RECIPES, workload: Path = TINY) -
     return main(["run", str(workload), "--recipes", str(recipes), "--out", str(out), *more])
 
 
-def process(out: Path, recipes: Path = RECIPES) -> subprocess.Popen[str]:
-    command = f"import sys; from edgefleet_compress.commands import main; sys.exit(main({['run', str(TINY), '--recipes', str(recipes), '--out', str(out)]!r}))"
+SLOW = """
+import sys, time
+from edgefleet_compress import progress
+from edgefleet_compress.commands import main
+
+def end(self, result, before=progress.Lines.end):
+    before(self, result)
+    if f"{self._title}: {result}".startswith(sys.argv[1]):
+        time.sleep(600)
+
+progress.Lines.end = end
+sys.exit(main(sys.argv[2:]))
+"""
+"""The command, in which the step after a line takes until somebody interrupts it."""
+
+
+def process(out: Path, slow_after: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", SLOW, slow_after, "run", str(TINY), "--recipes", str(RECIPES), "--out", str(out)]
     # A session of its own: a signal that a terminal would send reaches this process and no other.
-    return subprocess.Popen([sys.executable, "-c", command], stderr=subprocess.PIPE, text=True, start_new_session=True)
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
@@ -36,7 +52,7 @@ def test_finished_steps_outlive_an_interruption_and_are_not_repeated(
     how: signal.Signals, code: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "package"
-    running = process(out)
+    running = process(out, "int8: measure")
     assert running.stderr is not None
     seen = []
     for line in running.stderr:

@@ -55,7 +55,7 @@ def test_an_export_of_ones_own_is_not_doubled() -> None:
         (variant('{step = "finetune", epochs = true}'), "epochs is a int, not True"),
         (
             variant('{step = "quantize_static", method = "guess"}'),
-            "method must be one of minmax, percentile, entropy, not 'guess'",
+            "method must be one of minmax, percentile, entropy, mse, not 'guess'",
         ),
         (variant('{step = "prune", recover = {step = "tidy"}}'), "recover takes one of: finetune, distill"),
         (

@@ -8,11 +8,15 @@ import pytest
 import edgefleet_compress
 
 ROOT = Path(edgefleet_compress.__file__).parent
-QUANTIZERS = {*(f"steps/quantize_{how}.py" for how in ("static", "dynamic", "weights")), "road/candidates.py"}
+QUANTIZERS = {
+    *(f"steps/quantize_{how}.py" for how in ("static", "dynamic", "weights")),
+    "steps/ranges.py",
+    "road/candidates.py",
+}
 HOMES = {
     "torch_pruning": {"steps/prune.py"},
     "onnxruntime.quantization": QUANTIZERS,
-    "onnxruntime": {"runtime.py", *QUANTIZERS},
+    "onnxruntime": {"runtime.py", "steps/half.py", *QUANTIZERS},
     "rich": {"progress.py"},
 }
 

@@ -7,6 +7,7 @@ A connection costs a thread, so there are few. Who takes one and asks nothing mu
 within seconds is closed, and when all are taken, the one that has been silent for longest gives way.
 """
 
+import _thread
 import contextlib
 import selectors
 import socket
@@ -22,6 +23,7 @@ from .errors import Refused
 from .frames import PROTOCOL, Frames
 from .handoff import ANY_WORKER, MAX_PASSED, give, receive
 from .http import HEAD_S, Closed, Head, Reader, Request, Response, body_length, part, send
+from .memory import give_back
 from .runtime import Array
 
 MAX_CONNECTIONS = 64
@@ -92,6 +94,8 @@ class _Guest:
     """When it was last seen to do something."""
     state: Literal["silent", "asked"] = "silent"
     """`silent` until a request is whole."""
+    begun: bool = False
+    """Its thread runs."""
     handed: bool = False
     """It came through the gateway, which can have it back."""
     rest: bytes = b""
@@ -170,7 +174,6 @@ class Door:
         elif not self._welcome(sock):
             self._turn_away(sock, Refused(403, "this process may not ask the models of this device"))
             return
-        full = Refused(503, f"{MAX_CONNECTIONS} connections are open already: try again")
         with self._lock:
             if len(self._guests) >= MAX_CONNECTIONS and not self._give_way(guest.since):
                 admitted = False
@@ -178,14 +181,25 @@ class Door:
                 admitted = True
                 self._guests.add(guest)
         if not admitted:
-            self._turn_away(sock, full)
-            return
-        try:
-            threading.Thread(target=self._serve, args=(guest,), daemon=True).start()
-        except (RuntimeError, MemoryError):  # no memory for another stack
+            self._turn_away(sock, Refused(503, f"{MAX_CONNECTIONS} connections are open already: try again"))
+        elif not self._begin(guest):
             with self._lock:
                 self._guests.discard(guest)
-            self._turn_away(sock, full)
+            self._turn_away(sock, Refused(503, "no memory for another connection: try again"))
+
+    def _begin(self, guest: _Guest) -> bool:
+        """Give `guest` a thread; return whether there was memory for one.
+
+        `threading.Thread.start` waits for the thread to report, and one that dies of memory before it does is waited for
+        for ever, by the thread that takes connections.
+        """
+        for _ in range(2):
+            try:
+                _thread.start_new_thread(self._serve, (guest,))
+                return True
+            except (RuntimeError, MemoryError):
+                give_back()
+        return False
 
     def _give_way(self, now: float) -> bool:
         """Close the connection that has been silent for longest, if any has been for long enough. Under the lock."""
@@ -210,14 +224,19 @@ class Door:
 
     @property
     def untidy(self) -> bool:
-        """Whether something turned away waits to be closed."""
-        return bool(self._turned_away)
+        """Whether something waits to be closed by `tidy`, or may have to be."""
+        with self._lock:
+            return bool(self._turned_away) or not all(guest.begun for guest in self._guests)
 
     def tidy(self) -> None:
-        """Close what was turned away a moment ago."""
+        """Close what was turned away a moment ago, and guests whose thread died of memory before its first line."""
         now = time.monotonic()
         while self._turned_away and self._turned_away[0][0] < now:
             self._turned_away.pop(0)[1].close()
+        with self._lock:
+            for guest in [row for row in self._guests if not row.begun and now - row.since >= SILENT_S]:
+                self._guests.discard(guest)
+                _cut(guest.sock)
 
     def close_idle(self) -> None:
         """Close every connection on which nothing is asked now."""
@@ -227,6 +246,7 @@ class Door:
                     _cut(guest.sock)
 
     def _serve(self, guest: _Guest) -> None:
+        guest.begun = True
         reader = Reader(guest.sock, guest.rest, guest.since + HEAD_S)
         try:
             while reader.wait(IDLE_S):
@@ -284,6 +304,7 @@ class Door:
             self._part(guest, error)
             return False
         except MemoryError:
+            give_back()
             self._part(guest, Refused(503, "no memory for a request of this size: try again"))
             return False
         finally:

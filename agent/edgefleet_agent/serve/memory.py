@@ -1,5 +1,8 @@
-"""How much memory a process uses, from /proc."""
+"""How much memory a process uses, from /proc, and how it gives back what it holds for later."""
 
+import contextlib
+import ctypes
+import gc
 from pathlib import Path
 
 
@@ -25,6 +28,13 @@ def peak_bytes(process: Path) -> int | None:
     if pss is None or rss is None or peak is None:
         return pss
     return pss + max(0, peak - rss)
+
+
+def give_back() -> None:
+    """Return what was freed to the system: the C library keeps it, and the limits of a worker count it."""
+    gc.collect()
+    with contextlib.suppress(AttributeError, OSError):  # a C library without it
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _field(path: Path, name: str) -> int | None:

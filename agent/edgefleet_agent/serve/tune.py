@@ -1,8 +1,5 @@
 """A few ways to set up a session, each measured for a fraction of a second in the trial. What is best is kept per board."""
 
-import contextlib
-import ctypes
-import gc
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +10,7 @@ from .. import tuning
 from ..seams import WorkerSpec
 from ..tuning import Tuning
 from . import golden
-from .memory import pss_bytes
+from .memory import give_back, pss_bytes
 from .messages import Tried
 from .model import Model
 from .providers import CPU
@@ -71,7 +68,7 @@ def _tried(
     spec: WorkerSpec, way: Tuning, inputs: Inputs, reopen: Callable[[WorkerSpec, Tuning], Model]
 ) -> tuning.Tried | None:
     """Return what `way` was measured to need; None when its answers are wrong or it cannot be opened so."""
-    _give_back()
+    give_back()  # else the next session is measured as if it needed nothing
     before = pss_bytes(Path("/proc/self"))
     try:
         model = reopen(spec, way)
@@ -80,13 +77,6 @@ def _tried(
         return _measure(way, model, inputs, before)
     except Exception:  # the plain way has passed, and a way that fails is simply not taken
         return None
-
-
-def _give_back() -> None:
-    """Let go of what the session before has freed, so that the next one is not measured as if it needed nothing."""
-    gc.collect()
-    with contextlib.suppress(AttributeError, OSError):  # a C library without it: the memory is then a worse guess
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _wrong(spec: WorkerSpec, model: Model, inputs: Inputs) -> str | None:

@@ -85,7 +85,7 @@ def pack(workload: Workload, outcome: Outcome, notes: str) -> Packed:
     variants = []
     for made in outcome.made:
         data = made.candidate.onnx_bytes("package")
-        answered = answers[made.name] = golden_answers(data, golden_inputs, check_inputs)
+        answered = answers[made.name] = golden_answers(data, golden_inputs, check_inputs, made.provider)
         variants.append(_variant(contents, workload, made, data, answered))
         contents.beside[f"check/{made.name}.f32"] = _raw(answered.check.astype(np.float32))
     original = next(variant for variant in variants if variant.name == ORIGINAL)
@@ -185,8 +185,9 @@ def _variant(contents: Contents, workload: Workload, made: Made, data: bytes, an
     seen = guard(data)
     measures = made.measures
     requires = Requirement(
-        features=made.features, ir=seen.ir_version, opset=seen.opset, memory_bytes=measures.memory_bytes
-    )
+        features=made.features, provider=made.provider, ir=seen.ir_version, opset=seen.opset,
+        memory_bytes=measures.memory_bytes,
+    )  # fmt: skip
     return Variant(
         name=made.name,
         files=(file,),

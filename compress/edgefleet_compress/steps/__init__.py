@@ -18,9 +18,12 @@ STEPS = {
     "alphabet": ("alphabet", "Alphabet"),
     "aware": ("aware", "Aware"),
     "export": ("export", "Export"),
+    "equalize": ("equalize", "Equalize"),
     "quantize_static": ("quantize_static", "QuantizeStatic"),
+    "quantize_mixed": ("quantize_mixed", "QuantizeMixed"),
     "quantize_dynamic": ("quantize_dynamic", "QuantizeDynamic"),
     "quantize_weights": ("quantize_weights", "QuantizeWeights"),
+    "half": ("half", "Half"),
     "tidy": ("tidy", "Tidy"),
 }
 

@@ -5,32 +5,26 @@ has its fastest kernels, and, with symmetric ranges, the one that TensorRT reads
 quantizer makes redundant are left out by onnxruntime itself.
 """
 
-import io
-import logging
-from collections.abc import Iterator
-from contextlib import redirect_stdout
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
-import numpy as np
 import onnx
 from onnxruntime import quantization
+from onnxruntime.quantization.calibrate import save_tensors_data
 
 from ..candidate import Candidate
 from ..errors import CannotQuantize
 from ..invariants import check_invariants
-from ..runtime import Array, batches, coverage
+from ..runtime import Array, coverage
 from ..workload import Workload
+from .correct_bias import corrected
+from .ranges import Method, measure, quiet
 from .step import Context, require
 
-METHODS = {
-    "minmax": quantization.CalibrationMethod.MinMax,
-    "percentile": quantization.CalibrationMethod.Percentile,
-    "entropy": quantization.CalibrationMethod.Entropy,
-}
-BATCH = 32
+METHODS = get_args(Method)
 MIN_OPSET = 13
 """The first whose QuantizeLinear takes a scale per channel."""
 
@@ -45,7 +39,9 @@ class QuantizeStatic:
     name: ClassVar[str] = "quantize_static"
     takes: ClassVar[str] = "onnx"
 
-    method: Literal["minmax", "percentile", "entropy"] = "minmax"
+    method: Literal["minmax", "percentile", "entropy", "mse"] = "minmax"
+    percentile: float = 99.999
+    """Share of an activation's values that its range holds, for the method of that name."""
     samples: int = 256
     """Of the calibration data, from its front."""
     per_channel: bool = True
@@ -53,12 +49,15 @@ class QuantizeStatic:
     """Unsigned is what x86 without VNNI is fastest with; Arm and TensorRT want signed."""
     symmetric: bool = False
     """Ranges of activations around zero, as TensorRT demands; they cost a bit where all values have one sign."""
+    correct_bias: bool = False
+    """Whether each layer's mean output is brought back by its bias."""
     exclude: tuple[str, ...] = ()
     """Nodes that stay in floating point, by name."""
 
     def __post_init__(self) -> None:
         rules = {
             "method": (self.method in METHODS, f"one of {', '.join(METHODS)}"),
+            "percentile": (50 < self.percentile <= 100, "above 50, at most 100"),
             "samples": (self.samples >= 1, "1 or more"),
             "symmetric": (not (self.symmetric and self.activations == "unsigned"), "false for unsigned activations"),
         }
@@ -68,20 +67,25 @@ class QuantizeStatic:
     def words(self) -> str:
         """`int8 (minmax)`, `int8 (mse, symmetric)`."""
         more = (", symmetric" if self.symmetric else "") + (", unsigned" if self.activations == "unsigned" else "")
+        more += ", bias corrected" if self.correct_bias else ""
         return f"int8 ({self.method}{more})"
 
     def apply(self, candidate: Candidate, workload: Workload, context: Context) -> Candidate:
         """Return the int8 candidate; raise CannotQuantize, with the reason, when it cannot be."""
         data = candidate.onnx_bytes(self.name)
         self.check(data, workload)
-        quantized = self._quantize(data, workload.calibration_inputs[: self.samples].numpy())
+        quantized = self.write(data, self.ranges(data, workload), self.exclude)
+        biases = 0
+        if self.correct_bias:
+            quantized, biases = corrected(data, quantized, self._inputs(workload))
         found = coverage(quantized, "arm")
         if not found.int8:
             raise CannotQuantize(
                 "nothing in this model has an int8 kernel: no convolution and no matrix product was found"
             )
         check_invariants(candidate, quantized, self.name)
-        return candidate.then(self.words, onnx=quantized, int8_kernels=f"{found.int8}/{found.all}")
+        made = candidate.then(self.words, onnx=quantized, int8_kernels=f"{found.int8}/{found.all}")
+        return made.then_fact(biases_corrected=biases) if self.correct_bias else made
 
     def check(self, data: bytes, workload: Workload) -> None:
         """Raise CannotQuantize, with the reason, for what is seen without measuring: samples, versions, names."""
@@ -103,43 +107,30 @@ class QuantizeStatic:
         if unknown := [name for name in self.exclude if name not in names]:
             raise CannotQuantize(f"exclude names {unknown}, and the model's nodes are {sorted(names - {''})}")
 
-    def _quantize(self, data: bytes, inputs: Array) -> bytes:
-        name = onnx.load_from_string(data).graph.input[0].name
-        root, level = logging.getLogger(), logging.getLogger().level
-        root.setLevel(logging.ERROR)  # the quantizer advises a preprocessing that the export has done already
-        try:
-            # Its calibrators print what they do, on the standard output that belongs to --json.
-            with redirect_stdout(io.StringIO()), TemporaryDirectory(prefix="edgefleet-") as folder:
-                out = Path(folder) / "int8.onnx"
-                quantization.quantize_static(
-                    onnx.load_from_string(data),
-                    out,
-                    _Reader(name, inputs),
-                    quant_format=quantization.QuantFormat.QDQ,
-                    activation_type=quantization.QuantType.QInt8
-                    if self.activations == "signed"
-                    else quantization.QuantType.QUInt8,
-                    weight_type=quantization.QuantType.QInt8,
-                    per_channel=self.per_channel,
-                    calibrate_method=METHODS[self.method],
-                    nodes_to_exclude=list(self.exclude),
-                    extra_options={"ActivationSymmetric": self.symmetric},
-                )
-                return out.read_bytes()
-        except (ValueError, RuntimeError, NotImplementedError) as error:
-            raise CannotQuantize(f"onnxruntime cannot quantize the model: {error}") from error
-        finally:
-            root.setLevel(level)
+    def ranges(self, data: bytes, workload: Workload) -> Any:
+        """Return the measured range of each tensor of the float file."""
+        return measure(data, self._inputs(workload), self.method, symmetric=self.symmetric, percentile=self.percentile)
 
+    def _inputs(self, workload: Workload) -> Array:
+        inputs: Array = workload.calibration_inputs[: self.samples].numpy()
+        return inputs
 
-class _Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
-    """Hands the calibration data over, some samples at a time."""
-
-    def __init__(self, name: str, inputs: Array) -> None:
-        self._name = name
-        self._left: Iterator[Array] = batches(np.ascontiguousarray(inputs), BATCH)
-
-    def get_next(self) -> dict[str, Array] | None:
-        """Return the next batch, or None at the end."""
-        rows = next(self._left, None)
-        return None if rows is None else {self._name: rows}
+    def write(self, data: bytes, ranges: Any, exclude: Iterable[str]) -> bytes:
+        """Return the int8 file in which all nodes but those in `exclude` are quantized; raise CannotQuantize."""
+        unsigned = self.activations == "unsigned"
+        with quiet(), TemporaryDirectory(prefix="edgefleet-") as folder:
+            out, cache = Path(folder) / "int8.onnx", Path(folder) / "ranges.json"
+            save_tensors_data(ranges, cache)
+            quantization.quantize_static(
+                onnx.load_from_string(data),
+                out,
+                quant_format=quantization.QuantFormat.QDQ,
+                activation_type=quantization.QuantType.QUInt8 if unsigned else quantization.QuantType.QInt8,
+                weight_type=quantization.QuantType.QInt8,
+                per_channel=self.per_channel,
+                calibrate_method=ranges.calibration_method,
+                calibration_cache_path=cache,
+                nodes_to_exclude=sorted(exclude),
+                extra_options={"ActivationSymmetric": self.symmetric},
+            )
+            return out.read_bytes()

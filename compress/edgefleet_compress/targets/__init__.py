@@ -120,7 +120,12 @@ def known_features() -> tuple[str, ...]:
 
 
 def latency_table(measures: Measures, needs: Requirement) -> tuple[LatencyRow, ...]:
-    """Return what was measured here for this machine's class, and a prediction for every other that can run it."""
+    """Return what was measured here for this machine's class, and a prediction for every other that can run it.
+
+    Nothing for a GPU: these are the processors' figures.
+    """
+    if needs.provider != Requirement().provider:
+        return ()
     here = this_class()
     measured = LatencyRow(
         hardware_class=here,
