@@ -14,6 +14,7 @@ from .api.alert_routes import make_alert_routes
 from .api.asking import Asking
 from .api.door import Door
 from .api.health_routes import make_health_routes
+from .api.telemetry_routes import make_telemetry_routes
 from .api.web import make_app
 from .broker import access, strangers
 from .broker.keeper import ListKeeper
@@ -34,6 +35,7 @@ from .seams import Clock, WallClock
 from .signer import OnlineSigner
 from .store.database import Database
 from .views import Views
+from .views.telemetry_views import TelemetryViews
 from .watching import Watching
 
 LOG = logging.getLogger(__name__)
@@ -126,6 +128,7 @@ class Server:
             more=(
                 make_alert_routes(asking),
                 make_health_routes(asking, self.watching.collector, self.watching.readiness),
+                make_telemetry_routes(asking, TelemetryViews(self.repository, self.database, self.clock)),
             ),
         )
         self.identities: Identities | None = None

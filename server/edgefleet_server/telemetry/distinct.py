@@ -76,3 +76,17 @@ class Seen:
         if raw <= 2.5 * REGISTERS and empty:
             return round(REGISTERS * math.log(REGISTERS / empty))
         return round(raw)
+
+
+def union(parts: Iterable[bytes | None]) -> Seen:
+    """Return the devices of many bytes from `packed`, each once. Faster than one merge after the other: registers meet in C."""
+    whole, many = Seen(), []
+    for data in parts:
+        if data and data[0] == MANY:
+            many.append(zlib.decompress(data[1:]))
+        else:
+            whole.merge_packed(data)
+    if many:
+        highest = many[0] if len(many) == 1 else bytes(map(max, *many))
+        whole._take((place, rank) for place, rank in enumerate(highest) if rank)
+    return whole

@@ -29,6 +29,11 @@ class Drift:
     reference_n: int
 
     @property
+    def noise(self) -> float:
+        """What may be chance alone, by how much was counted."""
+        return NOISE * (1 / self.n + 1 / self.reference_n) if self.n and self.reference_n else math.inf
+
+    @property
     def alarm(self) -> bool:
         """Whether that is more than chance."""
         return self.psi is not None and self.floor is not None and self.psi > self.floor

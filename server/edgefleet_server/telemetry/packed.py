@@ -86,6 +86,11 @@ class Pile:
     def __bool__(self) -> bool:
         return bool(self.counts or self.zero)
 
+    @property
+    def count(self) -> int:
+        """How many values were counted."""
+        return self.zero + sum(self.counts)
+
     def packed(self) -> bytes:
         """Return it as bytes."""
         return pack_counts(self.offset, [min(count, MAX_COUNT) for count in self.counts], self.zero)

@@ -1,0 +1,77 @@
+"""Roll-ups as queries read them: the rows of one grain over a stretch of time, and the first good day of a variant."""
+
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, Connection, Table, select
+
+from .rollups import DAY, HOUR, MINUTE, REGION_VERSION, RESOLUTIONS
+from .schema import device_rollups, model_rollups
+
+SHORT_S, LONG_S = 6 * 3600, 16 * 86400
+
+
+class Stretch(NamedTuple):
+    """From from_s on, up to to_s and without it, in steps of a resolution."""
+
+    resolution: int
+    from_s: int
+    to_s: int
+
+    @property
+    def step_s(self) -> int:
+        """How long a step is."""
+        return RESOLUTIONS[self.resolution]
+
+
+def stretch(now: float, last_s: float) -> Stretch:
+    """Return the last `last_s` in whole steps, at most some 400 of them: minutes up to 6 hours, hours up to 16 days, then days."""
+    resolution = MINUTE if last_s <= SHORT_S else HOUR if last_s <= LONG_S else DAY
+    step_s = RESOLUTIONS[resolution]
+    return Stretch(resolution, int((now - last_s) // step_s) * step_s, int(now // step_s) * step_s + step_s)
+
+
+def of_models(
+    connection: Connection, span: Stretch, grain: int, regions: Collection[str], **where: str | None
+) -> Sequence[Any]:
+    """Return rows of `model_rollups`, of each region oldest first. where: further columns and their values; None is any."""
+    return _rows(connection, model_rollups, span, grain, regions, where)
+
+
+def of_devices(connection: Connection, span: Stretch, grain: int, regions: Collection[str]) -> Sequence[Any]:
+    """Return rows of `device_rollups`, of each region oldest first."""
+    return _rows(connection, device_rollups, span, grain, regions, {})
+
+
+def days_of(connection: Connection, region: str, model: str, release: str, variant: str, limit: int) -> Sequence[Any]:
+    """Return the first days of a variant in a region: start_s, requests, errors, confidence; oldest first."""
+    columns = model_rollups.c
+    query = select(columns.start_s, columns.requests, columns.errors, columns.confidence).where(
+        columns.resolution == DAY,
+        columns.grain == REGION_VERSION,
+        columns.region == region,
+        columns.model == model,
+        columns.release == release,
+        columns.variant == variant,
+    )
+    return connection.execute(query.order_by(columns.start_s).limit(limit)).all()
+
+
+def _rows(
+    connection: Connection,
+    table: Table,
+    span: Stretch,
+    grain: int,
+    regions: Collection[str],
+    where: dict[str, str | None],
+) -> Sequence[Any]:
+    # The regions by name: they come before the time in the key, and without them every day that is kept would be read.
+    conditions: list[ColumnElement[bool]] = [
+        table.c.resolution == span.resolution,
+        table.c.grain == grain,
+        table.c.region.in_(sorted(regions)),
+        table.c.start_s >= span.from_s,
+        table.c.start_s < span.to_s,
+    ]
+    conditions += [table.c[name] == value for name, value in where.items() if value is not None]
+    return connection.execute(select(table).where(*conditions)).all()
