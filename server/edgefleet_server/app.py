@@ -30,6 +30,7 @@ from .ingest.signed import DeviceAuthority
 from .link.broker import Broker
 from .link.tls import Tls
 from .publish.publisher import Publisher
+from .rolling import Roller, Tidier
 from .rollouts.controller import Controller
 from .seams import Clock, WallClock
 from .signer import OnlineSigner
@@ -90,7 +91,7 @@ class Server:
             self.counters,
             on_change=self._changed,
             on_need=self.publisher.need,
-            keep=config.keep,
+            keep=config.longest_keep,
             authority=DeviceAuthority(config.identity.folder if config.identity else None),
         )
         self.commander = Commander(
@@ -116,6 +117,8 @@ class Server:
             config, self.topics.fleet, self.repository, self.database, self.controller, self.counters, self.clock,
             connected=lambda: self.broker.session is not None,
         )  # fmt: skip
+        tidier = Tidier(self.database, self.counters, self.clock, config.keep, config.region_keeps)
+        self.roller = Roller(self.database, self.counters, tidier, self.watching.follower.take)
         self.web = make_app(
             self.controller,
             self.views,
@@ -160,6 +163,7 @@ class Server:
         self.router.start()
         self.publisher.start()
         self.controller.start()
+        self.roller.start()
         self.watching.start()
         if self.identities is not None:
             self.identities.start()
@@ -174,6 +178,7 @@ class Server:
         self.controller.stop()
         self.publisher.stop()
         self.router.stop()
+        self.roller.stop()
         self.list_keeper.stop()
         self.broker.stop()
         self.database.close()

@@ -3,11 +3,14 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from .ingest.counters import Counters
+from .keeping import Kept, RegionKeep, bounds
+from .seams import Clock
 from .store import rollups
 from .store.database import Database, Unavailable
+from .store.rollup_pruning import prune_rollups, prune_windows
 
 LOG = logging.getLogger(__name__)
 
@@ -15,13 +18,45 @@ EVERY_S = 2.0
 REST = 5.0
 """It rests so many times as long as it worked, for it holds the one writer of SQLite meanwhile."""
 TIDY_EVERY_S = 600.0
+RESOLUTION_SPANS = {
+    rollups.MINUTE: "minute_rollups_days",
+    rollups.HOUR: "hour_rollups_days",
+    rollups.DAY: "day_rollups_days",
+}
+
+
+class Tidier:
+    """Removes what is older than its resolution and its region keep it."""
+
+    def __init__(
+        self, database: Database, counters: Counters, clock: Clock, keep: Kept, regions: Mapping[str, RegionKeep]
+    ) -> None:
+        self._database, self._counters, self._clock = database, counters, clock
+        self._keep, self._regions = keep, regions
+
+    def __call__(self) -> None:
+        """Do it once."""
+        now = self._clock.now()
+        for resolution, name in RESOLUTION_SPANS.items():
+            gone = prune_rollups(self._database, resolution, bounds(self._keep, self._regions, name, now))
+            self._counters.add("rollups_pruned", gone)
+        own = bounds(self._keep, self._regions, "windows_days", now)
+        kept_from_s = min([own.others, *own.regions.values()])
+        self._counters.add("windows_pruned", prune_windows(self._database, own, kept_from_s))
 
 
 class Roller:
     """Folds every few seconds; `tidy` is called now and then."""
 
-    def __init__(self, database: Database, counters: Counters, tidy: Callable[[], None]) -> None:
-        self._database, self._counters, self._tidy = database, counters, tidy
+    def __init__(
+        self,
+        database: Database,
+        counters: Counters,
+        tidy: Callable[[], None],
+        on_folded: Callable[[rollups.Folded], None],
+    ) -> None:
+        """on_folded: is told what was moved, after it is stored."""
+        self._database, self._counters, self.tidy, self._on_folded = database, counters, tidy, on_folded
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="roll-ups", daemon=True)
 
@@ -43,9 +78,10 @@ class Roller:
                 if not rollups.waiting(connection):
                     break
             with self._database.write() as connection:
-                count = rollups.fold(connection)
-            total += count
-            if count < rollups.BATCH:
+                folded = rollups.fold(connection)
+            self._on_folded(folded)
+            total += folded.batches
+            if folded.batches < rollups.BATCH:
                 break
         self._counters.add("rollup_batches", total)
         return total
@@ -58,7 +94,7 @@ class Roller:
                 self.turn()
                 if began - tidied > TIDY_EVERY_S or not tidied:
                     tidied = began
-                    self._tidy()
+                    self.tidy()
             except Unavailable:
                 LOG.exception("roll-ups wait: the database refused")
                 self._counters.add("rollup_faults")

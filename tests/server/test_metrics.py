@@ -25,9 +25,10 @@ from edgefleet_server.alerts.config import AlertsConfig
 from edgefleet_server.alerts.rules import Rule
 from edgefleet_server.app import Server
 from edgefleet_server.config import HttpConfig
+from edgefleet_server.ingest.telemetry import New
 from edgefleet_server.metrics.text import ENDS, Family, Sample, histogram, write
 from edgefleet_server.rollouts.orders import Order
-from edgefleet_server.store import devices, telemetry, tokens
+from edgefleet_server.store import devices, rollups, telemetry, tokens
 from tests.fakes.scripted_device import PI4, eventually
 
 from .conftest import MakeServer
@@ -79,6 +80,8 @@ def answered(server: Server, device: str, *seconds: float, errors: int = 0, star
     )
     with server.database.write() as connection:
         assert telemetry.add(connection, device, window, now, now)
+        rollups.add(connection, [New(device, window, now)], now)
+    server.roller.turn()
 
 
 def token(server: Server, *regions: str) -> str:

@@ -1,20 +1,25 @@
 """Roll-ups: whatever the order and grouping in which windows come, each counts once, in its minute, hour and day."""
 
+import math
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Connection, select
 
 from edgefleet_protocol.errors import BadDocument
 from edgefleet_protocol.sketch import SketchBuilder, merge
-from edgefleet_protocol.telemetry import DeviceWindow, ModelWindow
+from edgefleet_protocol.telemetry import DeviceWindow, ModelWindow, Window
+from edgefleet_server.ingest.telemetry import New
 from edgefleet_server.store import rollups
 from edgefleet_server.store.database import Database
-from edgefleet_server.store.schema import device_rollups, model_rollups
+from edgefleet_server.store.dialect import insert
+from edgefleet_server.store.schema import device_rollups, devices, model_rollups
 from edgefleet_server.telemetry.cells import Placed, Sums, decode_into, encode, sums
-from edgefleet_server.telemetry.distinct import Seen, mark_of
+from edgefleet_server.telemetry.distinct import Seen, mark_of, union
 from edgefleet_server.telemetry.drift import drift
 from edgefleet_server.telemetry.packed import Pile, pack, unpack
 
@@ -33,7 +38,7 @@ def sketch(values: Iterable[float]):
     return builder.build()
 
 
-def window(rng: random.Random, number: int) -> Placed:
+def window(rng: random.Random, number: int) -> New:
     """A window anywhere within two days: late ones and early ones among them."""
     values = [rng.lognormvariate(-4, 0.5) for _ in range(rng.randint(1, 40))]
     model = ModelWindow(
@@ -53,9 +58,30 @@ def window(rng: random.Random, number: int) -> Placed:
         throttled=rng.choice([None, (), ("capped",)]),
     )
     place = NOON_S + rng.uniform(-86_400, 86_400)
-    return Placed(
-        f"d{number % 20}", rng.choice(["eu", "us"]), rng.choice(["pi-4", "pi-5"]), place, 60.0, facts, (model,)
+    own = Window(
+        start_s=place, seconds=60.0, boot="b", started_monotonic_s=float(number), device=facts, models=(model,)
     )
+    return New(rng.choice(DEVICES), own, place)
+
+
+DEVICES = [f"{region}-{board}-{n}" for region in ("eu", "us") for board in ("pi4", "pi5") for n in range(5)]
+"""Where and what a device is stands in its name."""
+
+
+def add(connection: Connection, rows: list[New]) -> None:
+    """Store them as ingest does, of devices that are known."""
+    for name in {row.device for row in rows}:
+        region, board, _ = name.split("-")
+        values = {"id": name, "first_seen_s": 0.0, "region": region, "hardware_class": board}
+        connection.execute(insert(connection, devices).values(values).on_conflict_do_nothing())
+    rollups.add(connection, rows, NOON_S)
+
+
+def placed(rows: list[New]) -> list[Placed]:
+    return [
+        Placed(row.device, *row.device.split("-")[:2], row.placed_s, 60.0, row.window.device, row.window.models)
+        for row in rows
+    ]
 
 
 def tables(database: Database):
@@ -78,7 +104,7 @@ def fold_all(database: Database, limit: int) -> None:
     count = 1
     while count:
         with database.write() as connection:
-            count = rollups.fold(connection, limit)
+            count = rollups.fold(connection, limit).batches
 
 
 def test_any_order_and_grouping_gives_the_same_rollups(tmp_path: Path) -> None:
@@ -90,7 +116,7 @@ def test_any_order_and_grouping_gives_the_same_rollups(tmp_path: Path) -> None:
         rng.shuffle(rows)
         for start in range(0, len(rows), batch):
             with database.write() as connection:
-                rollups.add(connection, rows[start : start + batch])
+                add(connection, rows[start : start + batch])
             if turn == 1:
                 fold_all(database, limit)
         fold_all(database, limit)
@@ -103,32 +129,32 @@ def test_every_grain_and_resolution_holds_the_windows_of_its_own_place(database:
     rng = random.Random(3)
     rows = [window(rng, number) for number in range(150)]
     with database.write() as connection:
-        rollups.add(connection, rows)
+        add(connection, rows)
         rollups.fold(connection)
         found = connection.execute(select(model_rollups)).all()
     for resolution, length_s in rollups.RESOLUTIONS.items():
         for grain in range(5):
             those = [row for row in found if (row.resolution, row.grain) == (resolution, grain)]
-            assert sum(row.requests for row in those) == sum(row.models[0].requests for row in rows)
+            assert sum(row.requests for row in those) == sum(row.window.models[0].requests for row in rows)
         for row in [row for row in found if (row.resolution, row.grain) == (resolution, rollups.CLASS)]:
             own = [
                 one
                 for one in rows
                 if one.placed_s // length_s * length_s == row.start_s
-                and (one.region, one.models[0].variant, one.hardware_class)
-                == (row.region, row.variant, row.hardware_class)
+                and (*one.device.split("-")[:2], one.window.models[0].variant)
+                == (row.region, row.hardware_class, row.variant)
             ]
-            whole = merge(one.models[0].latency for one in own)
+            whole = merge(one.window.models[0].latency for one in own)
             assert unpack(row.latency).quantile(0.95) == whole.quantile(0.95)
             assert (row.windows, row.errors) == (len(own), len(own))
-            assert row.memory_max_bytes == max(one.models[0].memory_bytes or 0 for one in own)
+            assert row.memory_max_bytes == max(one.window.models[0].memory_bytes or 0 for one in own)
 
 
 def test_a_fold_that_fails_leaves_everything_to_be_folded_again(database: Database) -> None:
     with database.write() as connection:
-        rollups.add(connection, [window(random.Random(1), 1)])
+        add(connection, [window(random.Random(1), 1)])
     with pytest.raises(RuntimeError), database.write() as connection:
-        assert rollups.fold(connection) == 1
+        assert rollups.fold(connection).batches == 1
         raise RuntimeError("the process is killed here")
     assert tables(database) == ([], [])
     fold_all(database, 10)
@@ -138,13 +164,13 @@ def test_a_fold_that_fails_leaves_everything_to_be_folded_again(database: Databa
 
 
 def test_cells_come_back_from_their_bytes_as_they_were() -> None:
-    found, again = sums([window(random.Random(n), n) for n in range(30)]), Sums({}, {})
+    found, again = sums(placed([window(random.Random(n), n) for n in range(30)])), Sums({}, {})
     decode_into(again, encode(found))
     assert encode(again) == encode(found)
 
 
 def test_sources_of_energy_are_never_added_to_one_another() -> None:
-    cells = sums([window(random.Random(n), n) for n in range(40)]).devices.values()
+    cells = sums(placed([window(random.Random(n), n) for n in range(40)])).devices.values()
     measured = [energy for cell in cells for energy in cell.facts.energy.values()]
     assert measured and all(abs(energy.joules / energy.seconds - 4.0) < 1e-9 for energy in measured)
 
@@ -195,3 +221,72 @@ def test_a_shift_is_an_alarm_and_few_answers_say_nothing() -> None:
 def test_damaged_bytes_of_a_histogram_are_refused_in_words(data: bytes) -> None:
     with pytest.raises(BadDocument, match="a stored histogram is damaged"):
         unpack(data)
+
+
+def true_quantile(values: Sequence[float], q: float) -> float:
+    """The smallest value that at least a share `q` of the values do not exceed."""
+    return sorted(values)[max(1, math.ceil(q * len(values))) - 1]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.lists(st.floats(1e-6, 1e4), max_size=60), min_size=1, max_size=12),
+    st.randoms(use_true_random=False),
+    st.floats(0.0, 1.0),
+)
+def test_percentiles_of_merged_parts_are_true_whatever_the_parts(
+    parts: list[list[float]], rng: random.Random, q: float
+) -> None:
+    piles = []
+    for part in parts:
+        pile = Pile()
+        pile.add_packed(pack(sketch(part)))
+        piles.append(pile)
+    rng.shuffle(piles)
+    while len(piles) > 1:  # merged two by two, in any order
+        one, other = piles.pop(rng.randrange(len(piles))), piles.pop(rng.randrange(len(piles)))
+        one.add_packed(other.packed())
+        piles.append(one)
+    values = [value for part in parts for value in part]
+    assert piles[0].sketch() == sketch(values)
+    (found,) = piles[0].quantiles(q)
+    if values:
+        assert found == pytest.approx(true_quantile(values, q), rel=0.0222)
+    else:
+        assert found is None
+
+
+def test_a_device_that_makes_up_names_does_not_fill_what_is_kept_for_years(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rollups, "MOST_KINDS", 10)
+    rng = random.Random(2)
+    for batch in range(4):
+        rows = []
+        for number in range(30):
+            name = f"made-up-{batch}-{number}"
+            model = ModelWindow(
+                model="fashion", release=name, release_sha256="0" * 64, variant="x", requests=1, latency=sketch([0.1])
+            )
+            own = Window(start_s=NOON_S, seconds=60.0, boot="b", started_monotonic_s=rng.random(), models=(model,))
+            rows.append(New("eu-pi4-0", own, float(NOON_S)))
+        with database.write() as connection:
+            add(connection, rows)
+        fold_all(database, 500)
+    with database.read() as connection:
+        found = connection.execute(select(model_rollups)).all()
+    days = [row for row in found if (row.resolution, row.grain) == (rollups.DAY, rollups.CLASS)]
+    assert len(days) == 11 and sum(row.requests for row in days) == 120
+    assert next(row.requests for row in days if row.release == "other") == 110
+
+
+@pytest.mark.parametrize("counts", ((), (0,), (5, 40), (400, 3000, 20_000)))
+def test_the_union_of_what_was_seen_is_that_of_merging_one_by_one(counts: tuple[int, ...]) -> None:
+    whole, packed = Seen(), []
+    for part, count in enumerate(counts):
+        seen = Seen()
+        for number in range(count):
+            seen.add(mark_of(f"{number % 50}-{part % 2}-{number}"))
+        packed.append(seen.packed())
+        whole.merge(seen)
+    assert union([*packed, None]).packed() == whole.packed()

@@ -15,7 +15,7 @@ from ..config import KeepConfig
 from ..link.broker import Broker
 from ..link.inbox import Incoming
 from ..seams import Clock
-from ..store import audit, commands, devices, events
+from ..store import audit, commands, devices, events, rollups
 from ..store import telemetry as telemetry_store
 from ..store.database import Connection, Database, Unavailable
 from . import telemetry
@@ -200,6 +200,7 @@ class Router:
             most = keep.windows_per_device_per_hour
             return "windows_over_share", 1, f"{device} sent more than {most} windows of one hour"
         new = telemetry_store.add(connection, device, window, placed_s, now)
+        rollups.add(connection, [telemetry.New(device, window, placed_s)] if new else [], now)
         return "windows_taken" if new else "windows_repeated", 1, None
 
     def _state(self, connection: Connection, device: str, payload: bytes, now: float, live: bool) -> bool:

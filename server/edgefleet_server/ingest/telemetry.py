@@ -2,6 +2,7 @@
 
 import zlib
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 
@@ -26,6 +27,14 @@ class _Batch(Document, frozen=True, kw_only=True):
     device: DeviceId
     windows: tuple[msgspec.Raw, ...]
     dropped_windows: Count = 0
+
+
+class New(NamedTuple):
+    """A window that is stored now, and lies at `placed_s`."""
+
+    device: str
+    window: Window
+    placed_s: float
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from ..alerts.gather import Gatherer
 from ..ingest.counters import Counters
 from ..rollouts.controller import Controller
 from ..seams import Clock
-from ..store import alerts, devices
+from ..store import alerts, devices, rollups
 from ..store.database import Database
 from .follow import Follower
 from .text import Family, Sample, histogram
@@ -54,6 +54,11 @@ class Collector:
         turned = self._controller.turned_s
         age = float("nan") if turned is None else max(0.0, now - turned)
         yield _one("edgefleet_controller_age_seconds", "Since the rollout controller last finished a look.", age)
+        with self._database.read() as connection:
+            waiting_s = rollups.behind_s(connection, now)
+        yield _one(
+            "edgefleet_rollups_behind_seconds", "For how long the oldest telemetry waits to be rolled up.", waiting_s
+        )
         size = sum(path.stat().st_size for path in self._data.glob("server.sqlite3*") if path.is_file())
         yield _one("edgefleet_database_bytes", "The database with its log, on disk.", size)
         counts = self._counters.snapshot()
@@ -104,7 +109,7 @@ class Collector:
         yield Family(
             "edgefleet_latency_seconds", "histogram",
             "Of one answer in the worker. The sum is made of the buckets' middles: at most 2.2 % off.",
-            tuple(sample for labels, total in rows for sample in histogram(total.latency, labels)),
+            tuple(sample for labels, total in rows for sample in histogram(total.latency.sketch(), labels)),
         )  # fmt: skip
 
     def _alerts(self, regions: Regions) -> Family:

@@ -57,6 +57,28 @@ def days_of(connection: Connection, region: str, model: str, release: str, varia
     return connection.execute(query.order_by(columns.start_s).limit(limit)).all()
 
 
+def recent(connection: Connection, since_s: float) -> Sequence[Any]:
+    """Return the minutes of every region and variant from `since_s` on."""
+    columns = model_rollups.c
+    query = select(model_rollups).where(columns.resolution == MINUTE, columns.grain == REGION_VERSION)
+    found: list[Any] = []
+    for region in regions_of(connection, model_rollups, MINUTE, REGION_VERSION):
+        found += connection.execute(query.where(columns.region == region, columns.start_s >= since_s - 60)).all()
+    return found
+
+
+def regions_of(connection: Connection, table: Table, resolution: int, grain: int) -> list[str]:
+    """Return the regions that have rows: a step through the key for each, where DISTINCT would read every row."""
+    columns, found = table.c, []
+    query = select(columns.region).where(columns.resolution == resolution, columns.grain == grain)
+    query = query.order_by(columns.region).limit(1)
+    row = connection.execute(query).first()
+    while row is not None:
+        found.append(str(row[0]))
+        row = connection.execute(query.where(columns.region > row[0])).first()
+    return found
+
+
 def _rows(
     connection: Connection,
     table: Table,

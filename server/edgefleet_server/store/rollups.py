@@ -5,21 +5,25 @@ processes never wait for each other and a window counts exactly when it is store
 roll-ups, also in one transaction: what crashes in between is folded later, and nothing is folded twice.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
-from sqlalchemy import Connection, Table, delete, insert, select, text
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Table, delete, func, insert, select, text
+
+from edgefleet_protocol.telemetry import Window
 
 from ..telemetry.cells import (
     DAY_S,
     HOUR_S,
     MINUTE_S,
+    OTHER,
     DeviceCell,
     DeviceFacts,
+    DeviceKey,
     ModelCell,
+    ModelKey,
     Placed,
     Spread,
     Sums,
@@ -27,7 +31,8 @@ from ..telemetry.cells import (
     encode,
     sums,
 )
-from .schema import device_rollups, model_rollups, rollup_parts
+from . import dialect
+from .schema import device_rollups, devices, model_rollups, rollup_parts
 
 RESOLUTIONS: dict[int, int] = {0: MINUTE_S, 1: HOUR_S, 2: DAY_S}
 MINUTE, HOUR, DAY = RESOLUTIONS
@@ -36,6 +41,10 @@ FLEET, REGION, VERSION, REGION_VERSION, CLASS = range(5)
 release and variant; REGION_VERSION by region too; CLASS by hardware class too. What a grain does not tell apart is ''."""
 BATCH = 500
 """Parts to a fold: its memory and the length of its transaction."""
+MOST_KINDS, MOST_CLASSES = 1000, 200
+"""Of models with release, variant and class, and of classes, in one region on one day. Devices choose these names, and one that
+makes up new ones without end must not fill what is kept for years: what goes beyond is counted under "other"."""
+ASKED_AT_ONCE = 500
 FOLD_LOCK = 0x45464C54
 """Of PostgreSQL's advisory locks: one process folds at a time."""
 
@@ -43,28 +52,137 @@ ModelPlace = tuple[int, int, str, int, str, str, str, str]
 DevicePlace = tuple[int, int, str, int, str]
 
 
-def add(connection: Connection, rows: Iterable[Placed]) -> None:
-    """Count windows that are new, in the transaction that stores them."""
-    found = sums(rows)
-    if found.devices:
-        connection.execute(insert(rollup_parts).values(parts=encode(found)))
+class NewWindow(Protocol):
+    """A window that was stored just now, and was not there before."""
+
+    @property
+    def device(self) -> str: ...
+
+    @property
+    def window(self) -> Window: ...
+
+    @property
+    def placed_s(self) -> float: ...
 
 
-def fold(connection: Connection, limit: int = BATCH) -> int:
-    """Move up to `limit` batches into the roll-ups; return how many there were, 0 also while another process folds."""
+class Folded(NamedTuple):
+    """What one fold moved: how many batches, and what they counted by minute and kind."""
+
+    batches: int
+    models: dict[ModelKey, "Counted"]
+
+
+class Counted(NamedTuple):
+    """Of one minute and kind. `latency`: a packed histogram."""
+
+    requests: int
+    errors: int
+    latency: bytes
+
+
+NOTHING = Folded(0, {})
+
+
+def add(connection: Connection, new: Sequence[NewWindow], now: float) -> None:
+    """Count windows that are new, in the transaction that stores them. now: by the server's clock."""
+    if not new:
+        return
+    known = _whose(connection, {one.device for one in new})
+    found = sums(
+        Placed(one.device, *known.get(one.device, ("", "")), one.placed_s, one.window.seconds, one.window.device, one.window.models)
+        for one in new
+    )  # fmt: skip
+    connection.execute(insert(rollup_parts).values(received_s=now, parts=encode(found)))
+
+
+def _whose(connection: Connection, names: Collection[str]) -> dict[str, tuple[str, str]]:
+    """Return by device its region and hardware class, as they are now; one that was never heard of is not among them."""
+    ordered, found = sorted(names), {}
+    table = devices.c
+    for at in range(0, len(ordered), ASKED_AT_ONCE):
+        query = select(table.id, table.assigned_number, table.assigned_region, table.region, table.hardware_class)
+        for row in connection.execute(query.where(table.id.in_(ordered[at : at + ASKED_AT_ONCE]))):
+            found[row[0]] = (row[2] if row[1] > 0 else row[3]) or "", row[4] or ""
+    return found
+
+
+def fold(connection: Connection, limit: int = BATCH) -> Folded:
+    """Move up to `limit` batches into the roll-ups; return what was moved, nothing also while another process folds."""
     if connection.dialect.name == "postgresql" and not _is_the_one(connection):
-        return 0
+        return NOTHING
     rows = connection.execute(select(rollup_parts).order_by(rollup_parts.c.id).limit(limit)).all()
     if not rows:
-        return 0
+        return NOTHING
     found = Sums({}, {})
     for row in rows:
         decode_into(found, row.parts)
-    models, devices = spread(found)
+    found = Sums(_bounded_models(connection, found.models), _bounded_devices(connection, found.devices))
+    counted = {
+        key: Counted(cell.requests, cell.errors, cell.latency.packed()) for key, cell in found.models.items()
+    }  # before what was there already is added
+    models, boards = spread(found)
     _fold_models(connection, models)
-    _fold_devices(connection, devices)
+    _fold_devices(connection, boards)
     connection.execute(delete(rollup_parts).where(rollup_parts.c.id.in_([row.id for row in rows])))
-    return len(rows)
+    return Folded(len(rows), counted)
+
+
+def _bounded_models(connection: Connection, cells: dict[ModelKey, ModelCell]) -> dict[ModelKey, ModelCell]:
+    """Return them with what is beyond MOST_KINDS under one name."""
+    columns = model_rollups.c
+    names = (columns.model, columns.release, columns.variant, columns.hardware_class)
+    known: dict[tuple[str, int], set[tuple[Any, ...]]] = {}
+    result: dict[ModelKey, ModelCell] = {}
+    for key in sorted(cells):
+        place = key.region, key.minute_s // DAY_S * DAY_S
+        kinds = known.get(place)
+        if kinds is None:
+            kinds = known[place] = {tuple(row) for row in _of_day(connection, model_rollups, names, *place)}
+        own = key
+        if key[2:] not in kinds and len(kinds) >= MOST_KINDS:
+            own = ModelKey(key.minute_s, key.region, OTHER, OTHER, OTHER, OTHER)
+        kinds.add(own[2:])
+        _take(result, own, cells[key])
+    return result
+
+
+def _bounded_devices(connection: Connection, cells: dict[DeviceKey, DeviceCell]) -> dict[DeviceKey, DeviceCell]:
+    """Return them with what is beyond MOST_CLASSES under one name."""
+    known: dict[tuple[str, int], set[str]] = {}
+    result: dict[DeviceKey, DeviceCell] = {}
+    for key in sorted(cells):
+        place = key.region, key.minute_s // DAY_S * DAY_S
+        kinds = known.get(place)
+        if kinds is None:
+            rows = _of_day(connection, device_rollups, (device_rollups.c.hardware_class,), *place)
+            kinds = known[place] = {row[0] for row in rows}
+        own = key
+        if key.hardware_class not in kinds and len(kinds) >= MOST_CLASSES:
+            own = DeviceKey(key.minute_s, key.region, OTHER)
+        kinds.add(own.hardware_class)
+        _take(result, own, cells[key])
+    return result
+
+
+def _take(cells: dict[Any, Any], key: Any, cell: Any) -> None:
+    if key in cells:
+        cells[key].merge(cell)
+    else:
+        cells[key] = cell
+
+
+def _of_day(connection: Connection, table: Table, names: Sequence[Any], region: str, start_s: int) -> Sequence[Any]:
+    columns = table.c
+    query = select(*names).where(
+        columns.resolution == DAY, columns.grain == CLASS, columns.region == region, columns.start_s == start_s
+    )
+    return connection.execute(query).all()
+
+
+def behind_s(connection: Connection, now: float) -> float:
+    """Return for how long the oldest batch has been waiting to be folded; 0 when none waits."""
+    oldest = connection.execute(select(func.min(rollup_parts.c.received_s))).scalar()
+    return 0.0 if oldest is None else max(0.0, now - oldest)
 
 
 def _is_the_one(connection: Connection) -> bool:
@@ -211,7 +329,6 @@ def _put(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> No
     if not rows:
         return
     keys = [column.name for column in table.primary_key]
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(table)
+    statement = dialect.insert(connection, table)
     fresh = {column.name: statement.excluded[column.name] for column in table.c if column.name not in keys}
     connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=fresh), rows)

@@ -242,6 +242,7 @@ rollup_parts = Table(
     "rollup_parts",
     metadata,
     Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("received_s", Float, nullable=False),
     Column("parts", LargeBinary, nullable=False),
 )
 """What was taken and is not in the roll-ups yet: one row for each batch of windows."""

@@ -49,8 +49,16 @@ class Spread(msgspec.Struct, array_like=True):
 
     def add(self, value: float | None) -> None:
         """Count a measurement; None is none."""
-        if value is not None:
-            self.merge(Spread(1, float(value), float(value), float(value)))
+        if value is None:
+            return
+        if not self.n:
+            self.least = self.most = float(value)
+        elif value < self.least:
+            self.least = float(value)
+        elif value > self.most:
+            self.most = float(value)
+        self.n += 1
+        self.sum += value
 
     def merge(self, other: "Spread") -> None:
         """Count what `other` counted."""
@@ -100,7 +108,9 @@ class DeviceFacts(msgspec.Struct):
     def add(self, facts: DeviceWindow, seconds: float, requests: int) -> None:
         """Count one window of one device."""
         for name in MEASURED:
-            getattr(self, name).add(getattr(facts, name))
+            value = getattr(facts, name)
+            if value is not None:
+                getattr(self, name).add(value)
         if facts.throttled is not None:
             self.throttle_told += 1
             self.throttled += bool(facts.throttled)

@@ -4,6 +4,7 @@ About 100 bytes for one window of a device. Reading and adding run in C, as far 
 """
 
 import struct
+from operator import add
 
 from edgefleet_protocol.errors import BadDocument
 from edgefleet_protocol.sketch import LOWEST, MAX_BUCKETS, MAX_COUNT, Sketch
@@ -81,7 +82,7 @@ class Pile:
         last = first + len(counts)
         if last > len(mine):
             mine.extend([0] * (last - len(mine)))
-        mine[first:last] = [have + more for have, more in zip(mine[first:last], counts, strict=True)]
+        mine[first:last] = map(add, mine[first:last], counts)
 
     def __bool__(self) -> bool:
         return bool(self.counts or self.zero)

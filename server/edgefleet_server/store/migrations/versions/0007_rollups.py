@@ -14,6 +14,7 @@ def upgrade() -> None:
     op.create_table(
         "rollup_parts",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("received_s", sa.Float(), nullable=False),
         sa.Column("parts", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
