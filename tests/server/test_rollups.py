@@ -18,7 +18,7 @@ from edgefleet_server.store import rollups
 from edgefleet_server.store.database import Database
 from edgefleet_server.store.dialect import insert
 from edgefleet_server.store.schema import device_rollups, devices, model_rollups
-from edgefleet_server.telemetry.cells import Placed, Sums, decode_into, encode, sums
+from edgefleet_server.telemetry.cells import Placed, Sums, decode_into, encode, facts_of, sums
 from edgefleet_server.telemetry.distinct import Seen, mark_of, union
 from edgefleet_server.telemetry.drift import drift
 from edgefleet_server.telemetry.packed import Pile, pack, unpack
@@ -92,7 +92,7 @@ def tables(database: Database):
             for row in connection.execute(select(model_rollups).order_by(*model_rollups.primary_key)).all()
         ]
         devices = [
-            (row[:6], rollups.facts_of(row.facts), row.seen)
+            (row[:6], facts_of(row.facts), row.seen)
             for row in connection.execute(select(device_rollups).order_by(*device_rollups.primary_key)).all()
         ]
     return models, [

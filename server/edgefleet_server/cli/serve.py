@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from ..config import load
-from . import broker, enrol_token, identity, operate, parser, token
+from . import broker, enrol_token, export, identity, operate, parser, token
 
 
 def main(argv: list[str]) -> int:
@@ -17,6 +17,7 @@ def main(argv: list[str]) -> int:
     run.add_argument("--verbose", action="store_true", help="say more of what it does")
     run.set_defaults(verb=_run)
     operate.add(verbs)
+    export.add(verbs)
     token.add(verbs)
     identity.add(verbs)
     enrol_token.add(verbs)

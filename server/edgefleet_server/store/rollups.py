@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
-import msgspec
 from sqlalchemy import Connection, Table, delete, func, insert, select, text
 
 from edgefleet_protocol.telemetry import Window
@@ -20,7 +19,6 @@ from ..telemetry.cells import (
     MINUTE_S,
     OTHER,
     DeviceCell,
-    DeviceFacts,
     DeviceKey,
     ModelCell,
     ModelKey,
@@ -29,6 +27,8 @@ from ..telemetry.cells import (
     Sums,
     decode_into,
     encode,
+    facts_of,
+    facts_packed,
     sums,
 )
 from . import dialect
@@ -256,17 +256,9 @@ def device_row(place: DevicePlace, cell: DeviceCell) -> dict[str, Any]:
     return {
         **dict(zip(names, place, strict=True)),
         "windows": cell.windows,
-        "facts": msgspec.msgpack.encode(cell.facts),
+        "facts": facts_packed(cell.facts),
         "seen": cell.seen.packed() if place[0] != MINUTE else None,
     }
-
-
-def facts_of(data: bytes) -> DeviceFacts:
-    """Return what boards were like, from a row."""
-    return _FACTS.decode(data)
-
-
-_FACTS = msgspec.msgpack.Decoder(DeviceFacts)
 
 
 def _fold_models(connection: Connection, cells: dict[ModelPlace, ModelCell]) -> None:

@@ -263,6 +263,17 @@ def decode_into(found: Sums, data: bytes) -> None:
         board.seen.merge_packed(seen)
 
 
+def facts_packed(facts: DeviceFacts) -> bytes:
+    """Return what boards were like as bytes, for a row."""
+    return _ENCODER.encode(facts)
+
+
+def facts_of(data: bytes) -> DeviceFacts:
+    """Return what boards were like, from a row."""
+    return _FACTS.decode(data)
+
+
+_FACTS = msgspec.msgpack.Decoder(DeviceFacts)
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(
     tuple[

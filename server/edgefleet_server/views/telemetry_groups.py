@@ -4,8 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ..store.rollup_reads import Stretch
-from ..store.rollups import facts_of
-from ..telemetry.cells import DeviceFacts, Energy, Spread
+from ..telemetry.cells import DeviceFacts, Energy, Spread, facts_of
 from ..telemetry.distinct import union
 from ..telemetry.drift import Drift
 from ..telemetry.packed import Pile
