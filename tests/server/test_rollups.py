@@ -250,6 +250,7 @@ def test_percentiles_of_merged_parts_are_true_whatever_the_parts(
     values = [value for part in parts for value in part]
     assert piles[0].sketch() == sketch(values)
     (found,) = piles[0].quantiles(q)
+    assert found == piles[0].sketch().quantile(q)
     if values:
         assert found == pytest.approx(true_quantile(values, q), rel=0.0222)
     else:

@@ -88,8 +88,8 @@ class Energy(msgspec.Struct, array_like=True):
         self.requests += other.requests
 
 
-class DeviceFacts(msgspec.Struct):
-    """What boards were like. What a device lacks is not counted."""
+class DeviceFacts(msgspec.Struct, array_like=True):
+    """What boards were like. What a device lacks is not counted. Stored by place: new fields come last, with a default."""
 
     temperature_c: Spread = msgspec.field(default_factory=Spread)
     cpu_percent: Spread = msgspec.field(default_factory=Spread)

@@ -3,11 +3,14 @@
 About 100 bytes for one window of a device. Reading and adding run in C, as far as Python lets them.
 """
 
+import math
 import struct
+from bisect import bisect_left
+from itertools import accumulate
 from operator import add
 
 from edgefleet_protocol.errors import BadDocument
-from edgefleet_protocol.sketch import LOWEST, MAX_BUCKETS, MAX_COUNT, Sketch
+from edgefleet_protocol.sketch import LOWEST, MAX_BUCKETS, MAX_COUNT, PER_DOUBLING, Sketch
 
 HEAD = struct.Struct("<BhQ")
 CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}
@@ -104,6 +107,17 @@ class Pile:
         return Sketch(offset=self.offset, counts=counts, zero=self.zero)
 
     def quantiles(self, *wanted: float) -> tuple[float | None, ...]:
-        """Return the values at these shares (0 to 1), None for each when nothing was counted."""
-        whole = self.sketch()
-        return tuple(whole.quantile(q) for q in wanted)
+        """Return the values at these shares (0 to 1), None for each when nothing was counted; as `Sketch.quantile` gives them.
+
+        With one pass over the buckets for all of them: a chart has hundreds of points with three each.
+        """
+        seen = list(accumulate(self.counts, initial=self.zero))
+        total = seen[-1]
+        if total == 0:
+            return (None,) * len(wanted)
+        return tuple(self._at(seen, max(1, math.ceil(q * total))) for q in wanted)
+
+    def _at(self, seen: list[int], rank: int) -> float:
+        if rank <= self.zero:
+            return 0.0
+        return float(2 ** ((self.offset + bisect_left(seen, rank) - 0.5) / PER_DOUBLING))
