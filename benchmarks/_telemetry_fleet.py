@@ -51,6 +51,7 @@ class Built:
     rollup_bytes: int
     rows_per_day: float
     """Roll-ups that one day adds."""
+    now_s: float
     window_rows: int
     window_bytes: int
 
@@ -72,7 +73,7 @@ def build(database: Database, path: Path, shape: Shape, now: float) -> Built:
             for resolution, kept in ((0, MINUTE_DAYS), (1, shape.days), (2, shape.days)):
                 query = f"SELECT count(*) FROM {table} WHERE resolution = {resolution}"
                 a_day += int(connection.exec_driver_sql(query).scalar() or 0) / kept
-    return Built(rows, between - before, a_day, counted, _size(database, path) - between)
+    return Built(rows, between - before, a_day, now, counted, _size(database, path) - between)
 
 
 def _size(database: Database, path: Path) -> int:

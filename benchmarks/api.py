@@ -20,16 +20,18 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import uvicorn
 
 from edgefleet_server.app import Server
 from edgefleet_server.config import BrokerConfig, HttpConfig, ServerConfig
+from edgefleet_server.seams import WallClock
 from tests.fakes.repository import PASSPHRASE, make_repository
 
 from ._report import report
-from ._telemetry_fleet import DAY_S, RELEASES, Shape, build
+from ._telemetry_fleet import DAY_S, RELEASES, Built, Shape, build
 
 SPANS_S = (6 * 3600, DAY_S, 7 * DAY_S, 30 * DAY_S)
 PER_DAY = 1440
@@ -42,30 +44,45 @@ def main() -> int:
         "--small", action="store_true", help="a hundred devices in two regions, three days: a smoke test"
     )
     parser.add_argument("--requests", type=int, default=80, metavar="N", help="for each view (default: 80)")
+    parser.add_argument(
+        "--folder", type=Path, metavar="DIR", help="keep the database there, and ask the one that is there"
+    )
     arguments = parser.parse_args()
+    requests = 8 if arguments.small else arguments.requests
+    if arguments.folder is not None:
+        return run(arguments.folder, small=arguments.small, requests=requests)
     with tempfile.TemporaryDirectory(prefix="edgefleet-bench-api-") as folder:
-        return run(Path(folder), small=arguments.small, requests=8 if arguments.small else arguments.requests)
+        return run(Path(folder), small=arguments.small, requests=requests)
 
 
 def run(folder: Path, *, small: bool, requests: int) -> int:
     """Do it all in `folder`."""
     regions = tuple(f"region-{number:02}" for number in range(2 if small else 50))
     shape = Shape(100, regions, 3, 5) if small else Shape(100_000, regions, 30, 300)
-    repo = make_repository(folder, regions=regions)
+    notes = folder / "built.json"
+    if notes.is_file():
+        built = Built(**json.loads(notes.read_text()))
+    else:
+        folder.mkdir(exist_ok=True)
+        make_repository(folder, regions=regions)
     config = ServerConfig(
-        repository=repo.folder,
-        keys=repo.keys_folder,
+        repository=folder / "repository",
+        keys=folder / "keys",
         data=folder / "data",
         broker=BrokerConfig(port=1, open=True),
         http=HttpConfig(open=True),
     )
-    server = Server(config, PASSPHRASE)
-    began = time.monotonic()
-    built = build(server.database, folder / "data/server.sqlite3", shape, time.time())
+    # What was built is as old as it was then: the server's clock stands where it ended.
+    server = Server(config, PASSPHRASE, StoppedClock(built.now_s) if notes.is_file() else None)
+    if not notes.is_file():
+        began = time.monotonic()
+        built = build(server.database, folder / "data/server.sqlite3", shape, time.time())
+        notes.write_text(json.dumps(asdict(built)))
+        say(f"written in {time.monotonic() - began:.0f} s")
     say(
         f"{shape.devices} devices, {len(regions)} regions, {shape.days} days: {built.rollup_rows} rows of roll-ups "
         f"({built.rollup_bytes / 1e6:.0f} MB), {built.window_rows} windows of {shape.sampled} devices "
-        f"({built.window_bytes / 1e6:.0f} MB), written in {time.monotonic() - began:.0f} s"
+        f"({built.window_bytes / 1e6:.0f} MB)"
     )
     rng = random.Random(3)
     sampled = range(0, shape.devices, max(1, shape.devices // shape.sampled))
@@ -104,6 +121,17 @@ def run(folder: Path, *, small: bool, requests: int) -> int:
     figures["database_gb_per_day_100k"] = (a_day + a_window * 100_000 * PER_DAY) / 1e9
     report("api", figures)
     return 0
+
+
+class StoppedClock(WallClock):
+    """The moment at which the database was built."""
+
+    def __init__(self, now_s: float) -> None:
+        self._now_s = now_s
+
+    def now(self) -> float:
+        """Return that moment."""
+        return self._now_s
 
 
 class Served:

@@ -19,6 +19,8 @@ RECENT_HOURS = 24
 """At most so many are merged, the newest first, until there are enough answers."""
 FIRST_DAYS = 14
 """Among so many the first good one is looked for."""
+FRESH_S = 60.0
+"""What was found is good for so long: it is decided by hours."""
 BAD_SHARE = 0.05
 """Of requests that failed: such a day is no reference."""
 
@@ -51,20 +53,35 @@ class Drifting:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._known: dict[Variant, _Reference] = {}
+        self._looked: dict[str, tuple[float, dict[Variant, Standing]]] = {}
 
-    def look(
-        self, connection: Connection, now: float, regions: Collection[str], model: str | None = None
-    ) -> dict[Variant, Standing]:
-        """Return every variant that answered within RECENT_HOURS in `regions`."""
+    def look(self, connection: Connection, now: float, regions: Collection[str]) -> dict[Variant, Standing]:
+        """Return every variant that answered within RECENT_HOURS in `regions`, at most FRESH_S old."""
+        with self._lock:
+            looked = {
+                region: row
+                for region in regions
+                if (row := self._looked.get(region)) is not None and 0 <= now - row[0] < FRESH_S
+            }
+        if stale := set(regions) - set(looked):
+            fresh = self._read(connection, now, stale)
+            looked |= {region: (now, fresh.get(region, {})) for region in stale}
+            with self._lock:
+                self._looked |= {region: looked[region] for region in stale}
+        return {key: one for _, found in looked.values() for key, one in found.items()}
+
+    def _read(self, connection: Connection, now: float, regions: Collection[str]) -> dict[str, dict[Variant, Standing]]:
         hour_s = int(now // HOUR_S) * HOUR_S
         span = Stretch(HOUR, hour_s - (RECENT_HOURS - 1) * HOUR_S, hour_s + HOUR_S)
-        rows = rollup_reads.of_models(connection, span, REGION_VERSION, regions, model=model)
         by_variant: dict[Variant, list[tuple[int, bytes]]] = {}
-        for row in rows:
+        for row in rollup_reads.of_models(connection, span, REGION_VERSION, regions, rollup_reads.CONFIDENCE):
             if row.confidence is not None:
                 key = Variant(row.region, row.model, row.release, row.variant)
                 by_variant.setdefault(key, []).append((row.start_s, row.confidence))
-        return {key: self._stand(connection, key, hours, now) for key, hours in by_variant.items()}
+        found: dict[str, dict[Variant, Standing]] = {}
+        for key, hours in by_variant.items():
+            found.setdefault(key.region, {})[key] = self._stand(connection, key, hours, now)
+        return found
 
     def _stand(self, connection: Connection, key: Variant, hours: list[tuple[int, bytes]], now: float) -> Standing:
         reference = self._reference(connection, key, now)

@@ -3,12 +3,12 @@
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Table, select
+from sqlalchemy import Column, ColumnElement, Connection, Table, select
 
 from .rollups import DAY, HOUR, MINUTE, REGION_VERSION, RESOLUTIONS
 from .schema import device_rollups, model_rollups
 
-SHORT_S, LONG_S = 6 * 3600, 16 * 86400
+SHORT_S, MIDDLE_S, LONG_S = 6 * 3600, 2 * 86400, 16 * 86400
 
 
 class Stretch(NamedTuple):
@@ -24,23 +24,53 @@ class Stretch(NamedTuple):
         return RESOLUTIONS[self.resolution]
 
 
-def stretch(now: float, last_s: float) -> Stretch:
-    """Return the last `last_s` in whole steps, at most some 400 of them: minutes up to 6 hours, hours up to 16 days, then days."""
-    resolution = MINUTE if last_s <= SHORT_S else HOUR if last_s <= LONG_S else DAY
-    step_s = RESOLUTIONS[resolution]
-    return Stretch(resolution, int((now - last_s) // step_s) * step_s, int(now // step_s) * step_s + step_s)
+class Spans(NamedTuple):
+    """One stretch of time twice: in the steps that are drawn, and in the longest that fill it too, for what has no steps."""
+
+    steps: Stretch
+    whole: Stretch
+
+
+def spans(now: float, last_s: float) -> Spans:
+    """Return the last `last_s`, at most some 400 steps: minutes up to 6 hours, hours up to 16 days, then days.
+
+    It begins with an hour, and with a day (UTC) when it is longer than two.
+    """
+    fine = MINUTE if last_s <= SHORT_S else HOUR if last_s <= LONG_S else DAY
+    coarse = HOUR if last_s <= MIDDLE_S else DAY
+    whole_s, step_s = RESOLUTIONS[coarse], RESOLUTIONS[fine]
+    from_s = int((now - last_s) // whole_s) * whole_s
+    return Spans(
+        Stretch(fine, from_s, int(now // step_s) * step_s + step_s),
+        Stretch(coarse, from_s, int(now // whole_s) * whole_s + whole_s),
+    )
+
+
+_NAMES = ("region", "start_s", "model", "release", "variant", "hardware_class", "requests", "errors", "latency")
+STEPS = tuple(model_rollups.c[name] for name in _NAMES)
+"""What is drawn."""
+WHOLE = (
+    *STEPS,
+    *(model_rollups.c[name] for name in ("windows", "memory_windows", "memory_sum_bytes", "memory_max_bytes", "seen")),
+)
+CONFIDENCE = tuple(model_rollups.c[name] for name in ("region", "start_s", "model", "release", "variant", "confidence"))
 
 
 def of_models(
-    connection: Connection, span: Stretch, grain: int, regions: Collection[str], **where: str | None
+    connection: Connection,
+    span: Stretch,
+    grain: int,
+    regions: Collection[str],
+    columns: Sequence[Column[Any]],
+    **where: str | None,
 ) -> Sequence[Any]:
     """Return rows of `model_rollups`, of each region oldest first. where: further columns and their values; None is any."""
-    return _rows(connection, model_rollups, span, grain, regions, where)
+    return _rows(connection, model_rollups, span, grain, regions, columns, where)
 
 
 def of_devices(connection: Connection, span: Stretch, grain: int, regions: Collection[str]) -> Sequence[Any]:
     """Return rows of `device_rollups`, of each region oldest first."""
-    return _rows(connection, device_rollups, span, grain, regions, {})
+    return _rows(connection, device_rollups, span, grain, regions, tuple(device_rollups.c), {})
 
 
 def days_of(connection: Connection, region: str, model: str, release: str, variant: str, limit: int) -> Sequence[Any]:
@@ -60,7 +90,7 @@ def days_of(connection: Connection, region: str, model: str, release: str, varia
 def recent(connection: Connection, since_s: float) -> Sequence[Any]:
     """Return the minutes of every region and variant from `since_s` on."""
     columns = model_rollups.c
-    query = select(model_rollups).where(columns.resolution == MINUTE, columns.grain == REGION_VERSION)
+    query = select(*STEPS).where(columns.resolution == MINUTE, columns.grain == REGION_VERSION)
     found: list[Any] = []
     for region in regions_of(connection, model_rollups, MINUTE, REGION_VERSION):
         found += connection.execute(query.where(columns.region == region, columns.start_s >= since_s - 60)).all()
@@ -85,6 +115,7 @@ def _rows(
     span: Stretch,
     grain: int,
     regions: Collection[str],
+    columns: Sequence[Column[Any]],
     where: dict[str, str | None],
 ) -> Sequence[Any]:
     # The regions by name: they come before the time in the key, and without them every day that is kept would be read.
@@ -96,4 +127,4 @@ def _rows(
         table.c.start_s < span.to_s,
     ]
     conditions += [table.c[name] == value for name, value in where.items() if value is not None]
-    return connection.execute(select(table).where(*conditions)).all()
+    return connection.execute(select(*columns).where(*conditions)).all()

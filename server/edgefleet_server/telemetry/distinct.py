@@ -78,15 +78,24 @@ class Seen:
         return round(raw)
 
 
+_HIGH = int.from_bytes(b"\x80" * REGISTERS, "little")
+
+
 def union(parts: Iterable[bytes | None]) -> Seen:
-    """Return the devices of many bytes from `packed`, each once. Faster than one merge after the other: registers meet in C."""
-    whole, many = Seen(), []
+    """Return the devices of many bytes from `packed`, each once.
+
+    All registers at once, as the bytes of one number: a view of a fleet merges a thousand of these.
+    """
+    seen, whole = Seen(), 0
     for data in parts:
         if data and data[0] == MANY:
-            many.append(zlib.decompress(data[1:]))
+            other = int.from_bytes(zlib.decompress(memoryview(data)[1:]), "little")
+            # Ranks stay below 128, so that a byte's highest bit is left where nothing was borrowed from it: ours is the larger.
+            larger = ((whole | _HIGH) - other) & _HIGH
+            ours = (larger << 1) - (larger >> 7)
+            whole = other ^ ((whole ^ other) & ours)
         else:
-            whole.merge_packed(data)
-    if many:
-        highest = many[0] if len(many) == 1 else bytes(map(max, *many))
-        whole._take((place, rank) for place, rank in enumerate(highest) if rank)
-    return whole
+            seen.merge_packed(data)
+    if whole:
+        seen._take((place, rank) for place, rank in enumerate(whole.to_bytes(REGISTERS, "little")) if rank)
+    return seen

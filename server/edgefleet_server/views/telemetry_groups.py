@@ -85,33 +85,42 @@ def by(rows: Iterable[Row], key: Callable[[Row], Any]) -> dict[Any, list[Row]]:
 
 def series(rows: Iterable[Row]) -> Series:
     """Return one model over time."""
-    steps = sorted(by(rows, lambda row: row.start_s).items())
-    points = [percentiles(latency_of(here)) for _, here in steps]
+    steps: dict[int, list[Row]] = {}
+    for row in rows:
+        steps.setdefault(row.start_s, []).append(row)
+    ordered = sorted(steps.items())
+    points = [percentiles(latency_of(here)) for _, here in ordered]
     return Series(
-        at_s=[at_s for at_s, _ in steps],
-        requests=[sum(row.requests for row in here) for _, here in steps],
-        errors=[sum(row.errors for row in here) for _, here in steps],
+        at_s=[at_s for at_s, _ in ordered],
+        requests=[sum(row.requests for row in here) for _, here in ordered],
+        errors=[sum(row.errors for row in here) for _, here in ordered],
         p50_s=[point[0] for point in points],
         p95_s=[point[1] for point in points],
         p99_s=[point[2] for point in points],
     )
 
 
-def model_view(rows: Sequence[Row], names: Sequence[str]) -> ModelView:
+def model_view(whole: Sequence[Row], steps: Iterable[Row], names: Sequence[str]) -> ModelView:
     """Return the whole and the steps of one model or variant."""
-    return ModelView(whole=group(rows, names), series=series(rows))
+    return ModelView(whole=group(whole, names), series=series(steps))
 
 
-def boards(rows: Sequence[Row]) -> tuple[Boards, BoardSeries]:
+def boards(whole: Sequence[Row], steps: Iterable[Row]) -> tuple[Boards, BoardSeries]:
     """Return what devices were like, in the whole and over time."""
-    whole = DeviceFacts()
-    steps: dict[int, DeviceFacts] = {}
-    for row in rows:
+    every, by_step = DeviceFacts(), dict[int, DeviceFacts]()
+    for row in whole:
+        every.merge(facts_of(row.facts))
+    for row in steps:
         found = facts_of(row.facts)
-        whole.merge(found)
-        steps.setdefault(row.start_s, DeviceFacts()).merge(found)
+        if row.start_s in by_step:
+            by_step[row.start_s].merge(found)
+        else:
+            by_step[row.start_s] = found
+    return _boards(whole, every), _board_series(by_step)
+
+
+def _boards(rows: Sequence[Row], whole: DeviceFacts) -> Boards:
     told = whole.throttle_told
-    ordered = [facts for _, facts in sorted(steps.items())]
     return Boards(
         devices=union(row.seen for row in rows).estimate(),
         windows=sum(row.windows for row in rows),
@@ -125,14 +134,19 @@ def boards(rows: Sequence[Row]) -> tuple[Boards, BoardSeries]:
         throttled_share=whole.throttled / told if told else None,
         throttled_reasons={name: count / told for name, count in sorted(whole.reasons.items())} if told else {},
         energy=energies(whole.energy),
-    ), BoardSeries(
+    )
+
+
+def _board_series(steps: dict[int, DeviceFacts]) -> BoardSeries:
+    ordered = [facts for _, facts in sorted(steps.items())]
+    return BoardSeries(
         at_s=sorted(steps),
         temperature_mean_c=[facts.temperature_c.mean for facts in ordered],
         temperature_max_c=[facts.temperature_c.most if facts.temperature_c.n else None for facts in ordered],
         battery_mean_percent=[facts.battery_percent.mean for facts in ordered],
         battery_least_percent=[facts.battery_percent.least if facts.battery_percent.n else None for facts in ordered],
         throttled_share=[facts.throttled / facts.throttle_told if facts.throttle_told else None for facts in ordered],
-    )  # fmt: skip
+    )
 
 
 def measure(spread: Spread) -> Measure | None:

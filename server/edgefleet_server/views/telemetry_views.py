@@ -1,12 +1,13 @@
 """The queries behind the views of telemetry: fleet, region, release, two variants, device. All but the last read roll-ups only."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 from ..errors import NotFound
 from ..seams import Clock, Repository
 from ..store import device_series, devices, rollup_reads, telemetry
 from ..store.database import Connection, Database
 from ..store.drifting import Drifting, Variant
+from ..store.rollup_reads import STEPS, WHOLE, Stretch
 from ..store.rollups import CLASS, FLEET, REGION, REGION_VERSION, VERSION
 from ..telemetry.drift import drift
 from .telemetry_device import device_telemetry
@@ -23,6 +24,8 @@ from .telemetry_groups import (
     span_view,
 )
 from .telemetry_types import (
+    Boards,
+    BoardSeries,
     Comparison,
     DeviceTelemetry,
     DriftView,
@@ -35,8 +38,10 @@ from .telemetry_types import (
 Regions = frozenset[str] | None
 """Those that whoever asks may see; None is all."""
 DAY_S = 86400.0
-WHOLE = ("",)
+NO_REGION = ("",)
 """The region of what is of the whole fleet."""
+Pair = tuple[str, str]
+"""A release and a variant."""
 VERSION_NAMES = ("model", "release", "variant")
 HERE = ("region", *VERSION_NAMES)
 
@@ -51,18 +56,19 @@ class TelemetryViews:
     def fleet(self, regions: Regions = None, *, last_s: float = DAY_S, model: str | None = None) -> FleetTelemetry:
         """Every model and region, with time; of `regions` only where they are given."""
         now = self._clock.now()
-        span, seen = rollup_reads.stretch(now, last_s), self._regions(regions)
+        (steps, whole), seen = rollup_reads.spans(now, last_s), self._regions(regions)
         with self._database.read() as connection:
-            here = rollup_reads.of_models(connection, span, REGION, seen, model=model)
+            here = rollup_reads.of_models(connection, whole, REGION, seen, WHOLE, model=model)
+            grain, where = (FLEET, NO_REGION) if regions is None else (REGION, seen)
+            every = here
             if regions is None:
-                whole = rollup_reads.of_models(connection, span, FLEET, WHOLE, model=model)
-                facts = rollup_reads.of_devices(connection, span, FLEET, WHOLE)
-            else:
-                whole, facts = here, rollup_reads.of_devices(connection, span, REGION, seen)
-        what, over_time = boards(facts)
+                every = rollup_reads.of_models(connection, whole, FLEET, NO_REGION, WHOLE, model=model)
+            drawn = rollup_reads.of_models(connection, steps, grain, where, STEPS, model=model)
+            what, over_time = self._boards(connection, steps, whole, grain, where)
+        lines = by(drawn, _model)
         return FleetTelemetry(
-            span=span_view(now, span),
-            models=[model_view(rows, ("model",)) for rows in by(whole, lambda row: row.model).values()],
+            span=span_view(now, steps),
+            models=[model_view(rows, lines.get(key, ()), ("model",)) for key, rows in by(every, _model).items()],
             regions=[
                 group(rows, ("region", "model")) for rows in by(here, lambda row: (row.region, row.model)).values()
             ],
@@ -73,49 +79,56 @@ class TelemetryViews:
     def region(self, region: str, *, last_s: float = DAY_S, model: str | None = None) -> RegionTelemetry:
         """One region with its variants; raise NotFound for a region that is none."""
         self._check_region(region)
-        now = self._clock.now()
-        span = rollup_reads.stretch(now, last_s)
+        now, where = self._clock.now(), (region,)
+        steps, whole = rollup_reads.spans(now, last_s)
         with self._database.read() as connection:
-            whole = rollup_reads.of_models(connection, span, REGION, (region,), model=model)
-            versions = rollup_reads.of_models(connection, span, REGION_VERSION, (region,), model=model)
-            facts = rollup_reads.of_devices(connection, span, REGION, (region,))
-            drifts = self._drifts(connection, now, (region,), model)
-        what, over_time = boards(facts)
+            every = rollup_reads.of_models(connection, whole, REGION, where, WHOLE, model=model)
+            drawn = rollup_reads.of_models(connection, steps, REGION, where, STEPS, model=model)
+            versions = rollup_reads.of_models(connection, whole, REGION_VERSION, where, WHOLE, model=model)
+            what, over_time = self._boards(connection, steps, whole, REGION, where)
+            drifts = self._drifts(connection, now, where)
+        lines = by(drawn, _model)
         return RegionTelemetry(
             region=region,
-            span=span_view(now, span),
-            models=[model_view(rows, ("region", "model")) for rows in by(whole, lambda row: row.model).values()],
-            variants=[
-                group(rows, HERE, drifts.get(key)) for key, rows in by(versions, _variant).items()
+            span=span_view(now, steps),
+            models=[
+                model_view(rows, lines.get(key, ()), ("region", "model")) for key, rows in by(every, _model).items()
             ],
+            variants=[group(rows, HERE, drifts.get(key)) for key, rows in by(versions, _variant).items()],
             boards=what,
             board_series=over_time,
-        )  # fmt: skip
+        )
 
     def release(self, release: str, regions: Regions = None, *, last_s: float = DAY_S) -> ReleaseTelemetry:
         """One release, as `fashion/3`: its variants, and each region; raise NotFound for one that nobody knows."""
-        now = self._clock.now()
-        span, seen, model = rollup_reads.stretch(now, last_s), self._regions(regions), release.partition("/")[0]
+        now, own = self._clock.now(), {"model": release.partition("/")[0], "release": release}
+        (steps, whole), seen = rollup_reads.spans(now, last_s), self._regions(regions)
+        grain, where = (VERSION, NO_REGION) if regions is None else (REGION_VERSION, seen)
         with self._database.read() as connection:
-            here = rollup_reads.of_models(connection, span, REGION_VERSION, seen, model=model, release=release)
-            whole = here
+            here = rollup_reads.of_models(connection, whole, REGION_VERSION, seen, WHOLE, **own)
+            every = here
             if regions is None:
-                whole = rollup_reads.of_models(connection, span, VERSION, WHOLE, model=model, release=release)
-            drifts = self._drifts(connection, now, {row.region for row in here}, model)
-        if not whole and release not in self._repository.releases():
+                every = rollup_reads.of_models(connection, whole, VERSION, NO_REGION, WHOLE, **own)
+            drawn = rollup_reads.of_models(connection, steps, grain, where, STEPS, **own)
+            drifts = self._drifts(connection, now, {row.region for row in here})
+        if not every and release not in self._repository.releases():
             raise NotFound(f"there is no release {release}, and no device sent telemetry of it")
+        lines = by(drawn, lambda row: row.variant)
         return ReleaseTelemetry(
             release=release,
-            span=span_view(now, span),
-            variants=[model_view(rows, VERSION_NAMES) for rows in by(whole, lambda row: row.variant).values()],
+            span=span_view(now, steps),
+            variants=[
+                model_view(rows, lines.get(key, ()), VERSION_NAMES)
+                for key, rows in by(every, lambda row: row.variant).items()
+            ],
             regions=[group(rows, HERE, drifts.get(key)) for key, rows in by(here, _variant).items()],
         )
 
     def compare(
         self,
         region: str,
-        a: tuple[str, str] | None = None,
-        b: tuple[str, str] | None = None,
+        a: Pair | None = None,
+        b: Pair | None = None,
         *,
         last_s: float = DAY_S,
         model: str | None = None,
@@ -123,31 +136,44 @@ class TelemetryViews:
     ) -> Comparison:
         """Two variants, each (release, variant), in one region; those that are not named are the busiest of the others.
 
-        hardware_class: on these boards only. Raises NotFound for a region that is none.
+        hardware_class: on these boards only; then nobody knows how many devices there were. Raises NotFound for a region that
+        is none.
         """
         self._check_region(region)
-        now = self._clock.now()
-        span = rollup_reads.stretch(now, last_s)
+        now, where = self._clock.now(), (region,)
+        steps, whole = rollup_reads.spans(now, last_s)
+        grain = REGION_VERSION if hardware_class is None else CLASS
+        own = {"model": model, "hardware_class": hardware_class}
+        columns = (*WHOLE, rollup_reads.CONFIDENCE[-1])
         with self._database.read() as connection:
-            rows = rollup_reads.of_models(
-                connection, span, CLASS, (region,), model=model, hardware_class=hardware_class
-            )
-            drifts = self._drifts(connection, now, (region,), model)
-            seen = rollup_reads.of_models(connection, span, REGION_VERSION, (region,), model=model)
-        found = by(rows, lambda row: (row.release, row.variant))
-        busiest = [key for key in found if key not in (a, b)]
+            every = by(rollup_reads.of_models(connection, whole, grain, where, columns, **own), _pair)
+            drawn = by(rollup_reads.of_models(connection, steps, grain, where, STEPS, **own), _pair)
+            classes = by(rollup_reads.of_models(connection, whole, CLASS, where, WHOLE, **own), _pair)
+            drifts = self._drifts(connection, now, where)
+        busiest = [key for key in every if key not in (a, b)]
         first = a or (busiest.pop(0) if busiest else None)
         second = b or (busiest.pop(0) if busiest else None)
-        sides = [self._side(key, found, seen if hardware_class is None else (), drifts) for key in (first, second)]
+
+        def side(key: Pair | None) -> Side | None:
+            if key is None or key not in every:
+                return None
+            rows = every[key]
+            boards = by(classes.get(key, ()), lambda row: row.hardware_class)
+            return Side(
+                whole=group(rows, drift=drifts.get(_variant(rows[0]))),
+                series=series(drawn.get(key, ())),
+                classes=[group(own) for own in boards.values()],
+            )
+
         between, ratio = None, None
-        if first in found and second in found:
-            ours, theirs = confidence_of(found[first]), confidence_of(found[second])
+        if first in every and second in every:
+            ours, theirs = confidence_of(every[first]), confidence_of(every[second])
             if ours and theirs:
                 between = drift_view(drift(ours.sketch(), theirs.sketch()))
-            (p95_a,), (p95_b,) = latency_of(found[first]).quantiles(0.95), latency_of(found[second]).quantiles(0.95)
+            (p95_a,), (p95_b,) = latency_of(every[first]).quantiles(0.95), latency_of(every[second]).quantiles(0.95)
             ratio = p95_b / p95_a if p95_a and p95_b is not None else None
         return Comparison(
-            region=region, span=span_view(now, span), a=sides[0], b=sides[1], between=between, p95_ratio=ratio
+            region=region, span=span_view(now, steps), a=side(first), b=side(second), between=between, p95_ratio=ratio
         )
 
     def device(self, name: str, regions: Regions = None, *, last_s: float = DAY_S) -> DeviceTelemetry:
@@ -162,30 +188,17 @@ class TelemetryViews:
             marks = device_series.marks(connection, name, since_s=now - last_s)
         return device_telemetry(name, known.region, now, last_s, models, facts, marks)
 
-    def _side(
-        self,
-        key: tuple[str, str] | None,
-        found: dict[tuple[str, str], list[Row]],
-        seen: Sequence[Row],
-        drifts: dict[Variant, DriftView],
-    ) -> Side | None:
-        """seen: rows that know how many devices there were; those by class do not."""
-        if key is None or key not in found:
-            return None
-        rows = found[key]
-        counted = [row for row in seen if (row.release, row.variant) == key] or rows
-        first = rows[0]
-        standing = drifts.get(Variant(first.region, first.model, *key))
-        return Side(
-            whole=group(counted, HERE, standing),
-            series=series(rows),
-            classes=[group(own) for own in by(rows, lambda row: row.hardware_class).values()],
+    @staticmethod
+    def _boards(
+        connection: Connection, steps: Stretch, whole: Stretch, grain: int, regions: Collection[str]
+    ) -> tuple[Boards, BoardSeries]:
+        return boards(
+            rollup_reads.of_devices(connection, whole, grain, regions),
+            rollup_reads.of_devices(connection, steps, grain, regions),
         )
 
-    def _drifts(
-        self, connection: Connection, now: float, regions: Collection[str], model: str | None
-    ) -> dict[Variant, DriftView]:
-        found = self._drifting.look(connection, now, regions, model)
+    def _drifts(self, connection: Connection, now: float, regions: Collection[str]) -> dict[Variant, DriftView]:
+        found = self._drifting.look(connection, now, regions)
         return {key: drift_view(one.drift, one.reference_s) for key, one in found.items()}
 
     def _regions(self, regions: Regions) -> list[str]:
@@ -195,6 +208,14 @@ class TelemetryViews:
     def _check_region(self, region: str) -> None:
         if region not in self._repository.regions():
             raise NotFound(f"there is no region {region}. There are: {', '.join(self._repository.regions())}")
+
+
+def _model(row: Row) -> str:
+    return str(row.model)
+
+
+def _pair(row: Row) -> Pair:
+    return row.release, row.variant
 
 
 def _variant(row: Row) -> Variant:
