@@ -19,7 +19,7 @@ from edgefleet_server.store.database import Database
 from edgefleet_server.store.dialect import insert
 from edgefleet_server.store.schema import device_rollups, devices, model_rollups
 from edgefleet_server.telemetry.cells import Placed, Sums, decode_into, encode, facts_of, sums
-from edgefleet_server.telemetry.distinct import Seen, mark_of, union
+from edgefleet_server.telemetry.distinct import Seen, count_all, mark_of
 from edgefleet_server.telemetry.drift import drift
 from edgefleet_server.telemetry.packed import Pile, pack, unpack
 
@@ -290,4 +290,4 @@ def test_the_union_of_what_was_seen_is_that_of_merging_one_by_one(counts: tuple[
             seen.add(mark_of(f"{number % 50}-{part % 2}-{number}"))
         packed.append(seen.packed())
         whole.merge(seen)
-    assert union([*packed, None]).packed() == whole.packed()
+    assert count_all([*packed, None]) == whole.estimate()

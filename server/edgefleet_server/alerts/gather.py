@@ -66,7 +66,7 @@ class Gatherer:
                 ends = _ends(connection, now)
             return AlertFacts(
                 devices=tuple(self._device(row, ends.get(row.id), now) for row in known),
-                groups=(*self._follower.groups(), *self._drift(now)),
+                groups=(*self._follower.groups(), *self._look_at_drift(now)),
                 rollouts=tuple(
                     RolloutFacts(row.region, row.model, row.release, row.status, row.why) for row in current
                 ),
@@ -76,7 +76,12 @@ class Gatherer:
                 listening_since_s=now if self._listening_s is None else self._listening_s,
             )
 
-    def _drift(self, now: float) -> tuple[GroupFacts, ...]:
+    def drifts(self) -> tuple[GroupFacts, ...]:
+        """Return every group whose answers can be compared with its first good day."""
+        with self._lock:
+            return self._look_at_drift(self._clock.now())
+
+    def _look_at_drift(self, now: float) -> tuple[GroupFacts, ...]:
         """Of every variant in every region whose answers can be compared; looked at anew every DRIFT_EVERY_S."""
         if now - self._drifts[0] >= DRIFT_EVERY_S:
             with self._database.read() as connection:

@@ -55,6 +55,7 @@ class Follower:
         self._lock = threading.Lock()
         self._totals: dict[Group, Total] = {}
         self._minutes: dict[int, dict[Group, Total]] = {}
+        self._joules: dict[tuple[str, str], float] = {}
         self._devices: dict[str, _Known] = {}
         now = clock.now()
         with database.read() as connection:
@@ -73,6 +74,8 @@ class Follower:
                 self._totals.setdefault(group, Total()).take(counted)
                 if key.minute_s + MINUTE_S >= oldest_s:
                     self._minute(key.minute_s, group).take(counted)
+            for pair, joules in folded.joules.items():
+                self._joules[pair] = self._joules.get(pair, 0.0) + joules
 
     def look(self) -> None:
         """Take in what devices measured of themselves since the last look."""
@@ -93,6 +96,11 @@ class Follower:
                 latency.add_counts(one.latency.offset, one.latency.counts, one.latency.zero)
                 found[group] = Total(one.requests, one.errors, latency)
         return found
+
+    def joules(self) -> dict[tuple[str, str], float]:
+        """Return by region and sensor what was measured since the start."""
+        with self._lock:
+            return dict(self._joules)
 
     def groups(self) -> tuple[GroupFacts, ...]:
         """Return the groups of the last RECENT_S."""

@@ -70,6 +70,8 @@ class Folded(NamedTuple):
 
     batches: int
     models: dict[ModelKey, "Counted"]
+    joules: dict[tuple[str, str], float]
+    """By region and by what measured them."""
 
 
 class Counted(NamedTuple):
@@ -80,7 +82,7 @@ class Counted(NamedTuple):
     latency: bytes
 
 
-NOTHING = Folded(0, {})
+NOTHING = Folded(0, {}, {})
 
 
 def add(connection: Connection, new: Sequence[NewWindow], now: float) -> None:
@@ -120,11 +122,15 @@ def fold(connection: Connection, limit: int = BATCH) -> Folded:
     counted = {
         key: Counted(cell.requests, cell.errors, cell.latency.packed()) for key, cell in found.models.items()
     }  # before what was there already is added
+    joules: dict[tuple[str, str], float] = {}
+    for where, cell in found.devices.items():
+        for source, energy in cell.facts.energy.items():
+            joules[where.region, source] = joules.get((where.region, source), 0.0) + energy.joules
     models, boards = spread(found)
     _fold_models(connection, models)
     _fold_devices(connection, boards)
     connection.execute(delete(rollup_parts).where(rollup_parts.c.id.in_([row.id for row in rows])))
-    return Folded(len(rows), counted)
+    return Folded(len(rows), counted, joules)
 
 
 def _bounded_models(connection: Connection, cells: dict[ModelKey, ModelCell]) -> dict[ModelKey, ModelCell]:

@@ -6,7 +6,8 @@ parts merge to the estimate of the whole, which sums of "devices per hour" would
 
 import math
 import zlib
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from hashlib import blake2b
 
@@ -68,34 +69,48 @@ class Seen:
         every = bytes(self._ranks.get(place, 0) for place in range(REGISTERS))
         return bytes([MANY]) + zlib.compress(every, 1)
 
+    def as_number(self) -> int:
+        """Return the registers as the bytes of a number, the first one lowest."""
+        every = bytearray(REGISTERS)
+        for place, rank in self._ranks.items():
+            every[place] = rank
+        return int.from_bytes(every, "little")
+
     def estimate(self) -> int:
         """Return about how many devices were seen."""
-        empty = REGISTERS - len(self._ranks)
-        spread = empty + sum(math.ldexp(1.0, -rank) for rank in self._ranks.values())
-        raw: float = ALPHA * REGISTERS**2 / spread
-        if raw <= 2.5 * REGISTERS and empty:
-            return round(REGISTERS * math.log(REGISTERS / empty))
-        return round(raw)
+        return _estimate(Counter(self._ranks.values()))
+
+
+def _estimate(ranks: Mapping[int, int]) -> int:
+    """Return about how many devices it takes for so many registers of each rank; those that nobody reached are left out."""
+    empty = REGISTERS - sum(count for rank, count in ranks.items() if rank)
+    spread = empty + sum(math.ldexp(count, -rank) for rank, count in ranks.items() if rank)
+    raw: float = ALPHA * REGISTERS**2 / spread
+    if raw <= 2.5 * REGISTERS and empty:
+        return round(REGISTERS * math.log(REGISTERS / empty))
+    return round(raw)
 
 
 _HIGH = int.from_bytes(b"\x80" * REGISTERS, "little")
 
 
-def union(parts: Iterable[bytes | None]) -> Seen:
-    """Return the devices of many bytes from `packed`, each once.
+def count_all(parts: Iterable[bytes | None]) -> int:
+    """Return about how many devices are in many bytes from `packed`, each once.
 
     All registers at once, as the bytes of one number: a view of a fleet merges a thousand of these.
     """
-    seen, whole = Seen(), 0
+    few, whole = Seen(), 0
     for data in parts:
         if data and data[0] == MANY:
-            other = int.from_bytes(zlib.decompress(memoryview(data)[1:]), "little")
-            # Ranks stay below 128, so that a byte's highest bit is left where nothing was borrowed from it: ours is the larger.
-            larger = ((whole | _HIGH) - other) & _HIGH
-            ours = (larger << 1) - (larger >> 7)
-            whole = other ^ ((whole ^ other) & ours)
+            whole = _highest(whole, int.from_bytes(zlib.decompress(memoryview(data)[1:]), "little"))
         else:
-            seen.merge_packed(data)
-    if whole:
-        seen._take((place, rank) for place, rank in enumerate(whole.to_bytes(REGISTERS, "little")) if rank)
-    return seen
+            few.merge_packed(data)
+    return _estimate(Counter(_highest(whole, few.as_number()).to_bytes(REGISTERS, "little")))
+
+
+def _highest(one: int, other: int) -> int:
+    """Return the higher of each two registers."""
+    # Ranks stay below 128: a byte's highest bit is left where nothing was borrowed from it, and there `one` is not the lower.
+    larger = ((one | _HIGH) - other) & _HIGH
+    ours = (larger << 1) - (larger >> 7)
+    return other ^ ((one ^ other) & ours)

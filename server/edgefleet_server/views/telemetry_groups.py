@@ -5,7 +5,7 @@ from typing import Any
 
 from ..store.rollup_reads import Stretch
 from ..telemetry.cells import DeviceFacts, Energy, Spread, facts_of
-from ..telemetry.distinct import union
+from ..telemetry.distinct import count_all
 from ..telemetry.drift import Drift
 from ..telemetry.packed import Pile
 from .telemetry_types import (
@@ -62,7 +62,7 @@ def group(rows: Sequence[Row], names: Sequence[str] = NAMES, drift: DriftView | 
     return GroupView(
         model=first.model,
         **{name: getattr(first, name) for name in names if name != "model"},
-        devices=union(row.seen for row in rows).estimate(),
+        devices=count_all(row.seen for row in rows),
         windows=sum(row.windows for row in rows),
         requests=sum(row.requests for row in rows),
         errors=sum(row.errors for row in rows),
@@ -122,7 +122,7 @@ def boards(whole: Sequence[Row], steps: Iterable[Row]) -> tuple[Boards, BoardSer
 def _boards(rows: Sequence[Row], whole: DeviceFacts) -> Boards:
     told = whole.throttle_told
     return Boards(
-        devices=union(row.seen for row in rows).estimate(),
+        devices=count_all(row.seen for row in rows),
         windows=sum(row.windows for row in rows),
         temperature_c=measure(whole.temperature_c),
         cpu_percent=measure(whole.cpu_percent),
