@@ -18,7 +18,7 @@ from edgefleet_server.store import rollups
 from edgefleet_server.store.database import Database
 from edgefleet_server.store.dialect import insert
 from edgefleet_server.store.schema import device_rollups, devices, model_rollups
-from edgefleet_server.telemetry.cells import Placed, Sums, decode_into, encode, facts_of, sums
+from edgefleet_server.telemetry.cells import Row, facts_of, row_of, rows_of, rows_packed, sums
 from edgefleet_server.telemetry.distinct import Seen, count_all, mark_of
 from edgefleet_server.telemetry.drift import drift
 from edgefleet_server.telemetry.packed import Pile, pack, unpack
@@ -77,11 +77,8 @@ def add(connection: Connection, rows: list[New]) -> None:
     rollups.add(connection, rows, NOON_S)
 
 
-def placed(rows: list[New]) -> list[Placed]:
-    return [
-        Placed(row.device, *row.device.split("-")[:2], row.placed_s, 60.0, row.window.device, row.window.models)
-        for row in rows
-    ]
+def plain(rows: list[New]) -> list[Row]:
+    return [row_of(row.device, *row.device.split("-")[:2], row.placed_s, row.window) for row in rows]
 
 
 def tables(database: Database):
@@ -163,14 +160,13 @@ def test_a_fold_that_fails_leaves_everything_to_be_folded_again(database: Databa
     assert len(tables(database)[0]) == 3 * 5
 
 
-def test_cells_come_back_from_their_bytes_as_they_were() -> None:
-    found, again = sums(placed([window(random.Random(n), n) for n in range(30)])), Sums({}, {})
-    decode_into(again, encode(found))
-    assert encode(again) == encode(found)
+def test_what_waits_comes_back_from_its_bytes_as_it_was() -> None:
+    rows = plain([window(random.Random(n), n) for n in range(30)])
+    assert rows_of(rows_packed(rows)) == rows
 
 
 def test_sources_of_energy_are_never_added_to_one_another() -> None:
-    cells = sums(placed([window(random.Random(n), n) for n in range(40)])).devices.values()
+    cells = sums(plain([window(random.Random(n), n) for n in range(40)])).devices.values()
     measured = [energy for cell in cells for energy in cell.facts.energy.values()]
     assert measured and all(abs(energy.joules / energy.seconds - 4.0) < 1e-9 for energy in measured)
 

@@ -1,6 +1,6 @@
 """Telemetry on its way into the roll-ups.
 
-`add` is part of the transaction that stores windows: it only appends one row, the cells of the whole batch, so that ingest
+`add` is part of the transaction that stores windows: it only appends one row, the whole batch, so that ingest
 processes never wait for each other and a window counts exactly when it is stored. `fold` moves what was appended into the
 roll-ups, also in one transaction: what crashes in between is folded later, and nothing is folded twice.
 """
@@ -22,13 +22,13 @@ from ..telemetry.cells import (
     DeviceKey,
     ModelCell,
     ModelKey,
-    Placed,
     Spread,
     Sums,
-    decode_into,
-    encode,
     facts_of,
     facts_packed,
+    row_of,
+    rows_of,
+    rows_packed,
     sums,
 )
 from . import dialect
@@ -45,6 +45,8 @@ MOST_KINDS, MOST_CLASSES = 1000, 200
 """Of models with release, variant and class, and of classes, in one region on one day. Devices choose these names, and one that
 makes up new ones without end must not fill what is kept for years: what goes beyond is counted under "other"."""
 ASKED_AT_ONCE = 500
+NOWHERE = ("", "")
+"""Region and class of a device that was never heard of."""
 FOLD_LOCK = 0x45464C54
 """Of PostgreSQL's advisory locks: one process folds at a time."""
 
@@ -90,11 +92,8 @@ def add(connection: Connection, new: Sequence[NewWindow], now: float) -> None:
     if not new:
         return
     known = _whose(connection, {one.device for one in new})
-    found = sums(
-        Placed(one.device, *known.get(one.device, ("", "")), one.placed_s, one.window.seconds, one.window.device, one.window.models)
-        for one in new
-    )  # fmt: skip
-    connection.execute(insert(rollup_parts).values(received_s=now, parts=encode(found)))
+    rows = [row_of(one.device, *known.get(one.device, NOWHERE), one.placed_s, one.window) for one in new]
+    connection.execute(insert(rollup_parts).values(received_s=now, parts=rows_packed(rows)))
 
 
 def _whose(connection: Connection, names: Collection[str]) -> dict[str, tuple[str, str]]:
@@ -115,9 +114,7 @@ def fold(connection: Connection, limit: int = BATCH) -> Folded:
     rows = connection.execute(select(rollup_parts).order_by(rollup_parts.c.id).limit(limit)).all()
     if not rows:
         return NOTHING
-    found = Sums({}, {})
-    for row in rows:
-        decode_into(found, row.parts)
+    found = sums(one for row in rows for one in rows_of(row.parts))
     found = Sums(_bounded_models(connection, found.models), _bounded_devices(connection, found.devices))
     counted = {
         key: Counted(cell.requests, cell.errors, cell.latency.packed()) for key, cell in found.models.items()

@@ -5,12 +5,13 @@ boards were like, and the energy that they took, by the sensor that measured it.
 """
 
 from collections.abc import Iterable
+from operator import attrgetter
 from typing import NamedTuple
 
 import msgspec
 
 from edgefleet_protocol.sketch import MAX_COUNT
-from edgefleet_protocol.telemetry import DeviceWindow, ModelWindow
+from edgefleet_protocol.telemetry import ModelWindow, Window
 
 from .distinct import Mark, Seen, mark_of
 from .packed import Pile
@@ -105,20 +106,20 @@ class DeviceFacts(msgspec.Struct, array_like=True):
     reasons: dict[str, int] = msgspec.field(default_factory=dict)
     energy: dict[str, Energy] = msgspec.field(default_factory=dict)
 
-    def add(self, facts: DeviceWindow, seconds: float, requests: int) -> None:
+    def add(self, board: "Board", seconds: float, requests: int) -> None:
         """Count one window of one device."""
-        for name in MEASURED:
-            value = getattr(facts, name)
+        for name, value in zip(MEASURED, board.measured, strict=True):
             if value is not None:
                 getattr(self, name).add(value)
-        if facts.throttled is not None:
+        if board.throttled is not None:
             self.throttle_told += 1
-            self.throttled += bool(facts.throttled)
-            for reason in set(facts.throttled):
-                self._count(reason, 1)
-        if facts.power_w is not None:
-            source = getattr(facts, "power_source", None) or UNNAMED
-            self._burn(source, Energy(facts.power_w * seconds, seconds, requests))
+            if board.throttled:
+                self.throttled += 1
+                for reason in set(board.throttled):
+                    self._count(reason, 1)
+        power_w = board.measured[POWER]
+        if power_w is not None:
+            self._burn(board.power_source or UNNAMED, Energy(power_w * seconds, seconds, requests))
 
     def merge(self, other: "DeviceFacts") -> None:
         """Count what `other` counted."""
@@ -145,6 +146,7 @@ MEASURED = (
     "temperature_c", "cpu_percent", "battery_percent", "power_w", "memory_available_bytes", "storage_free_bytes",
     "agent_memory_bytes",
 )  # fmt: skip
+POWER = MEASURED.index("power_w")
 MAX_WORDS = 24
 OTHER = "other"
 
@@ -159,15 +161,15 @@ class ModelCell:
         self.memory = Spread()
         self.latency, self.confidence, self.seen = Pile(), Pile(), Seen()
 
-    def add(self, window: ModelWindow, device: Mark) -> None:
+    def add(self, counts: "Counts", device: Mark) -> None:
         """Count one window of one device."""
         self.windows += 1
-        self.requests = min(self.requests + window.requests, MAX_COUNT)
-        self.errors = min(self.errors + window.errors, MAX_COUNT)
-        self.memory.add(window.memory_bytes)
-        self.latency.add(window.latency)
-        if window.confidence is not None:
-            self.confidence.add(window.confidence)
+        self.requests = min(self.requests + counts.requests, MAX_COUNT)
+        self.errors = min(self.errors + counts.errors, MAX_COUNT)
+        self.memory.add(counts.memory_bytes)
+        self.latency.add_counts(*counts.latency)
+        if counts.confidence is not None:
+            self.confidence.add_counts(*counts.confidence)
         self.seen.add(device)
 
     def merge(self, other: "ModelCell") -> None:
@@ -203,19 +205,76 @@ class Sums(NamedTuple):
     devices: dict[DeviceKey, DeviceCell]
 
 
-class Placed(NamedTuple):
-    """A window with what the server knows of its device."""
+Histogram = tuple[int, tuple[int, ...], int]
+"""The first bucket, counts from there on, and values at or below 0."""
+
+
+class Board(msgspec.Struct, array_like=True, frozen=True):
+    """What a device measured of itself in one window."""
+
+    measured: tuple[float | None, ...]
+    """In the order of MEASURED."""
+    throttled: tuple[str, ...] | None
+    power_source: str | None
+
+
+class Counts(msgspec.Struct, array_like=True, frozen=True):
+    """What one model counted in one window."""
+
+    model: str
+    release: str
+    variant: str
+    requests: int
+    errors: int
+    memory_bytes: int | None
+    latency: Histogram
+    confidence: Histogram | None
+
+
+class Row(msgspec.Struct, array_like=True, frozen=True):
+    """One window, with what the server knows of its device: as it waits to be rolled up."""
 
     device: str
     region: str
     hardware_class: str
     placed_s: float
     seconds: float
-    facts: DeviceWindow
-    models: tuple[ModelWindow, ...]
+    board: Board
+    models: tuple[Counts, ...]
 
 
-def sums(rows: Iterable[Placed]) -> Sums:
+def row_of(device: str, region: str, hardware_class: str, placed_s: float, window: Window) -> Row:
+    """Return a window as it waits to be rolled up."""
+    facts = window.device
+    return Row(
+        device,
+        region,
+        hardware_class,
+        placed_s,
+        window.seconds,
+        Board(_measured(facts), facts.throttled, getattr(facts, "power_source", None)),
+        tuple([_counts(model) for model in window.models]),
+    )
+
+
+_measured = attrgetter(*MEASURED)
+
+
+def _counts(model: ModelWindow) -> Counts:
+    latency, confidence = model.latency, model.confidence
+    return Counts(
+        model.model,
+        model.release,
+        model.variant,
+        model.requests,
+        model.errors,
+        model.memory_bytes,
+        (latency.offset, latency.counts, latency.zero),
+        None if confidence is None else (confidence.offset, confidence.counts, confidence.zero),
+    )
+
+
+def sums(rows: Iterable[Row]) -> Sums:
     """Return the cells of these windows, by minute and kind."""
     found = Sums({}, {})
     for row in rows:
@@ -223,44 +282,25 @@ def sums(rows: Iterable[Placed]) -> Sums:
         key = DeviceKey(minute_s, row.region, row.hardware_class)
         cell = found.devices.get(key) or found.devices.setdefault(key, DeviceCell())
         cell.windows += 1
-        cell.facts.add(row.facts, row.seconds, sum(model.requests for model in row.models))
+        requests = 0
+        for counts in row.models:
+            requests += counts.requests
+            whose = ModelKey(minute_s, row.region, counts.model, counts.release, counts.variant, row.hardware_class)
+            own = found.models.get(whose) or found.models.setdefault(whose, ModelCell())
+            own.add(counts, mark)
+        cell.facts.add(row.board, row.seconds, requests)
         cell.seen.add(mark)
-        for model in row.models:
-            whose = ModelKey(minute_s, row.region, model.model, model.release, model.variant, row.hardware_class)
-            counts = found.models.get(whose) or found.models.setdefault(whose, ModelCell())
-            counts.add(model, mark)
     return found
 
 
-def encode(found: Sums) -> bytes:
-    """Return cells as bytes, to be stored until they are rolled up."""
-    models = [
-        (key, cell.windows, cell.requests, cell.errors, cell.memory, cell.latency.packed(),
-         cell.confidence.packed() if cell.confidence else None, cell.seen.packed())
-        for key, cell in found.models.items()
-    ]  # fmt: skip
-    devices = [(key, cell.windows, cell.facts, cell.seen.packed()) for key, cell in found.devices.items()]
-    return _ENCODER.encode((models, devices))
+def rows_packed(rows: list[Row]) -> bytes:
+    """Return rows as bytes, to be stored until they are rolled up: some 250 for each, two microseconds."""
+    return _ENCODER.encode(rows)
 
 
-def decode_into(found: Sums, data: bytes) -> None:
-    """Count in `found` what the bytes of `encode` hold."""
-    models, devices = _DECODER.decode(data)
-    for fields, windows, requests, errors, memory, latency, confidence, seen in models:
-        key = ModelKey(*fields)
-        cell = found.models.get(key) or found.models.setdefault(key, ModelCell())
-        cell.windows += windows
-        cell.requests, cell.errors = min(cell.requests + requests, MAX_COUNT), min(cell.errors + errors, MAX_COUNT)
-        cell.memory.merge(memory)
-        cell.latency.add_packed(latency)
-        cell.confidence.add_packed(confidence)
-        cell.seen.merge_packed(seen)
-    for place, windows, facts, seen in devices:
-        where = DeviceKey(*place)
-        board = found.devices.get(where) or found.devices.setdefault(where, DeviceCell())
-        board.windows += windows
-        board.facts.merge(facts)
-        board.seen.merge_packed(seen)
+def rows_of(data: bytes) -> list[Row]:
+    """Return the rows of bytes from `rows_packed`."""
+    return _ROWS.decode(data)
 
 
 def facts_packed(facts: DeviceFacts) -> bytes:
@@ -274,10 +314,5 @@ def facts_of(data: bytes) -> DeviceFacts:
 
 
 _FACTS = msgspec.msgpack.Decoder(DeviceFacts)
+_ROWS = msgspec.msgpack.Decoder(list[Row])
 _ENCODER = msgspec.msgpack.Encoder()
-_DECODER = msgspec.msgpack.Decoder(
-    tuple[
-        list[tuple[tuple[int, str, str, str, str, str], int, int, int, Spread, bytes, bytes | None, bytes]],
-        list[tuple[tuple[int, str, str], int, DeviceFacts, bytes]],
-    ]
-)

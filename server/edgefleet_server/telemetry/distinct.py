@@ -16,6 +16,7 @@ REGISTERS: int = 2**BITS
 ALPHA = 0.7213 / (1 + 1.079 / REGISTERS)
 
 FEW, MANY = 1, 2
+MOST_FEW = 150
 Mark = tuple[int, int]
 """A register, and the rank that a device gives it."""
 
@@ -29,22 +30,24 @@ def mark_of(device: str) -> Mark:
 
 
 class Seen:
-    """Devices that were seen: the highest rank by register, those that nobody reached left out."""
+    """Devices that were seen: the highest rank by register. Few registers are kept one by one, many as the bytes of one number."""
 
-    __slots__ = ("_ranks",)
+    __slots__ = ("_ranks", "_whole")
 
     def __init__(self) -> None:
         self._ranks: dict[int, int] = {}
+        self._whole = 0
 
     def add(self, mark: Mark) -> None:
         """Count the device that left `mark`; once, however often it comes."""
-        place, rank = mark
-        if rank > self._ranks.get(place, 0):
-            self._ranks[place] = rank
+        self._take((mark,))
 
     def merge(self, other: "Seen") -> None:
         """Count the devices that another one has seen."""
-        self._take(other._ranks.items())
+        if other._whole:
+            self._whole = _highest(self._whole, other._whole)
+        if other._ranks:
+            self._take(other._ranks.items())
 
     def merge_packed(self, data: bytes | None) -> None:
         """Count the devices of bytes from `packed`; nothing for None."""
@@ -54,31 +57,41 @@ class Seen:
             pairs = zip(memoryview(data)[1::3], memoryview(data)[2::3], data[3::3], strict=True)
             self._take((low | high << 8, rank) for low, high, rank in pairs)
         else:
-            self._take((place, rank) for place, rank in enumerate(zlib.decompress(data[1:])) if rank)
+            registers = zlib.decompress(memoryview(data)[1:])
+            self._whole = _highest(self._whole, int.from_bytes(registers, "little"))
 
     def _take(self, ranks: Iterable[Mark]) -> None:
         mine = self._ranks
         for place, rank in ranks:
             if rank > mine.get(place, 0):
                 mine[place] = rank
+        if len(mine) > MOST_FEW:
+            self._whole, self._ranks = self._number(), {}
 
-    def packed(self) -> bytes:
-        """Return it as bytes: three for a device while they are few, at most about 700."""
-        if len(self._ranks) <= 150:
-            return bytes([FEW]) + b"".join(bytes((p & 255, p >> 8, rank)) for p, rank in sorted(self._ranks.items()))
-        every = bytes(self._ranks.get(place, 0) for place in range(REGISTERS))
-        return bytes([MANY]) + zlib.compress(every, 1)
-
-    def as_number(self) -> int:
-        """Return the registers as the bytes of a number, the first one lowest."""
+    def _number(self) -> int:
+        """The registers as the bytes of a number, the first one lowest."""
+        if not self._ranks:
+            return self._whole
         every = bytearray(REGISTERS)
         for place, rank in self._ranks.items():
             every[place] = rank
-        return int.from_bytes(every, "little")
+        return _highest(self._whole, int.from_bytes(every, "little"))
+
+    def packed(self) -> bytes:
+        """Return it as bytes: three for a device while they are few, at most about 700. The same devices give the same bytes."""
+        ranks: Mapping[int, int] = self._ranks
+        if self._whole:
+            every = self._number().to_bytes(REGISTERS, "little")
+            if REGISTERS - every.count(0) > MOST_FEW:
+                return bytes([MANY]) + zlib.compress(every, 1)
+            ranks = {place: rank for place, rank in enumerate(every) if rank}
+        return bytes([FEW]) + b"".join(bytes((p & 255, p >> 8, rank)) for p, rank in sorted(ranks.items()))
 
     def estimate(self) -> int:
         """Return about how many devices were seen."""
-        return _estimate(Counter(self._ranks.values()))
+        if not self._whole:
+            return _estimate(Counter(self._ranks.values()))
+        return _estimate(Counter(self._number().to_bytes(REGISTERS, "little")))
 
 
 def _estimate(ranks: Mapping[int, int]) -> int:
@@ -95,17 +108,11 @@ _HIGH = int.from_bytes(b"\x80" * REGISTERS, "little")
 
 
 def count_all(parts: Iterable[bytes | None]) -> int:
-    """Return about how many devices are in many bytes from `packed`, each once.
-
-    All registers at once, as the bytes of one number: a view of a fleet merges a thousand of these.
-    """
-    few, whole = Seen(), 0
+    """Return about how many devices are in many bytes from `packed`, each once."""
+    seen = Seen()
     for data in parts:
-        if data and data[0] == MANY:
-            whole = _highest(whole, int.from_bytes(zlib.decompress(memoryview(data)[1:]), "little"))
-        else:
-            few.merge_packed(data)
-    return _estimate(Counter(_highest(whole, few.as_number()).to_bytes(REGISTERS, "little")))
+        seen.merge_packed(data)
+    return seen.estimate()
 
 
 def _highest(one: int, other: int) -> int:

@@ -97,7 +97,10 @@ class Pile:
 
     def packed(self) -> bytes:
         """Return it as bytes."""
-        return pack_counts(self.offset, [min(count, MAX_COUNT) for count in self.counts], self.zero)
+        counts = self.counts
+        if max(counts, default=0) > MAX_COUNT:
+            counts = [min(count, MAX_COUNT) for count in counts]
+        return pack_counts(self.offset, counts, self.zero)
 
     def sketch(self) -> Sketch:
         """Return it as a sketch."""
