@@ -15,7 +15,7 @@ from .store.rollup_pruning import prune_rollups, prune_windows
 LOG = logging.getLogger(__name__)
 
 EVERY_S = 2.0
-REST = 5.0
+REST = 3.0
 """It rests so many times as long as it worked, for it holds the one writer of SQLite meanwhile."""
 TIDY_EVERY_S = 600.0
 RESOLUTION_SPANS = {
@@ -70,28 +70,35 @@ class Roller:
         if self._thread.is_alive():
             self._thread.join(timeout=10)
 
+    def step(self) -> rollups.Gathered | None:
+        """Fold once; return what was folded, None for nothing. Batches are added up before the one writer is asked to wait."""
+        with self._database.read() as connection:
+            gathered = rollups.gather(connection)
+        if gathered is None:
+            return None
+        try:
+            with self._database.write() as connection:
+                rollups.put(connection, gathered)
+        except rollups.Taken:
+            return None
+        self._on_folded(gathered.folded)
+        self._counters.add("rollup_batches", gathered.folded.batches)
+        return gathered
+
     def turn(self) -> int:
         """Fold everything that waits; return how many batches there were."""
         total = 0
-        while not self._stopping.is_set():
-            with self._database.read() as connection:
-                if not rollups.waiting(connection):
-                    break
-            with self._database.write() as connection:
-                folded = rollups.fold(connection)
-            self._on_folded(folded)
-            total += folded.batches
-            if folded.batches < rollups.BATCH:
-                break
-        self._counters.add("rollup_batches", total)
+        while gathered := self.step():
+            total += gathered.folded.batches
         return total
 
     def _run(self) -> None:
         tidied = 0.0
         while not self._stopping.is_set():
-            began = time.monotonic()
+            began, full = time.monotonic(), False
             try:
-                self.turn()
+                gathered = self.step()
+                full = gathered is not None and gathered.full
                 if began - tidied > TIDY_EVERY_S or not tidied:
                     tidied = began
                     self.tidy()
@@ -101,4 +108,6 @@ class Roller:
             except Exception:  # what waits stays where it is, and a later version may understand it
                 LOG.exception("roll-ups could not be made")
                 self._counters.add("rollup_faults")
-            self._stopping.wait(max(EVERY_S, REST * (time.monotonic() - began)))
+            took_s = time.monotonic() - began
+            # Few large folds: each writes the rows of its minutes anew.
+            self._stopping.wait(REST * took_s if full else max(EVERY_S, REST * took_s))

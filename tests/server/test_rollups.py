@@ -156,8 +156,36 @@ def test_a_fold_that_fails_leaves_everything_to_be_folded_again(database: Databa
     assert tables(database) == ([], [])
     fold_all(database, 10)
     with database.read() as connection:
-        assert not rollups.waiting(connection)
+        assert rollups.gather(connection) is None
     assert len(tables(database)[0]) == 3 * 5
+
+
+def test_two_that_fold_the_same_count_it_once(database: Database) -> None:
+    rng = random.Random(4)
+    rows = [window(rng, number) for number in range(40)]
+    with database.write() as connection:
+        add(connection, rows)
+    with database.read() as connection:
+        one, other = rollups.gather(connection), rollups.gather(connection)
+    assert one is not None and other is not None
+    with database.write() as connection:
+        rollups.put(connection, one)
+    before = tables(database)
+    with pytest.raises(rollups.Taken), database.write() as connection:
+        rollups.put(connection, other)
+    assert tables(database) == before
+
+
+def test_a_fold_takes_no_more_than_its_share_and_the_rest_later(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rollups, "MOST_BYTES", 1)
+    rng = random.Random(5)
+    for number in range(3):
+        with database.write() as connection:
+            add(connection, [window(rng, number)])
+    with database.write() as connection:
+        assert [rollups.fold(connection).batches for _ in range(4)] == [1, 1, 1, 0]
 
 
 def test_what_waits_comes_back_from_its_bytes_as_it_was() -> None:

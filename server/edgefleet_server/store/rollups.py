@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
-from sqlalchemy import Connection, Table, delete, func, insert, select, text
+from sqlalchemy import Connection, Table, delete, func, insert, select
 
 from edgefleet_protocol.telemetry import Window
 
@@ -40,15 +40,14 @@ FLEET, REGION, VERSION, REGION_VERSION, CLASS = range(5)
 """Grains: the sums that queries ask for, each kept by itself. FLEET by model; REGION by region and model; VERSION by model,
 release and variant; REGION_VERSION by region too; CLASS by hardware class too. What a grain does not tell apart is ''."""
 BATCH = 500
-"""Parts to a fold: its memory and the length of its transaction."""
+MOST_BYTES = 4_000_000
+"""To a fold, some 16,000 windows: its memory, and how long its transaction lasts, a quarter of a second."""
 MOST_KINDS, MOST_CLASSES = 1000, 200
 """Of models with release, variant and class, and of classes, in one region on one day. Devices choose these names, and one that
 makes up new ones without end must not fill what is kept for years: what goes beyond is counted under "other"."""
 ASKED_AT_ONCE = 500
 NOWHERE = ("", "")
 """Region and class of a device that was never heard of."""
-FOLD_LOCK = 0x45464C54
-"""Of PostgreSQL's advisory locks: one process folds at a time."""
 
 ModelPlace = tuple[int, int, str, int, str, str, str, str]
 DevicePlace = tuple[int, int, str, int, str]
@@ -107,13 +106,33 @@ def _whose(connection: Connection, names: Collection[str]) -> dict[str, tuple[st
     return found
 
 
-def fold(connection: Connection, limit: int = BATCH) -> Folded:
-    """Move up to `limit` batches into the roll-ups; return what was moved, nothing also while another process folds."""
-    if connection.dialect.name == "postgresql" and not _is_the_one(connection):
-        return NOTHING
-    rows = connection.execute(select(rollup_parts).order_by(rollup_parts.c.id).limit(limit)).all()
-    if not rows:
-        return NOTHING
+class Gathered(NamedTuple):
+    """Batches that wait, added up and not stored yet."""
+
+    ids: tuple[int, ...]
+    models: dict[ModelPlace, ModelCell]
+    boards: dict[DevicePlace, DeviceCell]
+    folded: Folded
+    full: bool
+    """Whether more may wait."""
+
+
+class Taken(Exception):
+    """Another process folded these batches meanwhile."""
+
+
+def gather(connection: Connection, limit: int = BATCH) -> Gathered | None:
+    """Add up what waits, the oldest first: up to `limit` batches and MOST_BYTES; None when nothing waits. Nothing is written."""
+    columns = rollup_parts.c
+    ids, size, full = [], 0, False
+    for row in connection.execute(select(columns.id, func.length(columns.parts)).order_by(columns.id).limit(limit)):
+        ids.append(row[0])
+        size += row[1]
+        if full := size >= MOST_BYTES or len(ids) == limit:
+            break
+    if not ids:
+        return None
+    rows = connection.execute(select(columns.parts).where(columns.id.in_(ids))).all()
     found = sums(one for row in rows for one in rows_of(row.parts))
     found = Sums(_bounded_models(connection, found.models), _bounded_devices(connection, found.devices))
     counted = {
@@ -123,11 +142,25 @@ def fold(connection: Connection, limit: int = BATCH) -> Folded:
     for where, cell in found.devices.items():
         for source, energy in cell.facts.energy.items():
             joules[where.region, source] = joules.get((where.region, source), 0.0) + energy.joules
-    models, boards = spread(found)
-    _fold_models(connection, models)
-    _fold_devices(connection, boards)
-    connection.execute(delete(rollup_parts).where(rollup_parts.c.id.in_([row.id for row in rows])))
-    return Folded(len(rows), counted, joules)
+    return Gathered(tuple(ids), *spread(found), Folded(len(ids), counted, joules), full)
+
+
+def put(connection: Connection, gathered: Gathered) -> None:
+    """Move what was gathered into the roll-ups; once, for a transaction that ends well. Raises Taken when another did it."""
+    gone = delete(rollup_parts).where(rollup_parts.c.id.in_(gathered.ids))
+    if connection.execute(gone).rowcount != len(gathered.ids):
+        raise Taken(f"of {len(gathered.ids)} batches some are not there any more")
+    _fold_models(connection, gathered.models)
+    _fold_devices(connection, gathered.boards)
+
+
+def fold(connection: Connection, limit: int = BATCH) -> Folded:
+    """Do both in one transaction; return what was moved."""
+    gathered = gather(connection, limit)
+    if gathered is None:
+        return NOTHING
+    put(connection, gathered)
+    return gathered.folded
 
 
 def _bounded_models(connection: Connection, cells: dict[ModelKey, ModelCell]) -> dict[ModelKey, ModelCell]:
@@ -186,16 +219,6 @@ def behind_s(connection: Connection, now: float) -> float:
     """Return for how long the oldest batch has been waiting to be folded; 0 when none waits."""
     oldest = connection.execute(select(func.min(rollup_parts.c.received_s))).scalar()
     return 0.0 if oldest is None else max(0.0, now - oldest)
-
-
-def _is_the_one(connection: Connection) -> bool:
-    found = connection.execute(text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": FOLD_LOCK})
-    return bool(found.scalar_one())
-
-
-def waiting(connection: Connection) -> bool:
-    """Return whether anything waits to be folded."""
-    return connection.execute(select(rollup_parts.c.id).limit(1)).first() is not None
 
 
 def spread(found: Sums) -> tuple[dict[ModelPlace, ModelCell], dict[DevicePlace, DeviceCell]]:
