@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, select
 
 from edgefleet_protocol.errors import BadDocument
-from edgefleet_protocol.sketch import SketchBuilder, merge
+from edgefleet_protocol.sketch import Sketch, SketchBuilder, merge
 from edgefleet_protocol.telemetry import DeviceWindow, ModelWindow, Window
 from edgefleet_server.ingest.telemetry import New
 from edgefleet_server.store import rollups
@@ -303,6 +303,31 @@ def test_a_device_that_makes_up_names_does_not_fill_what_is_kept_for_years(
     days = [row for row in found if (row.resolution, row.grain) == (rollups.DAY, rollups.CLASS)]
     assert len(days) == 11 and sum(row.requests for row in days) == 120
     assert next(row.requests for row in days if row.release == "other") == 110
+
+
+def test_what_a_hostile_window_counts_stays_within_what_the_tables_hold(database: Database) -> None:
+    most = 2**53
+    model = ModelWindow(
+        model="fashion", release="fash\0ion/1", release_sha256="0" * 64, variant="x", requests=most, errors=most,
+        latency=Sketch(offset=0, counts=(most,), zero=most), confidence=Sketch(offset=2000, counts=(most, most)),
+        memory_bytes=most,
+    )  # fmt: skip
+    facts = DeviceWindow(power_w=1e9, temperature_c=-1e8, throttled=tuple(f"reason {n}" for n in range(16)))
+    for number in range(6):
+        rows = []
+        for more in range(20):
+            own = Window(
+                start_s=0.0, seconds=86400.0, boot="b", started_monotonic_s=float(more), device=facts, models=(model,)
+            )
+            rows.append(New("eu-pi4-0", own, NOON_S + 60.0 * number))
+        with database.write() as connection:
+            add(connection, rows)
+        fold_all(database, 500)
+    with database.read() as connection:
+        found = connection.execute(select(model_rollups).where(model_rollups.c.resolution == rollups.DAY)).all()
+    assert {(row.requests, row.errors, row.windows) for row in found} == {(most, most, 120)}
+    assert all(unpack(row.latency).counts == (most,) for row in found)
+    assert {row.release for row in found} == {"", "other"}
 
 
 @pytest.mark.parametrize("counts", ((), (0,), (5, 40), (400, 3000, 20_000)))

@@ -2,6 +2,7 @@
 
 import random
 import time
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,12 +12,13 @@ from fastapi.testclient import TestClient
 from edgefleet_protocol.codec import encode
 from edgefleet_protocol.messages import DeviceState, Event
 from edgefleet_protocol.sketch import Sketch, SketchBuilder
-from edgefleet_protocol.telemetry import DeviceWindow, ModelWindow, Window
+from edgefleet_protocol.telemetry import DeviceWindow, ModelWindow, TelemetryBatch, Window
 from edgefleet_server.alerts.config import AlertsConfig
 from edgefleet_server.alerts.rules import Rule
 from edgefleet_server.app import Server
 from edgefleet_server.config import HttpConfig
 from edgefleet_server.ingest.telemetry import New
+from edgefleet_server.link.inbox import Incoming
 from edgefleet_server.store import devices, events, rollups, telemetry, tokens
 from edgefleet_server.store.schema import windows as windows_table
 from tests.fakes.scripted_device import PI4
@@ -166,6 +168,38 @@ def test_a_device_shows_what_it_ran_and_measured_with_the_marks_of_updates(serve
     assert max(series["temperature_c"]) == 69.0 and series["battery_percent"][-1] == 61.0
     assert [reasons for reasons in series["throttled"] if reasons] == [["capped"]]
     assert ask(server, "devices/west-2")["models"] == []
+
+
+def test_a_window_that_comes_again_or_late_counts_once_and_in_its_own_hour(server: Server) -> None:
+    now = time.time()
+    model = ModelWindow(
+        model="fashion", release="fashion/1", release_sha256="b" * 64, variant="int8", requests=3,
+        latency=sketch([0.01, 0.02, 0.03]),
+    )  # fmt: skip
+    sent = []
+    for number, ago_s in enumerate((30.0, 5 * HOUR_S, 22 * HOUR_S)):
+        window = Window(start_s=now - ago_s, seconds=60.0, boot="b", started_monotonic_s=float(number), models=(model,))
+        sent.append(zlib.compress(encode(TelemetryBatch(device="west-1", windows=(window,)))))
+    for payload in (sent[0], sent[2], sent[0], sent[1], sent[2]):
+        topic = "edgefleet/v1/demo/telemetry/west-1"
+        server.router.handle([Incoming(topic=topic, payload=payload, retained=False, session=1, mid=1, qos=1)])
+        server.roller.turn()
+    fleet = ask(server, "fleet")
+    assert fleet["models"][0]["whole"]["requests"] == 9 and fleet["models"][0]["series"]["requests"] == [3, 3, 3]
+    hours = [int((now - ago_s) // HOUR_S * HOUR_S) for ago_s in (22 * HOUR_S, 5 * HOUR_S, 30.0)]
+    assert fleet["models"][0]["series"]["at_s"] == hours
+
+
+def test_names_that_cannot_be_are_not_found(server: Server) -> None:
+    with server.database.write() as connection:
+        secret = tokens.new(connection, "ana", "viewer", None, time.time(), 600.0)[1]
+    client = TestClient(server.web, base_url="http://127.0.0.1:8300", headers={"Authorization": f"Bearer {secret}"})
+    for path in ("devices/a%00b", "devices/A", "releases/a%00b/1", "releases/never/7", "regions/a%00b", "compare/mars"):
+        assert client.get(f"/v1/telemetry/{path}").status_code == 404, path
+    for path in ("compare/eu-west?a=x", "compare/eu-west?a=:x"):
+        assert client.get(f"/v1/telemetry/{path}").status_code in (400, 422), path
+    for path in ("fleet?last_s=1", "fleet?last_s=nan", "fleet?model=%00", "releases/fashion/-1"):
+        assert client.get(f"/v1/telemetry/{path}").status_code in (404, 422), path
 
 
 def test_what_nobody_sent_is_empty_and_never_zero(server: Server) -> None:

@@ -11,7 +11,7 @@ from edgefleet_protocol.names import release_name
 from ..errors import BadRequest, NotFound
 from ..store import devices
 from ..views.telemetry_types import Answer
-from ..views.telemetry_views import TelemetryViews
+from ..views.telemetry_views import TelemetryViews, is_label
 from .actor import Actor, current_actor
 from .asking import Asking
 
@@ -66,7 +66,7 @@ def make_telemetry_routes(asking: Asking, views: TelemetryViews) -> APIRouter:
             return _answer(views.device(device, regions, last_s=last_s))
         except NotFound:
             with asking.database.read() as connection:
-                elsewhere = devices.find(connection, device)
+                elsewhere = devices.find(connection, device) if is_label(device) else None
             if elsewhere is not None:
                 text = f"refused: {actor.name} has no rights there"
                 asking.deed(actor, "device.read", elsewhere.region, device, text)

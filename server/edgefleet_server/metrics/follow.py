@@ -14,6 +14,7 @@ from ..seams import Clock
 from ..store import follow, rollup_reads
 from ..store.database import Database
 from ..store.rollups import Counted, Folded
+from ..telemetry.cells import OTHER
 from ..telemetry.packed import Pile
 
 RECENT_S = 900.0
@@ -21,6 +22,7 @@ MINUTE_S = 60.0
 BATTERY_S = 6 * 3600.0
 BATTERY_POINTS = 13
 """One for each half hour."""
+MOST_SENSORS = 1000
 Group = tuple[str, str, str, str]
 """Region, model, release, variant."""
 
@@ -75,7 +77,9 @@ class Follower:
                 if key.minute_s + MINUTE_S >= oldest_s:
                     self._minute(key.minute_s, group).take(counted)
             for pair, joules in folded.joules.items():
-                self._joules[pair] = self._joules.get(pair, 0.0) + joules
+                # Devices name their sensors: what is made up must not become series without end.
+                kept = pair if pair in self._joules or len(self._joules) < MOST_SENSORS else (pair[0], OTHER)
+                self._joules[kept] = self._joules.get(kept, 0.0) + joules
 
     def look(self) -> None:
         """Take in what devices measured of themselves since the last look."""

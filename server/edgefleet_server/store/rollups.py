@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy import Connection, Table, delete, func, insert, select
 
+from edgefleet_protocol.sketch import MAX_COUNT
 from edgefleet_protocol.telemetry import Window
 
 from ..telemetry.cells import (
@@ -302,8 +303,8 @@ def _fold_models(connection: Connection, cells: dict[ModelPlace, ModelCell]) -> 
         cell = cells.get(place)
         if cell is not None:
             cell.windows += row.windows
-            cell.requests += row.requests
-            cell.errors += row.errors
+            cell.requests = min(cell.requests + row.requests, MAX_COUNT)
+            cell.errors = min(cell.errors + row.errors, MAX_COUNT)
             most = float(row.memory_max_bytes or 0)
             cell.memory.merge(Spread(row.memory_windows, row.memory_sum_bytes, most, most))
             cell.latency.add_packed(row.latency)

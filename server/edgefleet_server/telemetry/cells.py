@@ -86,7 +86,7 @@ class Energy(msgspec.Struct, array_like=True):
     def merge(self, other: "Energy") -> None:
         """Count what `other` counted."""
         self.joules, self.seconds = self.joules + other.joules, self.seconds + other.seconds
-        self.requests += other.requests
+        self.requests = min(self.requests + other.requests, MAX_COUNT)
 
 
 class DeviceFacts(msgspec.Struct, array_like=True):
@@ -249,12 +249,17 @@ def row_of(device: str, region: str, hardware_class: str, placed_s: float, windo
     return Row(
         device,
         region,
-        hardware_class,
+        _name(hardware_class),
         placed_s,
         window.seconds,
         Board(_measured(facts), facts.throttled, getattr(facts, "power_source", None)),
         tuple([_counts(model) for model in window.models]),
     )
+
+
+def _name(text: str) -> str:
+    """Return what a device calls something; no table of PostgreSQL can hold a NUL."""
+    return text if "\0" not in text else OTHER
 
 
 _measured = attrgetter(*MEASURED)
@@ -264,7 +269,7 @@ def _counts(model: ModelWindow) -> Counts:
     latency, confidence = model.latency, model.confidence
     return Counts(
         model.model,
-        model.release,
+        _name(model.release),
         model.variant,
         model.requests,
         model.errors,

@@ -2,6 +2,9 @@
 
 from collections.abc import Collection
 
+from edgefleet_protocol.errors import BadName
+from edgefleet_protocol.names import check_label
+
 from ..errors import NotFound
 from ..seams import Clock, Repository
 from ..store import device_series, devices, rollup_reads, telemetry
@@ -102,6 +105,9 @@ class TelemetryViews:
     def release(self, release: str, regions: Regions = None, *, last_s: float = DAY_S) -> ReleaseTelemetry:
         """One release, as `fashion/3`: its variants, and each region; raise NotFound for one that nobody knows."""
         now, own = self._clock.now(), {"model": release.partition("/")[0], "release": release}
+        unknown = NotFound(f"there is no release {release}, and no device sent telemetry of it")
+        if not is_label(own["model"]):
+            raise unknown
         (steps, whole), seen = rollup_reads.spans(now, last_s), self._regions(regions)
         grain, where = (VERSION, NO_REGION) if regions is None else (REGION_VERSION, seen)
         with self._database.read() as connection:
@@ -112,7 +118,7 @@ class TelemetryViews:
             drawn = rollup_reads.of_models(connection, steps, grain, where, STEPS, **own)
             drifts = self._drifts(connection, now, {row.region for row in here})
         if not every and release not in self._repository.releases():
-            raise NotFound(f"there is no release {release}, and no device sent telemetry of it")
+            raise unknown
         lines = by(drawn, lambda row: row.variant)
         return ReleaseTelemetry(
             release=release,
@@ -180,7 +186,7 @@ class TelemetryViews:
         """One device, from its own windows; raise NotFound for one that is not known in `regions`."""
         now = self._clock.now()
         with self._database.read() as connection:
-            known = devices.find_in(connection, name, regions)
+            known = devices.find_in(connection, name, regions) if is_label(name) else None
             if known is None:
                 raise NotFound(f"no device {name} is known. See: edgefleet device list")
             models = telemetry.models(connection, name, since_s=now - last_s, limit=20_000)
@@ -208,6 +214,15 @@ class TelemetryViews:
     def _check_region(self, region: str) -> None:
         if region not in self._repository.regions():
             raise NotFound(f"there is no region {region}. There are: {', '.join(self._repository.regions())}")
+
+
+def is_label(name: str) -> bool:
+    """Return whether `name` may name a model or a device: the database is asked of no other."""
+    try:
+        check_label("name", name)
+    except BadName:
+        return False
+    return True
 
 
 def _model(row: Row) -> str:
