@@ -12,6 +12,7 @@ import pytest
 from edgefleet_agent import config as agent_config
 from edgefleet_protocol.rollout import Policy
 from edgefleet_server import config as server_config
+from edgefleet_server import keeping
 from edgefleet_server.alerts import config as alerts_config
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -101,6 +102,7 @@ def test_every_setting_is_documented() -> None:
         server_config.KeepConfig,
         server_config.DatabaseConfig,
         server_config.IngestConfig,
+        keeping.RegionKeep,
         server_config.IdentityConfig,
         server_config.EnrolmentConfig,
         alerts_config.AlertsConfig,
@@ -110,6 +112,7 @@ def test_every_setting_is_documented() -> None:
     ):
         names |= {field.name for field in dataclasses.fields(section)} - {
             "policies",
+            "region_keeps",
             "broker",
             "http",
             "database",

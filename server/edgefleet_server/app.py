@@ -19,6 +19,7 @@ from .api.hands_routes import make_hands_routes
 from .api.health_routes import make_health_routes
 from .api.learnt_routes import make_learnt_routes
 from .api.region_routes import make_region_routes
+from .api.telemetry_routes import make_telemetry_routes
 from .api.web import make_app
 from .broker import access, strangers
 from .broker.keeper import ListKeeper
@@ -39,11 +40,13 @@ from .regions.assigning import Assigner
 from .regions.current import Residency
 from .regions.gone import Decommissioner
 from .regions.service import Regions
+from .rolling import Roller, Tidier
 from .rollouts.controller import Controller
 from .seams import Clock, WallClock
 from .signer import OnlineSigner
 from .store.database import Database
 from .views import Views
+from .views.telemetry_views import TelemetryViews
 from .watching import Watching
 
 LOG = logging.getLogger(__name__)
@@ -117,7 +120,7 @@ class Server:
             self.counters,
             on_change=self._changed,
             on_need=self.publisher.need,
-            keep=config.keep,
+            keep=config.longest_keep,
             authority=DeviceAuthority(config.identity.folder if config.identity else None),
             residency=self.residency,
             gone=self.decommissioner,
@@ -145,6 +148,8 @@ class Server:
             config, self.topics.fleet, self.repository, self.database, self.controller, self.counters, self.clock,
             connected=lambda: self.broker.session is not None, ingest=self.router,
         )  # fmt: skip
+        tidier = Tidier(self.database, self.counters, self.clock, config.keep, config.region_keeps)
+        self.roller = Roller(self.database, self.counters, tidier, self.watching.follower.take)
         self.web = make_app(
             self.controller,
             self.views,
@@ -163,6 +168,7 @@ class Server:
                 make_by_hand_routes(self.controller, self.views, asking),
                 make_learnt_routes(self.controller, self.database, asking),
                 make_health_routes(asking, self.watching.collector, self.watching.readiness),
+                make_telemetry_routes(asking, TelemetryViews(self.repository, self.database, self.clock)),
             ),
         )
         self.identities: Identities | None = None
@@ -194,6 +200,7 @@ class Server:
         self.router.start()
         self.publisher.start()
         self.controller.start()
+        self.roller.start()
         self.watching.start()
         if self.identities is not None:
             self.identities.start()
@@ -208,6 +215,7 @@ class Server:
         self.controller.stop()
         self.publisher.stop()
         self.router.stop()
+        self.roller.stop()
         self.list_keeper.stop()
         self.broker.stop()
         self.database.close()

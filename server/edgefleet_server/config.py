@@ -15,6 +15,7 @@ from edgefleet_protocol.rollout import Policy
 
 from .alerts.config import AlertsConfig, read_alerts
 from .errors import BadConfig
+from .keeping import RegionKeep, longest_days, read_region_keep
 from .store.place import DatabaseConfig, database_place, read_database
 
 T = TypeVar("T")
@@ -101,6 +102,10 @@ class KeepConfig:
     windows_per_device_per_hour: int = 2_000
     """Above one every two seconds, the shortest that is in use; what one device sends beyond it is refused and counted."""
     events_per_device_per_hour: int = 1_000
+    minute_rollups_days: float = 2.0
+    hour_rollups_days: float = 90.0
+    day_rollups_days: float = 1_100.0
+    """Three years."""
 
 
 @dataclass(frozen=True)
@@ -152,6 +157,14 @@ class ServerConfig:
     def place(self) -> Path | str:
         """Where the database is: an SQLite file, or a URL of PostgreSQL with its password."""
         return database_place(self.database, self.data)
+
+    region_keeps: Mapping[str, RegionKeep] = field(default_factory=dict)
+    """By region: how long its telemetry is kept, where not as `keep` says, and whether it may be exported."""
+
+    @property
+    def longest_keep(self) -> KeepConfig:
+        """`keep`, with windows for as long as any region keeps them."""
+        return replace(self.keep, windows_days=longest_days(self.keep.windows_days, self.region_keeps))
 
     def policy(self, region: str) -> Policy:
         """Return the region's policy, or the default one."""
@@ -221,6 +234,11 @@ def parse(table: Mapping[str, Any], base: Path) -> ServerConfig:
         alerts=read_alerts(table, base),
         kept_at=_place(table),
         policies=_policies(table.get("regions", {})),
+        region_keeps={
+            region: read_region_keep(region, rows["keep"])
+            for region, rows in table.get("regions", {}).items()
+            if "keep" in rows
+        },
     )
 
 
@@ -310,7 +328,7 @@ def _policies(regions: object) -> dict[str, Policy]:
     result: dict[str, Policy] = {}
     for region, rows in regions.items():
         check_label("region", region)
-        _known(f"regions.{region}.", rows, {"policy"})
+        _known(f"regions.{region}.", rows, {"policy", "keep"})
         policy = rows.get("policy", {})
         _known(f"regions.{region}.policy.", policy, set(Policy.__struct_fields__))
         try:

@@ -20,17 +20,19 @@ from hypothesis import strategies as st
 from edgefleet_protocol.codec import encode
 from edgefleet_protocol.messages import DeviceState, ModelState, Running
 from edgefleet_protocol.sketch import SketchBuilder
-from edgefleet_protocol.telemetry import ModelWindow, Window
+from edgefleet_protocol.telemetry import DeviceWindow, ModelWindow, Window
 from edgefleet_server.alerts.config import AlertsConfig
 from edgefleet_server.alerts.rules import Rule
 from edgefleet_server.app import Server
 from edgefleet_server.config import HttpConfig
 from edgefleet_server.metrics.text import ENDS, Family, Sample, histogram, write
 from edgefleet_server.rollouts.orders import Order
-from edgefleet_server.store import devices, telemetry, tokens
+from edgefleet_server.store import devices, rollups, telemetry, tokens
+from edgefleet_server.store.windows import Placed
 from tests.fakes.scripted_device import PI4, eventually
 
 from .conftest import MakeServer
+from .test_telemetry_views import answered as stored
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 REGIONS = ("eu-west", "ap-south")
@@ -70,15 +72,26 @@ def answered(server: Server, device: str, *seconds: float, errors: int = 0, star
         model="fashion", release="fashion/1", release_sha256="b" * 64, variant="fp32", requests=len(seconds), errors=errors,
         latency=sketch.build(),
     )  # fmt: skip
+    facts = DeviceWindow(power_w=4.0)
     window = Window(
         start_s=now,
         seconds=1.0,
         boot="b",
         started_monotonic_s=time.monotonic() if started_s is None else started_s,
+        device=facts,
         models=(row,),
     )
     with server.database.write() as connection:
         assert telemetry.add(connection, device, window, now, now)
+        rollups.add(connection, [Placed(device, window, now)], now)
+    server.roller.turn()
+
+
+def drifted(server: Server) -> None:
+    """Store what a variant was sure of three days ago, and what it is sure of now."""
+    for ago_s, sure in ((3 * 86400.0, 0.9), (60.0, 0.3)):
+        stored(server, "one", ago_s, [0.01] * 1200, variant="fp32", confidence=[sure] * 1200)
+    server.roller.turn()
 
 
 def token(server: Server, *regions: str) -> str:
@@ -113,6 +126,17 @@ def test_counts_go_on_from_the_start_and_every_window_counts_once(server: Server
     assert f"edgefleet_requests_total{labels} 4\n" in page(server)
     (group,) = [row for row in server.watching.follower.groups() if row.region == "eu-west"]
     assert group.requests == 4 and group.p95_s == pytest.approx(0.04, rel=0.03)
+
+
+def test_drift_and_energy_are_those_of_groups_and_of_one_sensor_each(server: Server) -> None:
+    drifted(server)
+    answered(server, "one", 0.01)
+    answered(server, "three", 0.01)
+    text = page(server, "eu-west")
+    labels = '{region="eu-west",model="fashion",release="fashion/1",variant="fp32"}'
+    (psi,) = re.findall(rf"^edgefleet_drift_psi{re.escape(labels)} (.+)$", text, re.MULTILINE)
+    assert float(psi) > 0.1 and f"edgefleet_drift_psi_limit{labels} 0.1\n" in text
+    assert 'edgefleet_energy_joules_total{region="eu-west",source="unnamed"} 4\n' in text and "ap-south" not in text
 
 
 def test_there_are_as_many_series_for_a_thousand_devices_as_for_three(server: Server) -> None:
@@ -245,6 +269,7 @@ def queries() -> dict[str, str]:
 def test_every_query_of_the_dashboard_finds_something_in_a_real_prometheus(server: Server, prometheus: str) -> None:
     server.controller.begin(Order("fashion/1", regions=("eu-west",)), "a test")
     server.counters.add("windows_taken", 3)
+    drifted(server)
     server.watching.watch.look()
     client, missing = httpx.Client(trust_env=False), queries()
 

@@ -100,6 +100,11 @@ NEEDS: dict[tuple[str, str], str] = {
     ("GET", "/events"): "event.read",
     ("POST", "/alerts/{number}/acknowledge"): "alert.hold",
     ("POST", "/alerts/{number}/silence"): "alert.hold",
+    ("GET", "/v1/telemetry/fleet"): "device.read",
+    ("GET", "/v1/telemetry/regions/{region}"): "device.read",
+    ("GET", "/v1/telemetry/releases/{model}/{number}"): "device.read",
+    ("GET", "/v1/telemetry/compare/{region}"): "device.read",
+    ("GET", "/v1/telemetry/devices/{device}"): "device.read",
 }
 """What each route needs, written by hand: the routes themselves are read from the application."""
 BODIES: dict[str, dict[str, Any]] = {

@@ -38,7 +38,8 @@ class GroupFacts:
     requests: int = 0
     p95_s: float | None = None
     psi: float | None = None
-    """How far its answers have drifted from its own beginning."""
+    """How far its answers have drifted from its own first good day. Of a group that says so, `requests` are the answers that
+    were compared."""
     psi_limit: float = 0.1
     """What of it may be noise, by how much was counted."""
 

@@ -109,7 +109,7 @@ def _latency(facts: AlertFacts, rule: Rule, opened: Open, now: float) -> list[Fi
                     rule, row.region, cause, (cause,),
                     f"95 of 100 answers of {row.release} ({row.variant}) in {row.region} take up to {row.p95_s * 1e3:.0f} ms; "
                     f"the limit is {rule.limit * 1e3:.0f} ms ({row.requests} requests)",
-                    f"/v1/devices?region={quote(row.region)}",
+                    f"/v1/telemetry/regions/{quote(row.region)}",
                     "Compare the variants there; heat and low power slow a device too. To take a release back: edgefleet rollout go-back.",
                 )
             )  # fmt: skip
@@ -127,7 +127,7 @@ def _drift(facts: AlertFacts, rule: Rule, opened: Open, now: float) -> list[Find
                     rule, row.region, cause, (cause,),
                     f"what {row.release} ({row.variant}) answers in {row.region} differs from its own first day: PSI "
                     f"{row.psi:.2f}, and {bound:.2f} may be chance",
-                    f"/v1/devices?region={quote(row.region)}",
+                    f"/v1/telemetry/regions/{quote(row.region)}",
                     "Look at what the cameras see: a season, a lens, a new scene. Then collect samples and train anew.",
                 )
             )  # fmt: skip

@@ -19,10 +19,13 @@ from ..seams import Clock
 from ..store import decommissioned, devices, identities, rollouts
 from ..store.database import Connection, Database
 from ..store.devices import Device
-from .facts import AlertFacts, DeviceFacts, Expiry, GoneFacts, RolloutFacts
+from ..store.drifting import Drifting
+from .facts import AlertFacts, DeviceFacts, Expiry, GoneFacts, GroupFacts, RolloutFacts
 
 DOCUMENTS_EVERY_S = 600.0
 REFUSED_S = 600.0
+DRIFT_EVERY_S = 300.0
+"""It is decided by whole hours, and a look reads those of every variant."""
 STALE_S = 3600.0
 """What a device measured before that says nothing of it now."""
 
@@ -45,6 +48,8 @@ class Gatherer:
         self._lock = threading.Lock()
         self._listening_s: float | None = None
         self._expiries: tuple[float, tuple[Expiry, ...]] = (float("-inf"), ())
+        self._drifting = Drifting()
+        self._drifts: tuple[float, tuple[GroupFacts, ...]] = (float("-inf"), ())
         self._refused: deque[tuple[float, dict[str, int]]] = deque()
 
     def gather(self) -> AlertFacts:
@@ -63,7 +68,7 @@ class Gatherer:
                 gone = decommissioned.who_spoke(connection, now - STALE_S)
             return AlertFacts(
                 devices=tuple(self._device(row, ends.get(row.id), now) for row in known),
-                groups=self._follower.groups(),
+                groups=(*self._follower.groups(), *self._look_at_drift(now)),
                 rollouts=tuple(
                     RolloutFacts(row.region, row.model, row.release, row.status, row.why, late_failures(row, known))
                     for row in current
@@ -77,6 +82,24 @@ class Gatherer:
                 broker_connected=connected,
                 listening_since_s=now if self._listening_s is None else self._listening_s,
             )
+
+    def drifts(self) -> tuple[GroupFacts, ...]:
+        """Return every group whose answers can be compared with its first good day."""
+        with self._lock:
+            return self._look_at_drift(self._clock.now())
+
+    def _look_at_drift(self, now: float) -> tuple[GroupFacts, ...]:
+        """Of every variant in every region whose answers can be compared; looked at anew every DRIFT_EVERY_S."""
+        if now - self._drifts[0] >= DRIFT_EVERY_S:
+            with self._database.read() as connection:
+                found = self._drifting.look(connection, now, [*self._repository.regions(), ""])
+            groups = tuple(
+                GroupFacts(*key, requests=one.drift.n, psi=one.drift.psi, psi_limit=one.drift.noise)
+                for key, one in sorted(found.items())
+                if one.drift.psi is not None
+            )
+            self._drifts = now, groups
+        return self._drifts[1]
 
     def expiries(self, now: float) -> tuple[Expiry, ...]:
         """Return every document that ends; read anew every ten minutes."""
@@ -99,6 +122,7 @@ class Gatherer:
             battery_charging=own.battery_charging if own else None,
             battery_per_hour=per_hour,
             storage_free_bytes=own.storage_free_bytes if own else None,
+            storage_wear_percent=getattr(own, "storage_wear_percent", None),
             trust_problem=row.state.trust_problem if row.state else None,
             cloned=row.alarm.why if row.alarm else None,
             certificate_ends_s=ends_s,

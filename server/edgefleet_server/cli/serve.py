@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from ..config import load
-from . import broker, enrol_token, identity, ingest, operate, parser, token
+from . import broker, enrol_token, export, identity, ingest, operate, parser, token
 
 
 def main(argv: list[str]) -> int:
@@ -18,6 +18,7 @@ def main(argv: list[str]) -> int:
     run.set_defaults(verb=_run)
     ingest.add(verbs)
     operate.add(verbs)
+    export.add(verbs)
     token.add(verbs)
     identity.add(verbs)
     enrol_token.add(verbs)

@@ -12,7 +12,7 @@ from ..config import KeepConfig
 from ..link.inbox import Incoming
 from ..regions.current import Residency
 from ..seams import Clock
-from ..store import heard, windows
+from ..store import heard, rollups, windows
 from ..store.database import Connection, Database, Unavailable
 from ..store.windows import Placed
 from .counters import Counters
@@ -126,7 +126,7 @@ class Intake:
         with self._database.append() as connection:
             within = self._within_shares(connection, batch)
             new = windows.add(connection, self._may_stay(connection, within, now), now)
-            # Whatever is kept of windows beside themselves (roll-ups) is told of `new` here: in this transaction, once a batch.
+            rollups.add(connection, new, now)
             heard.put(connection, touched, now)
         if len(self._touched) > MAX_TOUCHED:
             self._touched.clear()

@@ -13,8 +13,9 @@ from ..ingest.counters import Counters
 from ..readiness import Ingest
 from ..rollouts.controller import Controller
 from ..seams import Clock
-from ..store import alerts, devices
+from ..store import alerts, devices, rollups
 from ..store.database import Database
+from ..telemetry.drift import LEAST_SHIFT
 from .follow import Follower
 from .text import Family, Sample, histogram
 
@@ -44,7 +45,13 @@ class Collector:
     def collect(self, regions: Regions = None) -> list[Family]:
         """Return every family; of `regions` only, where they are given, and then without the server's own."""
         self._follower.look()
-        families = [*self._devices(regions), *self._groups(regions), self._alerts(regions)]
+        families = [
+            *self._devices(regions),
+            *self._groups(regions),
+            self._energy(regions),
+            *self._drift(regions),
+            self._alerts(regions),
+        ]
         return families if regions is not None else [*self._server(), *families]
 
     def _server(self) -> Iterable[Family]:
@@ -55,6 +62,11 @@ class Collector:
         turned = self._controller.turned_s
         age = float("nan") if turned is None else max(0.0, now - turned)
         yield _one("edgefleet_controller_age_seconds", "Since the rollout controller last finished a look.", age)
+        with self._database.read() as connection:
+            waiting_s = rollups.behind_s(connection, now)
+        yield _one(
+            "edgefleet_rollups_behind_seconds", "For how long the oldest telemetry waits to be rolled up.", waiting_s
+        )
         size = self._database.size_bytes()
         yield _one("edgefleet_database_bytes", "The database with its log, on disk.", size)
         stuck = "Since the database began to refuse what devices say; 0 while it takes it."
@@ -110,8 +122,28 @@ class Collector:
         yield Family(
             "edgefleet_latency_seconds", "histogram",
             "Of one answer in the worker. The sum is made of the buckets' middles: at most 2.2 % off.",
-            tuple(sample for labels, total in rows for sample in histogram(total.latency, labels)),
+            tuple(sample for labels, total in rows for sample in histogram(total.latency.sketch(), labels)),
         )  # fmt: skip
+
+    def _energy(self, regions: Regions) -> Family:
+        samples = tuple(
+            Sample(joules, {"region": region, "source": source})
+            for (region, source), joules in sorted(self._follower.joules().items())
+            if regions is None or region in regions
+        )
+        text = "Of whole boards, by the kind of sensor that measured it: two of them are not to be added."
+        return Family("edgefleet_energy_joules_total", "counter", text, samples)
+
+    def _drift(self, regions: Regions) -> Iterable[Family]:
+        rows = [
+            ({"region": row.region, "model": row.model, "release": row.release, "variant": row.variant}, row)
+            for row in self._gatherer.drifts()
+            if regions is None or row.region in regions
+        ]
+        psi = tuple(Sample(row.psi or 0.0, labels) for labels, row in rows)
+        yield Family("edgefleet_drift_psi", "gauge", "How far confidence moved away from the first good day.", psi)
+        limits = tuple(Sample(max(LEAST_SHIFT, row.psi_limit), labels) for labels, row in rows)
+        yield Family("edgefleet_drift_psi_limit", "gauge", "Above it, it is more than chance.", limits)
 
     def _alerts(self, regions: Regions) -> Family:
         with self._database.read() as connection:

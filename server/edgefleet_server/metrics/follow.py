@@ -1,25 +1,28 @@
-"""Groups of devices as their telemetry comes in: counts since the start, and the last minutes.
+"""What rules and /metrics ask for: groups of devices since the start and in the last minutes, and what each device is like now.
 
-This is the seam for whatever keeps roll-ups: `groups`, `totals` and `device` are all that rules and /metrics ask for.
+Groups come from the roll-ups, as they are folded, so that each window is added up once, in whichever process it came.
 """
 
 import threading
 from collections import deque
 from dataclasses import dataclass, field
 
-from edgefleet_protocol.sketch import Sketch, merge
 from edgefleet_protocol.telemetry import DeviceWindow
 
 from ..alerts.facts import GroupFacts
 from ..seams import Clock
-from ..store import follow
+from ..store import follow, rollup_reads
 from ..store.database import Database
+from ..store.rollups import Counted, Folded
+from ..telemetry.cells import OTHER
+from ..telemetry.packed import Pile
 
 RECENT_S = 900.0
 MINUTE_S = 60.0
 BATTERY_S = 6 * 3600.0
 BATTERY_POINTS = 13
 """One for each half hour."""
+MOST_SENSORS = 1000
 Group = tuple[str, str, str, str]
 """Region, model, release, variant."""
 
@@ -30,7 +33,13 @@ class Total:
 
     requests: int = 0
     errors: int = 0
-    latency: Sketch = field(default_factory=Sketch)
+    latency: Pile = field(default_factory=Pile)
+
+    def take(self, counted: Counted) -> None:
+        """Count more."""
+        self.requests += counted.requests
+        self.errors += counted.errors
+        self.latency.add_packed(counted.latency)
 
 
 @dataclass
@@ -41,56 +50,77 @@ class _Known:
 
 
 class Follower:
-    """Reads each window once. Its methods may be called from any thread."""
+    """Reads each window of a device once, and takes what is folded. Its methods may be called from any thread."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database, self._clock = database, clock
         self._lock = threading.Lock()
         self._totals: dict[Group, Total] = {}
         self._minutes: dict[int, dict[Group, Total]] = {}
+        self._joules: dict[tuple[str, str], float] = {}
         self._devices: dict[str, _Known] = {}
+        now = clock.now()
         with database.read() as connection:
             # Counters begin at the start; what the rules know of the last hours begins before it.
-            self._began = follow.newest(connection).models
-            self._place = follow.since(connection, clock.now() - BATTERY_S)
+            self._place = follow.since(connection, now - BATTERY_S).windows
+            for row in rollup_reads.recent(connection, now - RECENT_S):
+                counted = Counted(row.requests, row.errors, row.latency)
+                self._minute(row.start_s, (row.region, row.model, row.release, row.variant)).take(counted)
+
+    def take(self, folded: Folded) -> None:
+        """Take in what was folded just now."""
+        oldest_s = self._clock.now() - RECENT_S
+        with self._lock:
+            for key, counted in folded.models.items():
+                group = (key.region, key.model, key.release, key.variant)
+                self._totals.setdefault(group, Total()).take(counted)
+                if key.minute_s + MINUTE_S >= oldest_s:
+                    self._minute(key.minute_s, group).take(counted)
+            for pair, joules in folded.joules.items():
+                # Devices name their sensors: what is made up must not become series without end.
+                kept = pair if pair in self._joules or len(self._joules) < MOST_SENSORS else (pair[0], OTHER)
+                self._joules[kept] = self._joules.get(kept, 0.0) + joules
 
     def look(self) -> None:
-        """Take in what came since the last look."""
+        """Take in what devices measured of themselves since the last look."""
         with self._lock, self._database.read() as connection:
-            last = follow.newest(connection)
-            place = follow.Place(min(self._place.models, last.models), min(self._place.windows, last.windows))
-            now = self._clock.now()
-            while rows := follow.models(connection, place.models):
-                for row in rows:
-                    self._take(row, now)
-                place = follow.Place(rows[-1].number, place.windows)
-            while spans := follow.windows(connection, place.windows):
+            place = min(self._place, follow.newest(connection).windows)
+            while spans := follow.windows(connection, place):
                 for span in spans:
                     self._know(span)
-                place = follow.Place(place.models, spans[-1].number)
+                place = spans[-1].number
             self._place = place
-            for minute in [minute for minute in self._minutes if (minute + 1) * MINUTE_S < now - RECENT_S]:
-                del self._minutes[minute]
 
     def totals(self) -> dict[Group, Total]:
         """Return by group what was counted since the start."""
         with self._lock:
-            return {group: Total(one.requests, one.errors, one.latency) for group, one in self._totals.items()}
+            found = {}
+            for group, one in self._totals.items():
+                latency = Pile()
+                latency.add_counts(one.latency.offset, one.latency.counts, one.latency.zero)
+                found[group] = Total(one.requests, one.errors, latency)
+        return found
+
+    def joules(self) -> dict[tuple[str, str], float]:
+        """Return by region and sensor what was measured since the start."""
+        with self._lock:
+            return dict(self._joules)
 
     def groups(self) -> tuple[GroupFacts, ...]:
         """Return the groups of the last RECENT_S."""
+        oldest_s = self._clock.now() - RECENT_S
+        found: dict[Group, Total] = {}
         with self._lock:
-            found: dict[Group, list[Total]] = {}
+            for minute_s in [minute_s for minute_s in self._minutes if minute_s + MINUTE_S < oldest_s]:
+                del self._minutes[minute_s]
             for minute in self._minutes.values():
                 for group, one in minute.items():
-                    found.setdefault(group, []).append(one)
+                    whole = found.setdefault(group, Total())
+                    whole.requests += one.requests
+                    whole.latency.add_counts(one.latency.offset, one.latency.counts, one.latency.zero)
         return tuple(
-            GroupFacts(
-                *group,
-                requests=sum(one.requests for one in rows),
-                p95_s=merge(one.latency for one in rows).quantile(0.95),
-            )
-            for group, rows in sorted(found.items())
+            GroupFacts(*group, requests=one.requests, p95_s=one.latency.quantiles(0.95)[0])
+            for group, one in sorted(found.items())
         )
 
     def device(self, name: str) -> tuple[float, DeviceWindow, float | None] | None:
@@ -101,16 +131,8 @@ class Follower:
                 return None
             return known.placed_s, known.facts, _per_hour(known.battery)
 
-    def _take(self, row: follow.ModelSpan, now: float) -> None:
-        group = (row.region, row.model, row.release, row.variant)
-        totals = [self._totals.setdefault(group, Total())] if row.number > self._began else []
-        if row.placed_s >= now - RECENT_S:
-            minute = self._minutes.setdefault(int(row.placed_s // MINUTE_S), {})
-            totals.append(minute.setdefault(group, Total()))
-        for one in totals:
-            one.requests += row.requests
-            one.errors += row.errors
-            one.latency = merge((one.latency, row.latency))
+    def _minute(self, minute_s: int, group: Group) -> Total:
+        return self._minutes.setdefault(minute_s, {}).setdefault(group, Total())
 
     def _know(self, span: follow.DeviceSpan) -> None:
         known = self._devices.get(span.device)

@@ -284,7 +284,7 @@ class Controller:
             self._signing.sign(region, lease, now)
 
     def _prune(self, now: float) -> None:
-        keep = self._config.keep
+        keep = self._config.longest_keep
         gone = prune(
             self._database,
             windows_before_s=now - keep.windows_days * DAY_S,

@@ -11,6 +11,7 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
+    SmallInteger,
     String,
     Table,
     Text,
@@ -263,6 +264,54 @@ enrolments = Table(
     Column("last_s", Float, nullable=False),
     PrimaryKeyConstraint("token", "public_key"),
     Index("enrolments_by_device", "device"),
+)
+
+rollup_parts = Table(
+    "rollup_parts",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("received_s", Float, nullable=False),
+    Column("parts", LargeBinary, nullable=False),
+)
+"""What was taken and is not in the roll-ups yet: one row for each batch of windows."""
+
+model_rollups = Table(
+    "model_rollups",
+    metadata,
+    Column("resolution", SmallInteger, nullable=False),
+    Column("grain", SmallInteger, nullable=False),
+    Column("region", String(64), nullable=False),
+    Column("start_s", BigInteger, nullable=False),
+    Column("model", String(64), nullable=False),
+    Column("release", String(128), nullable=False),
+    Column("variant", String(64), nullable=False),
+    Column("hardware_class", String(256), nullable=False),
+    Column("windows", BigInteger, nullable=False),
+    Column("requests", BigInteger, nullable=False),
+    Column("errors", BigInteger, nullable=False),
+    Column("memory_windows", BigInteger, nullable=False),
+    Column("memory_sum_bytes", Float, nullable=False),
+    Column("memory_max_bytes", BigInteger),
+    Column("latency", LargeBinary, nullable=False),
+    Column("confidence", LargeBinary),
+    Column("seen", LargeBinary),
+    PrimaryKeyConstraint("resolution", "grain", "region", "start_s", "model", "release", "variant", "hardware_class"),
+    sqlite_with_rowid=False,
+)
+
+device_rollups = Table(
+    "device_rollups",
+    metadata,
+    Column("resolution", SmallInteger, nullable=False),
+    Column("grain", SmallInteger, nullable=False),
+    Column("region", String(64), nullable=False),
+    Column("start_s", BigInteger, nullable=False),
+    Column("hardware_class", String(256), nullable=False),
+    Column("windows", BigInteger, nullable=False),
+    Column("facts", LargeBinary, nullable=False),
+    Column("seen", LargeBinary),
+    PrimaryKeyConstraint("resolution", "grain", "region", "start_s", "hardware_class"),
+    sqlite_with_rowid=False,
 )
 
 alerts = Table(

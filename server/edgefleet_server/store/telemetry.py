@@ -86,6 +86,9 @@ def count(connection: Connection) -> int:
     return int(connection.execute(select(func.count()).select_from(windows)).scalar_one())
 
 
+_SKETCH = msgspec.json.Decoder(Sketch)
+
+
 def _model(row: Row[Any]) -> ModelRow:
     return ModelRow(
         model=row.model,
@@ -94,7 +97,7 @@ def _model(row: Row[Any]) -> ModelRow:
         variant=row.variant,
         requests=row.requests,
         errors=row.errors,
-        latency=msgspec.json.decode(row.latency, type=Sketch),
+        latency=_SKETCH.decode(row.latency),
         p50_s=row.p50_s,
         p95_s=row.p95_s,
         memory_bytes=row.memory_bytes,

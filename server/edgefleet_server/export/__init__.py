@@ -1,0 +1,1 @@
+"""Telemetry out of the server, as files for other programs."""

@@ -1,0 +1,74 @@
+"""Removing telemetry by resolution and region, a little at a time."""
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, Table, case, delete, or_, select, tuple_
+
+from ..keeping import Bounds
+from .database import Database
+from .rollup_reads import regions_of
+from .schema import device_rollups, devices, model_rollups, model_windows, windows
+
+BATCH = 2_000
+"""Rows to a transaction: some tens of milliseconds."""
+BATCHES = 200
+"""In one turn; what is left then waits for the next."""
+GRAINS = range(5)
+
+
+def prune_rollups(database: Database, resolution: int, bounds: Bounds) -> int:
+    """Remove roll-ups of one resolution that began before their region's bound; return how many rows went.
+
+    Those of no region in particular, which are sums over all regions, go by the bound of the others.
+    """
+    gone = 0
+    for table in (model_rollups, device_rollups):
+        for grain in GRAINS:
+            with database.read() as connection:
+                regions = regions_of(connection, table, resolution, grain)
+            for region in regions:
+                columns = table.c
+                gone += _remove(
+                    database,
+                    table,
+                    columns.resolution == resolution,
+                    columns.grain == grain,
+                    columns.region == region,
+                    columns.start_s < bounds.regions.get(region, bounds.others),
+                )
+    return gone
+
+
+def prune_windows(database: Database, bounds: Bounds, kept_from_s: float) -> int:
+    """Remove windows of regions that keep them shorter than `kept_from_s`, before which others remove them; return how many."""
+    belongs = case((devices.c.assigned_number > 0, devices.c.assigned_region), else_=devices.c.region)
+    groups: list[tuple[ColumnElement[bool], float]] = [
+        (belongs == region, before_s) for region, before_s in bounds.regions.items()
+    ]
+    groups.append((or_(belongs.is_(None), belongs.not_in(sorted(bounds.regions))), bounds.others))
+    gone = 0
+    for where, before_s in groups:
+        if before_s <= kept_from_s:
+            continue
+        theirs = select(devices.c.id).where(where)
+        for table in (model_windows, windows):
+            count = _remove(database, table, table.c.placed_s < before_s, table.c.device.in_(theirs))
+            gone += count if table is windows else 0
+    return gone
+
+
+def _remove(database: Database, table: Table, *where: ColumnElement[bool]) -> int:
+    key: list[Any] = list(table.primary_key.columns)
+    query = select(*key).where(*where).limit(BATCH)
+    statement = delete(table).where(tuple_(*key).in_(query))
+    gone = 0
+    for _ in range(BATCHES):
+        with database.read() as connection:
+            if connection.execute(query.limit(1)).first() is None:
+                break  # most often: the one writer is not asked
+        with database.write() as connection:
+            count = connection.execute(statement).rowcount
+        gone += count
+        if count < BATCH:
+            break
+    return gone
