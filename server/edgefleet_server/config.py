@@ -132,7 +132,7 @@ class ServerConfig:
     identity: IdentityConfig | None = None
     enrolment: EnrolmentConfig = EnrolmentConfig()
     alerts: AlertsConfig = field(default_factory=AlertsConfig)
-    site: str = ""
+    kept_at: str = ""
     """What this server calls where it keeps its data, as regions name it in `telemetry.kept_at`."""
     policies: Mapping[str, Policy] = field(default_factory=dict)
     """By region: what a rollout there uses when it names no policy of its own."""
@@ -173,7 +173,7 @@ def parse(table: Mapping[str, Any], base: Path) -> ServerConfig:
             "identity",
             "enrolment",
             "alerts",
-            "site",
+            "place",
         },
     )
     folders: dict[str, Path] = {}
@@ -199,16 +199,16 @@ def parse(table: Mapping[str, Any], base: Path) -> ServerConfig:
         identity=identity,
         enrolment=_section(table, "enrolment", EnrolmentConfig),
         alerts=read_alerts(table, base),
-        site=_site(table),
+        kept_at=_place(table),
         policies=_policies(table.get("regions", {})),
     )
 
 
-def _site(table: Mapping[str, Any]) -> str:
-    site = table.get("site", "")
-    if not isinstance(site, str):
-        raise BadConfig(f"site is {site!r}: write a name in quotes, as in site = 'frankfurt'")
-    return check_label("site", site) if site else ""
+def _place(table: Mapping[str, Any]) -> str:
+    place = table.get("place", "")
+    if not isinstance(place, str):
+        raise BadConfig(f"place is {place!r}: write a name in quotes, as in place = 'frankfurt'")
+    return check_label("place", place) if place else ""
 
 
 def _http(http: HttpConfig, base: Path) -> HttpConfig:

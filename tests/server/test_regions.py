@@ -29,7 +29,7 @@ WEST = "eu-west"
 @pytest.fixture
 def server(make_server: MakeServer) -> Iterator[Server]:
     """A server without a broker, and one device in each of two regions."""
-    server = make_server(1, site="frankfurt", policies={WEST: Policy(telemetry_interval_s=30.0)})
+    server = make_server(1, kept_at="frankfurt", policies={WEST: Policy(telemetry_interval_s=30.0)})
     add(server, "one", WEST)
     add(server, "far", "ap-south")
     yield server
@@ -177,7 +177,7 @@ def test_versions_are_listed_compared_and_not_overwritten_by_who_did_not_see_the
         (
             {"telemetry": {"elsewhere": ["heat"]}},
             422,
-            "telemetry.elsewhere is heat and telemetry.kept_at names no site",
+            "telemetry.elsewhere is heat and telemetry.kept_at names no place",
         ),
         ({"telemetry": {"elsewhere": ["smell"], "kept_at": ["paris"]}}, 422, "names smell; the groups are cpu, memory"),
         ({"telemetry": {"elsewhere": ["none", "heat"], "kept_at": ["paris"]}}, 422, "says none and heat"),
@@ -307,7 +307,7 @@ def test_what_may_not_be_kept_here_is_taken_out_before_it_is_stored(server: Serv
 
 
 @pytest.mark.parametrize(
-    ("out", "kept_at", "elsewhere", "site", "groups"),
+    ("out", "kept_at", "elsewhere", "place", "groups"),
     [
         ((), (), (), "", ()),
         (("heat",), (), (), "paris", ("heat",)),
@@ -320,12 +320,12 @@ def test_what_may_not_be_kept_here_is_taken_out_before_it_is_stored(server: Serv
     ],
 )
 def test_where_what_may_be_kept(
-    out: tuple[str, ...], kept_at: tuple[str, ...], elsewhere: tuple[str, ...], site: str, groups: tuple[str, ...]
+    out: tuple[str, ...], kept_at: tuple[str, ...], elsewhere: tuple[str, ...], place: str, groups: tuple[str, ...]
 ) -> None:
     settings = RegionSettings(
         policy=Policy(telemetry_fields=out), telemetry=TelemetrySettings(kept_at=kept_at, elsewhere=elsewhere)
     )
-    assert kept_groups(settings, site) == groups
+    assert kept_groups(settings, place) == groups
 
 
 def test_no_rule_takes_nothing_out() -> None:

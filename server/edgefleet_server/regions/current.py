@@ -76,14 +76,14 @@ class Residency:
         if not rules:
             return tuple(window for _, window in windows)
         regions_of = devices.regions_of(connection, tuple({device for device, _ in windows}))
-        site = self._config.site
-        return tuple(kept_window(window, rules.get(regions_of.get(device) or ""), site) for device, window in windows)
+        place = self._config.kept_at
+        return tuple(kept_window(window, rules.get(regions_of.get(device) or ""), place) for device, window in windows)
 
     def _current(self, connection: Connection, now: float) -> dict[str, RegionSettings]:
         with self._lock:
             if not 0 <= now - self._read_s < LOOK_EVERY_S:
                 rows = {region: RegionSettings(policy=policy) for region, policy in self._config.policies.items()}
                 rows |= {region: row.settings for region, row in regions.every_current(connection).items()}
-                self._rules = {region: row for region, row in rows.items() if kept_groups(row, self._config.site)}
+                self._rules = {region: row for region, row in rows.items() if kept_groups(row, self._config.kept_at)}
                 self._read_s = now
             return self._rules

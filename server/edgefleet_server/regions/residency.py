@@ -6,18 +6,18 @@ from edgefleet_protocol.telemetry import Window
 from .settings import RegionSettings
 
 
-def kept_groups(settings: RegionSettings, site: str) -> tuple[str, ...]:
-    """Return the groups of measurements that may be kept at `site`; none means all.
+def kept_groups(settings: RegionSettings, place: str) -> tuple[str, ...]:
+    """Return the groups of measurements that may be kept at `place`; none means all.
 
-    site: what the server calls where it keeps its data; empty where nobody said, which is none that a region names.
+    place: what the server calls where it keeps its data; empty where nobody said, which is no place that a region names.
     An agent that is older than `telemetry_fields` sends everything, so what must not leave a device is taken out here too.
     """
     out, kept = settings.policy.telemetry_fields, settings.telemetry
-    if not kept.kept_at or site in kept.kept_at:
+    if not kept.kept_at or place in kept.kept_at:
         return out
     return both(out, kept.elsewhere)
 
 
-def kept_window(window: Window, settings: RegionSettings | None, site: str) -> Window:
-    """Return `window` with only what may be kept at `site`. settings: of the device's region; None has no rule."""
-    return window if settings is None else leaving(window, kept_groups(settings, site))
+def kept_window(window: Window, settings: RegionSettings | None, place: str) -> Window:
+    """Return `window` with only what may be kept at `place`. settings: of the device's region; None has no rule."""
+    return window if settings is None else leaving(window, kept_groups(settings, place))

@@ -14,7 +14,7 @@ from edgefleet_protocol.rollout import Policy
 from ..errors import BadRequest
 
 Label = Annotated[str, Meta(max_length=64)]
-Site = Annotated[str, Meta(max_length=64, pattern=r"^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?\Z")]
+Place = Annotated[str, Meta(max_length=64, pattern=r"^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?\Z")]
 Address = Annotated[
     str, Meta(max_length=260, pattern=r"^(?:[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:]{2,45}\]):[1-9][0-9]{0,4}\Z")
 ]
@@ -23,10 +23,10 @@ Address = Annotated[
 class TelemetrySettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """Where measurements of the region's devices may be, and for how long. What may leave a device is its policy's to say."""
 
-    kept_at: Annotated[tuple[Site, ...], Meta(max_length=16)] = ()
-    """Sites, as servers call theirs with `site`, where all that left a device may be kept; none named means any."""
+    kept_at: Annotated[tuple[Place, ...], Meta(max_length=16)] = ()
+    """Places, as servers call theirs with `place`, where all that left a device may be kept; none named means any."""
     elsewhere: Annotated[tuple[Label, ...], Meta(max_length=32)] = ()
-    """Groups of measurements that may be kept at other sites too; none named means all, `none` means counts only."""
+    """Groups of measurements that may be kept at other places too; none named means all, `none` means counts only."""
     keep_days: Annotated[float, Meta(gt=0, le=3660)] | None = None
     """None: as long as the server keeps everybody's."""
 
@@ -84,7 +84,7 @@ def contradictions(settings: RegionSettings) -> tuple[str, ...]:
         )
     if kept.elsewhere and not kept.kept_at:
         found.append(
-            f"telemetry.elsewhere is {', '.join(kept.elsewhere)} and telemetry.kept_at names no site, so nowhere is elsewhere"
+            f"telemetry.elsewhere is {', '.join(kept.elsewhere)} and telemetry.kept_at names no place, so nowhere is elsewhere"
         )
     if settings.broker is not None and int(settings.broker.rpartition(":")[2]) > 65535:
         found.append(f"broker is {settings.broker}, and ports end at 65535")
