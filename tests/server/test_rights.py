@@ -60,6 +60,7 @@ NEEDS: dict[tuple[str, str], str] = {
     ("GET", "/metrics"): "health.read",
     ("GET", "/"): "device.read",
     ("GET", "/regions/{region}"): "device.read",
+    ("GET", "/regions/{region}/compare"): "device.read",
     ("GET", "/devices"): "device.read",
     ("GET", "/devices/{device}"): "device.read",
     ("GET", "/rollouts"): "rollout.read",

@@ -15,6 +15,7 @@ from ..api.asking import Asking, Number, Who
 from ..api.device_routes import Which
 from ..api.fleet_routes import event_mark
 from ..api.paging import After, page, seal, unseal
+from ..errors import BadRequest
 from ..store.device_list import Filter
 from ..store.events import EventRow
 from ..store.rollouts import Status
@@ -145,6 +146,25 @@ def make_page_routes(asking: Asking, views: Views, telemetry: Telemetry) -> APIR
             rollouts=pages.rollouts(actor, region),
             alerts=pages.alerts(actor, region=region),
             events=pages.events(actor, region=region),
+        )
+
+    @routes.get("/regions/{region}/compare")
+    def compare(
+        request: Request, actor: Who, region: str, a: Label = None, b: Label = None, last: Last = "24h"
+    ) -> HTMLResponse:
+        asking.may(actor, "device.read", region)
+        views.check_region(region)
+        compared = telemetry.compare(region, variant_of(a), variant_of(b), last_s=SPANS[last])
+        known = telemetry.region(region, last_s=SPANS[last])
+        return pages.html(
+            request,
+            actor,
+            "compare",
+            region=region,
+            last=last,
+            compared=compared,
+            names=[f"{row.release}:{row.variant}" for row in known.variants] if known else [],
+            charts=figures.of_two(compared) if compared else [],
         )
 
     @routes.get("/devices")
@@ -278,6 +298,16 @@ def make_page_routes(asking: Asking, views: Views, telemetry: Telemetry) -> APIR
         return pages.html(request, actor, "releases", releases=list(reversed(views.releases())))
 
     return routes
+
+
+def variant_of(said: str | None) -> tuple[str, str] | None:
+    """Return the release and variant of `fashion/3:int8`; raise BadRequest for what is none."""
+    if not said:
+        return None
+    release, colon, variant = said.rpartition(":")
+    if not colon or not release or not variant:
+        raise BadRequest(f"{said[:80]!r} is no variant of a release: write it as fashion/3:int8")
+    return release, variant
 
 
 def mount(app: FastAPI) -> None:
