@@ -1,17 +1,17 @@
 """The pages for people. Each is whole as the server sends it, with what whoever looks may see; a script only keeps it fresh."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import jinja2
-from fastapi import APIRouter, FastAPI, Query, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.responses import Response
 
 from .. import __version__
 from ..api.actor import Actor
-from ..api.asking import Asking, Number, Who
+from ..api.asking import Asking, Number, Who, Word
 from ..api.device_routes import Which
 from ..api.fleet_routes import event_mark
 from ..api.paging import After, page, seal, unseal
@@ -28,7 +28,6 @@ from .telemetry import Telemetry
 HERE = Path(__file__).parent
 ROWS = 50
 EVIDENCE = 500
-Label = Annotated[str | None, Query(max_length=256, pattern="^[^\\x00]*$")]
 
 
 def environment() -> jinja2.Environment:
@@ -150,7 +149,7 @@ def make_page_routes(asking: Asking, views: Views, telemetry: Telemetry) -> APIR
 
     @routes.get("/regions/{region}/compare")
     def compare(
-        request: Request, actor: Who, region: str, a: Label = None, b: Label = None, last: Last = "24h"
+        request: Request, actor: Who, region: str, a: Word = None, b: Word = None, last: Last = "24h"
     ) -> HTMLResponse:
         asking.may(actor, "device.read", region)
         views.check_region(region)
@@ -209,8 +208,8 @@ def make_page_routes(asking: Asking, views: Views, telemetry: Telemetry) -> APIR
     def rollouts(
         request: Request,
         actor: Who,
-        region: Label = None,
-        model: Label = None,
+        region: Word = None,
+        model: Word = None,
         status: Status | None = None,
         past: bool = False,
         after: After = None,
@@ -260,7 +259,7 @@ def make_page_routes(asking: Asking, views: Views, telemetry: Telemetry) -> APIR
 
     @routes.get("/alerts")
     def alerts(
-        request: Request, actor: Who, region: Label = None, past: bool = False, after: After = None
+        request: Request, actor: Who, region: Word = None, past: bool = False, after: After = None
     ) -> HTMLResponse:
         if region:
             asking.may(actor, "alert.read", region)
@@ -273,9 +272,9 @@ def make_page_routes(asking: Asking, views: Views, telemetry: Telemetry) -> APIR
     def events(
         request: Request,
         actor: Who,
-        device: Label = None,
-        region: Label = None,
-        kind: Label = None,
+        device: Word = None,
+        region: Word = None,
+        kind: Word = None,
         after: After = None,
     ) -> HTMLResponse:
         if region:
