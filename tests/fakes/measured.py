@@ -42,6 +42,20 @@ class MeasuredDay:
             board_series=self._board_series(),
         )
 
+    def compare(
+        self, region: str, a: tuple[str, str] | None = None, b: tuple[str, str] | None = None, *, last_s: float
+    ) -> Any:
+        """Two variants, of which the second is the slower one."""
+        sides = []
+        for release, variant in (a or ("fashion/2", "int8"), b or ("fashion/1", "fp32")):
+            classes = [_group(region), _group(region)]
+            whole = _group(region, release, variant)
+            sides.append(SimpleNamespace(whole=whole, series=self._series(), classes=classes))
+        between = SimpleNamespace(psi=0.21, limit=0.1, n=50_000, reference_n=40_000, alarm=True)
+        return SimpleNamespace(
+            region=region, span=self._span(), a=sides[0], b=sides[1], between=between, p95_ratio=1.62
+        )
+
     def device(self, name: str, regions: frozenset[str] | None = None, *, last_s: float) -> Any:
         """One device, which changed its variant in the middle of the day."""
         half = STEPS // 2

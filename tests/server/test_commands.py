@@ -14,6 +14,7 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
+from edgefleet_server.client import Api
 from edgefleet_server.commands import device, rollout, server
 from tests.fakes.broker_process import BrokerProcess
 from tests.fakes.package import make_release, write_package
@@ -94,6 +95,8 @@ def test_a_person_plans_starts_and_watches_a_rollout(running: Running, broker: B
             "fashion/1 started in eu-west for 1 device\n",
         )
         eventually("complete", lambda: "complete" in said(["list"])[1])
+        code, text = said(["watch", "eu-west"])
+        assert code == 0 and "fashion/1 in eu-west complete; stage 2/2 (100 %); 1 proven" in text
         code, text = said(["show", "eu-west"])
         assert code == 0 and "pi-one" in text and "proven" in text and "started it for 1 device" in text
         code, text = said(["show", "eu-west", "--json"])
@@ -104,6 +107,12 @@ def test_a_person_plans_starts_and_watches_a_rollout(running: Running, broker: B
         assert json.loads(said(["show", "pi-one", "--json"], device)[1])["tags"] == ["lab"]
         assert said(["start", "fashion/1", "--region", "eu-west"])[0] == 5, "it runs there already, and nobody is left"
     assert running.end() == 0, running.log.read_text()
+
+
+def test_a_server_ends_although_somebody_watches(running: Running) -> None:
+    stream = Api(running.url).live()
+    assert next(stream).event == "ready"
+    assert running.end() == 0
 
 
 def test_a_change_of_interface_is_refused_until_it_is_accepted(

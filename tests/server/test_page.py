@@ -152,7 +152,8 @@ def test_every_page_is_whole_without_a_script_and_every_link_leads_somewhere(bro
         assert len(page.ids) == len(set(page.ids)) and set(page.labels) <= set(page.ids), path
         assert page.charts == page.tables_of_charts
         found = {link for link in page.links if link.startswith("/")}
-        waiting |= {link for link in found if not re.search(r"last=(?!7d)|tag=|hardware=", link)} - seen
+        # The roll-ups' own routes are not part of this server, which has a made day in their place.
+        waiting |= {link for link in found if not re.search(r"last=(?!7d)|/api/v1/telemetry/", link)} - seen
     places = {urlsplit(path).path for path in seen}
     assert places >= {
         "/", "/devices", "/devices/door-1", "/regions/eu-west", "/rollouts", "/rollouts/eu-west/1", "/alerts", "/events",
@@ -177,6 +178,9 @@ def test_the_region_page_has_variants_with_drift_and_the_fleet_page_has_regions(
     assert "0.312 above 0.100" in region and "0.012" in region and "13.1 ms" in region and "soft-limit" in region
     fleet = browser.get("/").text
     assert 'href="/regions/eu-west"' in fleet and 'href="/regions/ap-south"' in fleet and "41.7 ms" in fleet
+    compared = browser.get("/regions/eu-west/compare?a=fashion/2:int8&b=").text
+    assert "1.62 times" in compared and "0.210 above 0.100" in compared and "p99 of both" in compared
+    assert browser.get("/regions/eu-west/compare?a=nonsense").status_code == 422
     assert browser.get("/regions/mars").status_code == 404
     assert "there is no region mars" in browser.get("/regions/mars").text
 

@@ -91,6 +91,7 @@ NEEDS: dict[tuple[str, str], str] = {
     ("GET", "/v1/devices/{device}/commands/{number}/answer"): "device.read",
     ("GET", "/"): "device.read",
     ("GET", "/regions/{region}"): "device.read",
+    ("GET", "/regions/{region}/compare"): "device.read",
     ("GET", "/devices"): "device.read",
     ("GET", "/devices/{device}"): "device.read",
     ("GET", "/rollouts"): "rollout.read",

@@ -1,8 +1,8 @@
 """The routes of /v1/alerts."""
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from ..alerts.judge import Alert
@@ -11,10 +11,9 @@ from ..errors import NotFound, Refused
 from ..store import alerts
 from ..views import Views
 from .actor import Actor
-from .asking import Asking, Number, Who
+from .asking import Asking, Number, Who, Word
 from .paging import After, Limit, page, seal, unseal
 
-Label = Annotated[str | None, Query(max_length=256, pattern="^[^\\x00]*$")]
 MOST_SILENT_S = 30 * 86400.0
 
 
@@ -55,9 +54,9 @@ def make_alert_routes(asking: Asking, views: Views) -> APIRouter:
     def every(
         actor: Who,
         past: bool = False,
-        region: Label = None,
-        rule: Label = None,
-        severity: Label = None,
+        region: Word = None,
+        rule: Word = None,
+        severity: Word = None,
         limit: Limit = 200,
         after: After = None,
     ) -> dict[str, Any]:

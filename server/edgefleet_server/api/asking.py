@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends, Path
+from fastapi import Depends, Path, Query
 
 from ..errors import NotAllowed, NotFound
 from ..seams import Clock
@@ -15,6 +15,8 @@ Who = Annotated[Actor, Depends(current_actor)]
 """The first argument of every route."""
 Number = Annotated[int, Path(ge=1, le=2**31 - 1)]
 """Of a rollout, an alert or a command: a column that counts."""
+Word = Annotated[str | None, Query(max_length=256)]
+"""A filter by a name."""
 
 
 @dataclass(frozen=True)

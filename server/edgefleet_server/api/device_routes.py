@@ -12,17 +12,15 @@ from ..rollouts.controller import Controller
 from ..store import audit, devices
 from ..store.device_list import Filter, Status
 from ..views import Views
-from .asking import Asking, Who
+from .asking import Asking, Who, Word
 from .bodies import AssignmentBody, ReasonBody
 from .paging import After, Limit, page
 
-Label = Annotated[str | None, Query(max_length=256)]
-
 
 def filter_of(
-    region: Label = None,
-    tag: Label = None,
-    hardware: Label = None,
+    region: Word = None,
+    tag: Word = None,
+    hardware: Word = None,
     status: Status | Literal[""] | None = None,
     runs: Annotated[str | None, Query(max_length=256, examples=["fashion/3"])] = None,
     text: Annotated[str | None, Query(max_length=256)] = None,
@@ -61,7 +59,7 @@ def make_device_routes(asking: Asking, controller: Controller, views: Views, rev
         actor: Who,
         device: str,
         last_s: Annotated[float, Query(ge=10, le=86400 * 60)] = 3600.0,
-        model: Label = None,
+        model: Word = None,
     ) -> dict[str, Any]:
         """Its latency over time, for each model: percentiles merged from its windows."""
         on(actor, "device.read", device)

@@ -1,17 +1,15 @@
 """What concerns the fleet as a whole: whether the server works, the overview, events, releases, who did what."""
 
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 
 from ..store.audit import AuditRow
 from ..store.events import EventRow
 from ..views import Views
-from .asking import Asking, Who
+from .asking import Asking, Who, Word
 from .paging import After, Limit, page, seal, unseal
-
-Label = Annotated[str | None, Query(max_length=256, pattern="^[^\\x00]*$")]
 
 
 def make_fleet_routes(asking: Asking, views: Views) -> APIRouter:
@@ -31,9 +29,9 @@ def make_fleet_routes(asking: Asking, views: Views) -> APIRouter:
     @routes.get("/v1/events", name="list")
     def events(
         actor: Who,
-        device: Label = None,
-        region: Label = None,
-        kind: Label = None,
+        device: Word = None,
+        region: Word = None,
+        kind: Word = None,
         limit: Limit = 100,
         after: After = None,
     ) -> dict[str, Any]:
@@ -46,7 +44,7 @@ def make_fleet_routes(asking: Asking, views: Views) -> APIRouter:
         return page(rows, limit, event_mark, msgspec.to_builtins)
 
     @routes.get("/v1/releases", name="list")
-    def releases(actor: Who, model: Label = None, limit: Limit = 100, after: After = None) -> dict[str, Any]:
+    def releases(actor: Who, model: Word = None, limit: Limit = 100, after: After = None) -> dict[str, Any]:
         """Listed releases with their variants, by name."""
         asking.somewhere(actor, "release.read")
         rows = [row for row in views.releases() if model is None or row["release"].partition("/")[0] == model]
@@ -54,7 +52,7 @@ def make_fleet_routes(asking: Asking, views: Views) -> APIRouter:
 
     @routes.get("/v1/audit", name="list")
     def deeds(
-        actor: Who, by: Label = None, action: Label = None, limit: Limit = 100, after: After = None
+        actor: Who, by: Word = None, action: Word = None, limit: Limit = 100, after: After = None
     ) -> dict[str, Any]:
         """Who did what, and what was refused, newest first. by: the name of whoever did it."""
         mark, regions = unseal(after, int), asking.somewhere(actor, "audit.read")

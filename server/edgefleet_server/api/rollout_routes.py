@@ -1,8 +1,8 @@
 """The routes of /v1/rollouts."""
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 
 from ..rollouts.beginning import whole_digest
 from ..rollouts.controller import Controller
@@ -10,11 +10,9 @@ from ..rollouts.orders import Order
 from ..store.rollouts import Status
 from ..views import Views
 from .actor import Action, Actor
-from .asking import Asking, Number, Who
+from .asking import Asking, Number, Who, Word
 from .bodies import ReasonBody, RolloutBody
 from .paging import After, Limit, page, seal, unseal
-
-Label = Annotated[str | None, Query(max_length=256, pattern="^[^\\x00]*$")]
 
 
 def make_rollout_routes(asking: Asking, controller: Controller, views: Views) -> APIRouter:
@@ -32,8 +30,8 @@ def make_rollout_routes(asking: Asking, controller: Controller, views: Views) ->
     @routes.get("/v1/rollouts", name="list")
     def every(
         actor: Who,
-        region: Label = None,
-        model: Label = None,
+        region: Word = None,
+        model: Word = None,
         status: Status | None = None,
         past: bool = False,
         limit: Limit = 100,
@@ -83,21 +81,21 @@ def make_rollout_routes(asking: Asking, controller: Controller, views: Views) ->
         return views.lists.rollout(region, number)
 
     @routes.post("/v1/rollouts/{region}/pause", name="pause")
-    def pause(actor: Who, region: str, body: ReasonBody, model: Label = None) -> dict[str, Any]:
+    def pause(actor: Who, region: str, body: ReasonBody, model: Word = None) -> dict[str, Any]:
         """Hold the next stage back."""
         may(actor, "rollout.pause", region)
         controller.pause(region, model, actor.name, body.why)
         return of(region)
 
     @routes.post("/v1/rollouts/{region}/resume", name="resume")
-    def resume(actor: Who, region: str, body: ReasonBody, model: Label = None) -> dict[str, Any]:
+    def resume(actor: Who, region: str, body: ReasonBody, model: Word = None) -> dict[str, Any]:
         """Let a paused rollout go on."""
         may(actor, "rollout.resume", region)
         controller.resume(region, model, actor.name, body.why)
         return of(region)
 
     @routes.post("/v1/rollouts/{region}/go-back", name="go_back")
-    def go_back(actor: Who, region: str, body: ReasonBody, model: Label = None) -> dict[str, Any]:
+    def go_back(actor: Who, region: str, body: ReasonBody, model: Word = None) -> dict[str, Any]:
         """Take the release back: the one before is what the region runs."""
         may(actor, "rollout.go-back", region)
         controller.go_back(region, model, actor.name, body.why)

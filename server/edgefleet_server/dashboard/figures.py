@@ -64,6 +64,21 @@ def of_group(telemetry: Any, budgets: dict[str, float | None] | None = None) -> 
     return [chart for chart in charts if chart is not None]
 
 
+def of_two(compared: Any) -> list[Chart]:
+    """Return two variants in one chart for each percentile, by the steps of both."""
+    sides = [side for side in (compared.a, compared.b) if side is not None]
+    at_s = sorted({moment for side in sides for moment in side.series.at_s})
+    charts = []
+    for name in ("p50", "p95", "p99"):
+        lines = []
+        for side, look in zip(sides, ("p50", "p95"), strict=False):
+            known = dict(zip(side.series.at_s, getattr(side.series, f"{name}_s"), strict=True))
+            values = [known.get(moment) for moment in at_s]
+            lines.append(Line(f"{side.whole.release} {side.whole.variant}", look, values))
+        charts.append(_plain(f"{name} of both", at_s, compared.span, words.milliseconds, lines))
+    return [chart for chart in charts if chart is not None]
+
+
 def of_device(telemetry: Any, marks: Sequence[Mark], budgets: dict[str, float | None]) -> list[Chart]:
     """Return the charts of one device. A battery that is none has no chart: the page says mains."""
     span, own = telemetry.span, telemetry.series

@@ -1,20 +1,21 @@
 """The pages for people. Each is whole as the server sends it, with what whoever looks may see; a script only keeps it fresh."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import jinja2
-from fastapi import APIRouter, FastAPI, Query, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.responses import Response
 
 from .. import __version__
 from ..api.actor import Actor
-from ..api.asking import Asking, Number, Who
+from ..api.asking import Asking, Number, Who, Word
 from ..api.device_routes import Which
 from ..api.fleet_routes import event_mark
 from ..api.paging import After, page, seal, unseal
+from ..errors import BadRequest
 from ..store.device_list import Filter
 from ..store.events import EventRow
 from ..store.rollouts import Status
@@ -27,7 +28,6 @@ from .telemetry import Telemetry
 HERE = Path(__file__).parent
 ROWS = 50
 EVIDENCE = 500
-Label = Annotated[str | None, Query(max_length=256, pattern="^[^\\x00]*$")]
 
 
 def environment() -> jinja2.Environment:
@@ -147,6 +147,25 @@ def make_page_routes(asking: Asking, views: Views, telemetry: Telemetry) -> APIR
             events=pages.events(actor, region=region),
         )
 
+    @routes.get("/regions/{region}/compare")
+    def compare(
+        request: Request, actor: Who, region: str, a: Word = None, b: Word = None, last: Last = "24h"
+    ) -> HTMLResponse:
+        asking.may(actor, "device.read", region)
+        views.check_region(region)
+        compared = telemetry.compare(region, variant_of(a), variant_of(b), last_s=SPANS[last])
+        known = telemetry.region(region, last_s=SPANS[last])
+        return pages.html(
+            request,
+            actor,
+            "compare",
+            region=region,
+            last=last,
+            compared=compared,
+            names=[f"{row.release}:{row.variant}" for row in known.variants] if known else [],
+            charts=figures.of_two(compared) if compared else [],
+        )
+
     @routes.get("/devices")
     def devices(request: Request, actor: Who, wish: Which, after: After = None) -> HTMLResponse:
         if wish.region is not None:
@@ -189,8 +208,8 @@ def make_page_routes(asking: Asking, views: Views, telemetry: Telemetry) -> APIR
     def rollouts(
         request: Request,
         actor: Who,
-        region: Label = None,
-        model: Label = None,
+        region: Word = None,
+        model: Word = None,
         status: Status | None = None,
         past: bool = False,
         after: After = None,
@@ -240,7 +259,7 @@ def make_page_routes(asking: Asking, views: Views, telemetry: Telemetry) -> APIR
 
     @routes.get("/alerts")
     def alerts(
-        request: Request, actor: Who, region: Label = None, past: bool = False, after: After = None
+        request: Request, actor: Who, region: Word = None, past: bool = False, after: After = None
     ) -> HTMLResponse:
         if region:
             asking.may(actor, "alert.read", region)
@@ -253,9 +272,9 @@ def make_page_routes(asking: Asking, views: Views, telemetry: Telemetry) -> APIR
     def events(
         request: Request,
         actor: Who,
-        device: Label = None,
-        region: Label = None,
-        kind: Label = None,
+        device: Word = None,
+        region: Word = None,
+        kind: Word = None,
         after: After = None,
     ) -> HTMLResponse:
         if region:
@@ -278,6 +297,16 @@ def make_page_routes(asking: Asking, views: Views, telemetry: Telemetry) -> APIR
         return pages.html(request, actor, "releases", releases=list(reversed(views.releases())))
 
     return routes
+
+
+def variant_of(said: str | None) -> tuple[str, str] | None:
+    """Return the release and variant of `fashion/3:int8`; raise BadRequest for what is none."""
+    if not said:
+        return None
+    release, colon, variant = said.rpartition(":")
+    if not colon or not release or not variant:
+        raise BadRequest(f"{said[:80]!r} is no variant of a release: write it as fashion/3:int8")
+    return release, variant
 
 
 def mount(app: FastAPI) -> None:

@@ -17,6 +17,11 @@ class Telemetry(Protocol):
     def region(self, region: str, *, last_s: float, model: str | None = None) -> Any:
         """One region's models, variants and boards over time."""
 
+    def compare(
+        self, region: str, a: tuple[str, str] | None = None, b: tuple[str, str] | None = None, *, last_s: float
+    ) -> Any:
+        """Two variants, each (release, variant), in one region; without them the two busiest."""
+
     def device(self, name: str, regions: Regions = None, *, last_s: float) -> Any:
         """One device over time."""
 
@@ -32,6 +37,12 @@ class FromWindows:
         return None
 
     def region(self, region: str, *, last_s: float, model: str | None = None) -> Any:
+        """Nothing."""
+        return None
+
+    def compare(
+        self, region: str, a: tuple[str, str] | None = None, b: tuple[str, str] | None = None, *, last_s: float
+    ) -> Any:
         """Nothing."""
         return None
 
