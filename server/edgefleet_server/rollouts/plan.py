@@ -31,6 +31,7 @@ __all__ = ["DevicePlan", "Group", "Known", "LeftOut", "RegionPlan", "devices_in_
 LISTED = 1000
 """Devices that a plan names one by one; of the others it gives the numbers."""
 EXAMPLES = 3
+_NO_FIGURES = str.maketrans("", "", "0123456789.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +89,12 @@ class LeftOut:
 
 @dataclass
 class Group:
-    """Devices that would do the same for the same reasons."""
+    """Devices of one class that would take the same variant over the same one."""
 
     hardware: Hardware
-    """Of one of them."""
+    """Of the first of them."""
     choice: Choice
+    """Its table; figures that a device measured itself differ from one to the other."""
     stages: list[int]
     """How many come in each stage."""
     move_bytes: int
@@ -248,6 +250,7 @@ class _Sorter:
         self.groups: dict[object, Group] = {}
         self.classes: dict[str, list[int]] = {}
         self.no_fit: Counter[tuple[str, str]] = Counter()
+        self._no_fit_why: dict[tuple[str, tuple[str, ...]], str] = {}
         self.devices: list[DevicePlan] = []
         self.left_out: list[LeftOut] = []
         self.chunks: dict[str, int] = {}
@@ -282,13 +285,16 @@ class _Sorter:
             hardware, member.measured, member.failures, self._like.key(member.hardware_key, hardware)
         )
         if choice.taken is None:
-            self.no_fit[name, choice.why] += 1
+            # One wish a class: reasons that differ in a figure only are the same wish.
+            kind = name, tuple(row.reason.translate(_NO_FIGURES) for row in choice.table)
+            self.no_fit[name, self._no_fit_why.setdefault(kind, choice.why)] += 1
             return f"none of its variants fits: {choice.why}"
         self._add(member, hardware, choice, stage)
         return None
 
     def _add(self, member: Known, hardware: Hardware, choice: Choice, stage: int) -> None:
-        key = (id(choice), member.running)
+        assert choice.taken is not None
+        key = (hardware.hardware_class, choice.taken.name, member.running)
         group = self.groups.get(key)
         if group is None:
             moved = self._moved(choice, member.running)

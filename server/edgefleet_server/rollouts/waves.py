@@ -1,7 +1,7 @@
 """How far a large stage is opened at once: so many devices fetch, and the next come when those are done. Pure.
 
 Devices that fetch at the same time delay everything else on their broker (docs/scaling.md), so they come about a hundred at a time; but each
-wave is one signed document that every device of the region reads, so a stage of many thousands opens in twenty.
+wave is one signed document that every device of the region reads, so a stage of many thousands opens in eight.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,7 +16,7 @@ from ..store.devices import Device
 from .evidence import Evidence, joined
 
 LEAST = 100
-MOST_WAVES = 20
+MOST_WAVES = 8
 
 
 @dataclass(frozen=True)
