@@ -7,7 +7,6 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -21,7 +20,7 @@ from edgefleet_protocol.messages import Failure, Measured
 from edgefleet_protocol.rollout import Assignment, Policy
 
 from ..store.devices import Device
-from .evidence import FROZEN_TAG
+from .evidence import FROZEN_TAG, joined
 from .plan_view import plan_view
 from .predict import Predictor
 from .words import devices_in_words
@@ -49,6 +48,7 @@ class Known:
     """Digest of the release of the same model that it runs, and the variant."""
     quarantined: bool = False
     joined_s: float | None = None
+    online: bool = False
 
 
 def known_of(device: Device, model: str) -> Known:
@@ -65,6 +65,7 @@ def known_of(device: Device, model: str) -> Known:
         running=(running.release_sha256, running.variant) if running else None,
         quarantined=device.alarm is not None,
         joined_s=device.joined_s,
+        online=device.online,
     )
 
 
@@ -268,8 +269,7 @@ class _Sorter:
         if hardware is None:
             return "it has not said what it is yet"
         name = hardware.hardware_class
-        joined = None if member.joined_s is None else datetime.fromtimestamp(member.joined_s, UTC)
-        if reason := why_outside(member.tags, name, self._whole, joined):
+        if reason := why_outside(member.tags, name, self._whole, joined(member.joined_s)):
             return reason
         number = stable_number(member.id, self._assignment)
         stage = stage_of(member.id, member.tags, name, self._assignment, number)

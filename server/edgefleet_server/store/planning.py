@@ -47,13 +47,13 @@ def members(connection: Connection, region: str, model: str) -> Iterator[Known]:
     query = (
         select(
             columns.id, columns.tags, columns.assigned_number, columns.assigned_tags, columns.state, columns.alarm,
-            columns.joined_s,
+            columns.joined_s, columns.online,
         )
         .where(of_regions([region]))
         .order_by(columns.id)
         .execution_options(yield_per=AT_ONCE)
     )  # fmt: skip
-    for name, said_tags, assigned, assigned_tags, state, alarm, joined_s in connection.execute(query):
+    for name, said_tags, assigned, assigned_tags, state, alarm, joined_s, online in connection.execute(query):
         text = assigned_tags if assigned > 0 else said_tags
         tags = tags_known.get(text)
         if tags is None:
@@ -79,6 +79,7 @@ def members(connection: Connection, region: str, model: str) -> Iterator[Known]:
             running=(runs.release_sha256, runs.variant) if runs is not None else None,
             quarantined=alarm is not None,
             joined_s=joined_s,
+            online=online,
         )
 
 
