@@ -125,7 +125,12 @@ class StoredFleet:
         found = []
         for name in sorted(known):
             wish, _ = wish_for(
-                "fashion", name, known[name].tags, self.hardware[name].hardware_class, document, joined(known[name])
+                "fashion",
+                name,
+                known[name].tags,
+                self.hardware[name].hardware_class,
+                document,
+                joined(known[name].joined_s),
             )
             if wish is not None and wish.release.sha256 == first:
                 found.append(name)

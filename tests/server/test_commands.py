@@ -73,7 +73,9 @@ def running(tmp_path: Path, repo: FakeRepository, broker: BrokerProcess) -> Iter
     running.process.wait()
 
 
-def test_a_person_plans_starts_and_watches_a_rollout(running: Running, broker: BrokerProcess, capsys: Captured) -> None:
+def test_a_person_plans_starts_and_watches_a_rollout(
+    running: Running, broker: BrokerProcess, tmp_path: Path, capsys: Captured
+) -> None:
     there = ["--server", running.url]
 
     def said(command: list[str], run=rollout) -> tuple[int, str]:  # type: ignore[no-untyped-def]
@@ -99,6 +101,13 @@ def test_a_person_plans_starts_and_watches_a_rollout(running: Running, broker: B
         assert code == 0 and "fashion/1 in eu-west complete; stage 2/2 (100 %); 1 proven" in text
         code, text = said(["show", "eu-west"])
         assert code == 0 and "pi-one" in text and "proven" in text and "started it for 1 device" in text
+        code, text = said(["compare", "eu-west"])
+        assert code == 0 and "its gate does not ask" in text
+        assert said(["next", "eu-west"])[0] == 5, "it is complete"
+        assert said(["wishes"]) == (0, "Every device finds a variant that fits.\n")
+        assert said(["measured", "--out", str(tmp_path / "measured.json")])[0] == 0
+        assert json.loads((tmp_path / "measured.json").read_text())["format"] == 1
+        assert said(["measured"])[0] == 0
         code, text = said(["show", "eu-west", "--json"])
         assert json.loads(text)[0]["counts"]["proven"] == 1
         code, text = said(["show", "pi-one"], device)

@@ -55,6 +55,18 @@ def test_a_slower_model_goes_back_with_the_figures_although_every_device_proved_
     fleet.server.database.close()
 
 
+def test_a_heat_wave_over_all_devices_is_no_fault_of_the_model(make_server: MakeServer, repo: FakeRepository) -> None:
+    fleet = begun(make_server, repo)
+    at_s = fleet.clock.at
+    fleet.measure(set(fleet.names) - set(fleet.admitted()), 0.013)
+    fleet.clock.at = at_s
+    fleet.measure(fleet.admitted(), 0.013)
+    record = fleet.turn()
+    assert record.status == "running"
+    assert "more because devices that kept the model before changed by that, too" in record.why
+    fleet.server.database.close()
+
+
 def test_a_model_that_is_as_fast_goes_on(make_server: MakeServer, repo: FakeRepository) -> None:
     fleet = begun(make_server, repo)
     fleet.measure(fleet.admitted(), 0.010, windows=20)

@@ -1,11 +1,15 @@
 """What a rollout would do, before it is begun."""
 
+from dataclasses import replace
+
 import msgspec
 
 from edgefleet_protocol.choose import choose
 from edgefleet_protocol.explain import render
+from edgefleet_protocol.hardware import Hardware
+from edgefleet_protocol.manifest import Release
 from edgefleet_protocol.rollout import Audience, Policy
-from edgefleet_server.rollouts.plan import plan
+from edgefleet_server.rollouts.plan import known_of, plan, plan_of
 from tests.fakes.scripted_device import PI4, ZERO
 
 from .records import NEW, OLD, assignment, device
@@ -70,3 +74,39 @@ def test_a_rollout_that_would_do_nothing_is_refused_with_the_reason() -> None:
     assert refused([device("silent", said=False)]) == "1 device in eu-west, and none would run it"
     assert refused([device("pi")], assignment(NEW, 2)) == "eu-west runs fashion/2 already"
     assert refused([device("pi")], assignment(OLD, 1)) is None
+
+
+def test_only_chunks_that_a_device_lacks_are_moved() -> None:
+    held = known_of(device("pi", running=OLD, proven=True), "fashion")
+    held = replace(held, running=(OLD, "small"))
+    bare = known_of(device("other"), "fashion")
+
+    def moved(running: dict[str, Release]) -> dict[str, int]:
+        found = plan_of("eu-west", release(), STAGED, Policy(), [held, bare], None, (), running)
+        return {row.examples[0]: row.move_bytes for row in found.groups}
+
+    assert moved({}) == {"pi": 5 * 80, "other": 5 * 80}
+    assert moved({OLD: release(1)}) == {"pi": 5 * 80, "other": 5 * 80}, "another release with other chunks"
+    # `large` and `small` share the golden files: two chunks of five are there already, and one more is small's own.
+    assert moved({OLD: release(2)}) == {"pi": 3 * 80, "other": 5 * 80}
+
+
+def test_like_devices_are_one_group_and_a_figure_apart_is_no_difference() -> None:
+    def with_storage(number: int) -> Hardware:
+        return msgspec.structs.replace(PI4, storage_bytes=PI4.storage_bytes + number)
+
+    fleet = [device(f"d{n}", hardware=with_storage(n)) for n in range(30)]
+    (group,) = plan("eu-west", release(), STAGED, Policy(), fleet, None).groups
+    assert (group.count, len(group.examples), sum(group.stages)) == (30, 3, 30)
+
+
+def test_a_class_that_nothing_fits_is_one_wish_whatever_its_memory() -> None:
+    only_large = msgspec.structs.replace(release(), variants=release().variants[:1])
+    fleet = [
+        device(f"z{n}", hardware=msgspec.structs.replace(ZERO, memory_bytes=500_000_000 + 1_000_000 * n))
+        for n in range(9)
+    ]
+    found = plan("eu-west", only_large, STAGED, Policy(), fleet, None)
+    ((name, count, why),) = found.no_fit
+    assert (name, count, "of memory, more than 60% of the" in why) == ("pi-zero-2-w", 9, True)
+    assert found.refused == "9 devices in eu-west, and none would run it"

@@ -168,3 +168,11 @@ def test_the_time_to_a_verdict_is_that_of_the_slowest_device_that_is_needed(rate
 def test_more_spread_takes_more_devices() -> None:
     calm, wild = list(fleet(20, 1, spread=0.02)), list(fleet(20, 1, spread=0.1))
     assert (devices_needed(calm, NotWorse()) or 0) < (devices_needed(wild, NotWorse()) or 10**9)
+
+
+@given(st.lists(st.floats(-1, 1), max_size=30))
+def test_what_others_drifted_by_can_only_keep_a_release_from_being_stopped(drifts: list[float]) -> None:
+    slow, fine = list(fleet(15, 3, slower_percent=15.0)), list(fleet(60, 5))
+    if compare(slow, NotWorse(), None, drifts).result == "worse":
+        assert compare(slow, NotWorse()).result == "worse"
+    assert compare(fine, NotWorse(), None, drifts).result == compare(fine, NotWorse()).result

@@ -10,14 +10,14 @@ from ..config import ServerConfig
 from ..errors import Refused
 from ..regions.current import policy_of
 from ..seams import Clock, Repository
-from ..store import audit, comparisons, devices, planning, releases, rollouts
+from ..store import audit, comparisons, planning, releases, rollouts
 from ..store.database import Connection, Database
 from ..store.rollouts import Record
 from . import documents, waves
 from .compare import devices_needed, expected_s, wanted
 from .looking import Looker
 from .orders import Checked, Order, check, number_of
-from .plan import RegionPlan, plan_of
+from .plan import Known, RegionPlan, plan_of
 from .words import devices_in_words, span
 
 ASKED = 200
@@ -44,11 +44,15 @@ class Beginner:
         checked = self._checked(order)
         now = self._clock.now()
         planned = tuple(self._plan(checked, region, now) for region in checked.regions)
-        _refuse(order, [row for row, _ in planned])
+        _refuse(order, [row for row, _, _ in planned])
+        begun = [
+            (row, documents.opened(assignment, waves.first(assignment, members)))
+            for row, assignment, members in planned
+        ]
         with self._database.write() as connection:
-            for row, assignment in planned:
+            for row, assignment in begun:
                 self._start(connection, checked, row, assignment, actor, now)
-        return tuple(row for row, _ in planned)
+        return tuple(row for row, _ in begun)
 
     def _checked(self, order: Order) -> Checked:
         with self._database.read() as connection:
@@ -65,13 +69,10 @@ class Beginner:
         why = f"{actor} started it for {devices_in_words(row.matched)}"
         if row.refused:
             why += f", by force, although {row.refused}"
-        # In waves only where there is more than one: small regions need not be read again.
-        in_waves = row.matched > (assignment.max_under_way or waves.LEAST)
-        opened = waves.first(assignment, devices.every(connection, row.region)) if in_waves else None
         rollouts.add(
             connection,
             region=row.region,
-            assignment=documents.told(documents.opened(assignment, opened), ()),
+            assignment=documents.told(assignment, ()),
             release=order.release,
             policy=self._policy(connection, order, row.region),
             previous=previous,
@@ -81,7 +82,9 @@ class Beginner:
         )
         audit.add(connection, audit.AuditRow(now, actor, "rollout.start", row.region, order.release, why))
 
-    def _plan(self, checked: Checked, region: str, now: float | None = None) -> tuple[RegionPlan, Assignment]:
+    def _plan(
+        self, checked: Checked, region: str, now: float | None = None
+    ) -> tuple[RegionPlan, Assignment, tuple[Known, ...]]:
         model = checked.manifest.model
         moment = documents.moment(self._clock.now() if now is None else now)
         with self._database.read() as connection:
@@ -90,11 +93,12 @@ class Beginner:
             base, _ = documents.base_of(model, current, self._repository.rollout(region))
             before = self._before(base, current)
             assignment = checked.assignment(now=moment)
+            members = tuple(planning.members(connection, region, model))
             if checked.counts:
                 # A stage of so many devices: their numbers say which share that is.
                 found = (
                     number_of(row.id, row.tags, row.hardware.hardware_class if row.hardware else "", assignment)
-                    for row in planning.members(connection, region, model)
+                    for row in members
                 )
                 assignment = checked.assignment([number for number in found if number is not None], moment)
             told = self._looker.learner.table(checked.order.release, region)
@@ -104,14 +108,14 @@ class Beginner:
                 checked.manifest,
                 assignment,
                 policy,
-                planning.members(connection, region, model),
+                members,
                 base,
                 before.values(),
                 before,
                 [row.words for row in checked.order.every_stage],
             )
             verdicts = self._verdicts(connection, planned, assignment, model, base is not None)
-        return replace(planned, verdicts=verdicts), assignment
+        return replace(planned, verdicts=verdicts), assignment, members
 
     def _before(self, base: Assignment | None, current: Record | None) -> dict[str, Release]:
         refs: dict[str, ReleaseRef] = {

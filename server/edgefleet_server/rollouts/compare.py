@@ -16,6 +16,8 @@ from .agreement import Agreement
 from .pairs import Pair
 from .sequential import Counts, burstiness, error_evidence, fewer_evidence, interval, needed
 
+LEAST_KEPT = 5
+"""Devices that kept the model before, from which on they say how much everything changed."""
 CLIPPED = 0.05
 """Beyond this rate, or four margins, more errors on one device say nothing more about the model: where one device fails wholly,
 probation there takes the release back, and counts it as failed. So one mishap cannot speak for a fleet."""
@@ -51,10 +53,14 @@ class Comparison:
     """About how many devices a verdict takes at the spread that was seen; None: more than can be compared, or not known."""
 
 
-def compare(pairs: Sequence[Pair], rules: NotWorse, agreed: Agreement | None = None) -> Comparison:
+def compare(
+    pairs: Sequence[Pair], rules: NotWorse, agreed: Agreement | None = None, drifts: Sequence[float] = ()
+) -> Comparison:
     """Return whether the model is worse, not worse, or whether that cannot be said yet.
 
     pairs: in the order in which they were compared. agreed: how the signed golden answers of the two releases agree.
+    drifts: by how much latency changed meanwhile on devices that kept the model before: what those surely changed by, too, is no fault
+    of the new one. It can only keep a release from being stopped.
     """
     metrics = wanted(rules)
     count = len(pairs)
@@ -64,15 +70,16 @@ def compare(pairs: Sequence[Pair], rules: NotWorse, agreed: Agreement | None = N
     sampled = [metric for metric in metrics if metric != "agreement"]
     share = rules.alpha / max(len(sampled), 1)
     findings: list[Finding] = []
+    drift = _drift(drifts, share)
     if "agreement" in metrics:
         findings.append(_agreed(agreed, (rules.agreement_percent or 0.0) / 100))
     for metric in sampled:
         classes = list(dict.fromkeys(row.hardware_class for row in pairs))
-        findings.append(_find(metric, "", pairs, rules, share / 2 if len(classes) > 1 else share))
+        findings.append(_find(metric, "", pairs, rules, share / 2 if len(classes) > 1 else share, drift))
         if len(classes) > 1:
             for place, name in enumerate(classes, 1):
                 of_class = [row for row in pairs if row.hardware_class == name]
-                findings.append(_find(metric, name, of_class, rules, share / 2 / (place * (place + 1))))
+                findings.append(_find(metric, name, of_class, rules, share / 2 / (place * (place + 1)), drift))
     worse = [
         row
         for row in findings
@@ -121,7 +128,14 @@ def spread_of(pairs: Sequence[Pair]) -> float:
     return max(math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1)), 1e-3)
 
 
-def _find(metric: Metric, hardware_class: str, pairs: Sequence[Pair], rules: NotWorse, alpha: float) -> Finding:
+def _drift(drifts: Sequence[float], alpha: float) -> float:
+    """Return by how much latency surely rose on devices that kept the model before; 0 where it may not have."""
+    return max(interval(drifts, alpha).low, 0.0) if len(drifts) >= LEAST_KEPT else 0.0
+
+
+def _find(
+    metric: Metric, hardware_class: str, pairs: Sequence[Pair], rules: NotWorse, alpha: float, drift: float
+) -> Finding:
     if metric == "errors":
         return _errors(hardware_class, pairs, rules.error_points or 0.0, alpha)
     values, off = _values(metric, pairs)
@@ -129,7 +143,8 @@ def _find(metric: Metric, hardware_class: str, pairs: Sequence[Pair], rules: Not
     limit = _limit(metric, rules)
     low, high = found.low - off, found.high + off
     result: Result = "too little"
-    if len(values) >= 2 and low > limit:
+    common = drift if metric == "latency" else 0.0
+    if len(values) >= 2 and low > limit + common:
         result = "worse"
     elif len(values) >= 2 and high < limit:
         result = "not worse"
@@ -137,6 +152,8 @@ def _find(metric: Metric, hardware_class: str, pairs: Sequence[Pair], rules: Not
         figure = "no device measured it on both sides" if pairs else "nothing yet"
     else:
         figure = _figure(metric, found.mean, low, high, limit)
+        if common:
+            figure += f", and {_percent(common)} more because devices that kept the model before changed by that, too"
     return Finding(metric, hardware_class, result, len(values), figure)
 
 

@@ -91,9 +91,9 @@ def weigh(
     return tuple(found)
 
 
-def joined(device: Device) -> datetime | None:
+def joined(joined_s: float | None) -> datetime | None:
     """Return since when a device has belonged to its region, as it was told."""
-    return None if device.joined_s is None else datetime.fromtimestamp(device.joined_s, UTC)
+    return None if joined_s is None else datetime.fromtimestamp(joined_s, UTC)
 
 
 def _serves(device: Device, model: str, sha256: str) -> bool:
@@ -106,7 +106,7 @@ def _standing(
 ) -> tuple[Standing, str]:
     sha256 = record.assignment.release.sha256
     hardware_class = device.hardware.hardware_class if device.hardware else ""
-    if reason := why_not(device.id, device.tags, hardware_class, record.assignment, joined(device)):
+    if reason := why_not(device.id, device.tags, hardware_class, record.assignment, joined(device.joined_s)):
         return "outside", reason
     if held := held_back(device):
         return "frozen", held

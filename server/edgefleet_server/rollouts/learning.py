@@ -12,8 +12,8 @@ Key = tuple[str, str, str]
 """Release, variant, hardware class."""
 LEAST_DEVICES = 3
 """Fewer say nothing of a class: one may be hot, or on a weak supply."""
-MOST_ROWS = 128
-"""Of one assignment: as many as its document holds."""
+MOST_ROWS = 64
+"""Of one assignment: a region's document has 64 kB for all of them."""
 SAME = 0.1
 """A median that moved by less is told as before: each change is a new document for every device of every region."""
 

@@ -80,7 +80,7 @@ class Mover:
                 now=now,
                 opened_percent=opened_percent,
             )
-            if move.kind != "wave":  # twenty to a stage: the history has them
+            if move.kind != "wave":  # up to eight to a stage: the history has them
                 deed = audit.AuditRow(now, ACTOR, f"rollout.{move.kind}", record.region, record.release, move.why)
                 audit.add(connection, deed)
         LOG.info("%s in %s: %s, because %s", record.release, record.region, move.kind, move.why)

@@ -16,6 +16,8 @@ from ..errors import BadRequest, NotFound, Refused
 from ..seams import Repository
 
 DEADLINE_S = 86400.0
+MOST_BYTES = 30_000
+"""Of one assignment: devices read 64 kB of a region's document, and it has what ran before and class tables, too."""
 MOST_NAMED = 500
 """Devices that stages may name: each name travels to every device of the region."""
 
@@ -160,7 +162,13 @@ def check(order: Order, repository: Repository, once: Collection[str] = ()) -> C
             raise NotFound(f"a policy is for the region {region}, and there are: {', '.join(regions) or 'none'}")
     _check_stages(order)
     ref = listed[order.release]
-    return Checked(order, ref, repository.manifest(ref)[0], order.regions or regions)
+    checked = Checked(order, ref, repository.manifest(ref)[0], order.regions or regions)
+    size = len(msgspec.json.encode(checked.assignment()))
+    if size > MOST_BYTES:
+        raise BadRequest(
+            f"its stages and audience take {size} bytes and may take {MOST_BYTES}: give devices a tag and name that"
+        )
+    return checked
 
 
 def _check_stages(order: Order) -> None:

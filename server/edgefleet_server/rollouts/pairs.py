@@ -101,6 +101,20 @@ def pair_of(
     )
 
 
+def drift_of(windows: Sequence[Seen], release: str, began_s: float, rules: NotWorse) -> float | None:
+    """Return by how much latency changed on a device that runs the model before all the time, as `Pair.latency`; None: not known.
+
+    The newest windows since `began_s`, against those before it, chosen as for a pair.
+    """
+    ordered = sorted((row for row in windows if row.requests and row.release != release), key=lambda row: row.placed_s)
+    if not ordered:
+        return None
+    mine = [row for row in ordered if row.release == ordered[-1].release]
+    after = _until([row for row in reversed(mine) if row.placed_s >= began_s], rules)
+    before = _matched([row for row in mine if row.placed_s < began_s], after, rules) if after else []
+    return _latency(before, after)[0] if before else None
+
+
 def _until(rows: Sequence[Seen], rules: NotWorse) -> list[Seen]:
     """Return the first of `rows` that hold `min_requests` together, or none."""
     found, requests = [], 0

@@ -7,7 +7,6 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -22,6 +21,7 @@ from edgefleet_protocol.rollout import Assignment, Policy
 
 from ..store.devices import Device
 from .apart import Holding, held_words, model_held_back
+from .evidence import joined
 from .plan_view import plan_view
 from .predict import Predictor
 from .words import devices_in_words
@@ -31,6 +31,7 @@ __all__ = ["DevicePlan", "Group", "Known", "LeftOut", "RegionPlan", "devices_in_
 LISTED = 1000
 """Devices that a plan names one by one; of the others it gives the numbers."""
 EXAMPLES = 3
+_NO_FIGURES = str.maketrans("", "", "0123456789.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ class Known:
     own: Holding | None = None
     """What it says of itself: that its owner or its experience holds the model back."""
     joined_s: float | None = None
+    online: bool = False
 
 
 def known_of(device: Device, model: str) -> Known:
@@ -69,6 +71,7 @@ def known_of(device: Device, model: str) -> Known:
         frozen=device.frozen,
         own=state,
         joined_s=device.joined_s,
+        online=device.online,
     )
 
 
@@ -93,11 +96,12 @@ class LeftOut:
 
 @dataclass
 class Group:
-    """Devices that would do the same for the same reasons."""
+    """Devices of one class that would take the same variant over the same one."""
 
     hardware: Hardware
-    """Of one of them."""
+    """Of the first of them."""
     choice: Choice
+    """Its table; figures that a device measured itself differ from one to the other."""
     stages: list[int]
     """How many come in each stage."""
     move_bytes: int
@@ -253,6 +257,7 @@ class _Sorter:
         self.groups: dict[object, Group] = {}
         self.classes: dict[str, list[int]] = {}
         self.no_fit: Counter[tuple[str, str]] = Counter()
+        self._no_fit_why: dict[tuple[str, tuple[str, ...]], str] = {}
         self.devices: list[DevicePlan] = []
         self.left_out: list[LeftOut] = []
         self.chunks: dict[str, int] = {}
@@ -270,8 +275,7 @@ class _Sorter:
         if hardware is None:
             return "it has not said what it is yet"
         name = hardware.hardware_class
-        joined = None if member.joined_s is None else datetime.fromtimestamp(member.joined_s, UTC)
-        if reason := why_outside(member.tags, name, self._whole, joined):
+        if reason := why_outside(member.tags, name, self._whole, joined(member.joined_s)):
             return reason
         number = stable_number(member.id, self._assignment)
         stage = stage_of(member.id, member.tags, name, self._assignment, number)
@@ -286,13 +290,16 @@ class _Sorter:
             hardware, member.measured, member.failures, self._like.key(member.hardware_key, hardware)
         )
         if choice.taken is None:
-            self.no_fit[name, choice.why] += 1
+            # One wish a class: reasons that differ in a figure only are the same wish.
+            kind = name, tuple(row.reason.translate(_NO_FIGURES) for row in choice.table)
+            self.no_fit[name, self._no_fit_why.setdefault(kind, choice.why)] += 1
             return f"none of its variants fits: {choice.why}"
         self._add(member, hardware, choice, stage)
         return None
 
     def _add(self, member: Known, hardware: Hardware, choice: Choice, stage: int) -> None:
-        key = (id(choice), member.running)
+        assert choice.taken is not None
+        key = (hardware.hardware_class, choice.taken.name, member.running)
         group = self.groups.get(key)
         if group is None:
             moved = self._moved(choice, member.running)

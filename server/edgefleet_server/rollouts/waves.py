@@ -1,22 +1,23 @@
 """How far a large stage is opened at once: so many devices fetch, and the next come when those are done. Pure.
 
 Devices that fetch at the same time delay everything else on their broker (docs/scaling.md), so they come about a hundred at a time; but each
-wave is one signed document that every device of the region reads, so a stage of many thousands opens in twenty.
+wave is one signed document that every device of the region reads, so a stage of many thousands opens in eight.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import msgspec
 
 from edgefleet_protocol.audience import stable_number, stage_of, why_outside
+from edgefleet_protocol.hardware import Hardware
 from edgefleet_protocol.rollout import Assignment
 
-from ..store.devices import Device
 from .evidence import Evidence, joined
 
 LEAST = 100
-MOST_WAVES = 20
+MOST_WAVES = 8
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,27 @@ class Newcomer:
     online: bool
 
 
-def newcomers(assignment: Assignment, fleet: Iterable[Device]) -> tuple[Newcomer, ...]:
+class Member(Protocol):
+    """What matters of a device: `Device` and a plan's `Known` have it."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def tags(self) -> tuple[str, ...]: ...
+    @property
+    def hardware(self) -> Hardware | None: ...
+    @property
+    def online(self) -> bool: ...
+    @property
+    def joined_s(self) -> float | None: ...
+
+
+def newcomers(assignment: Assignment, fleet: Iterable[Member]) -> tuple[Newcomer, ...]:
     """Return the devices that the open stage lets in, by their numbers."""
     found = []
     for device in fleet:
         hardware_class = device.hardware.hardware_class if device.hardware else ""
-        if why_outside(device.tags, hardware_class, assignment, joined(device)):
+        if why_outside(device.tags, hardware_class, assignment, joined(device.joined_s)):
             continue
         number = stable_number(device.id, assignment)
         if stage_of(device.id, device.tags, hardware_class, assignment, number) == assignment.stage:
@@ -89,7 +105,7 @@ def opening(assignment: Assignment, rows: Sequence[Newcomer], busy: int) -> Wave
     return Wave(None, f"all {len(rows)} devices of the stage are let in")
 
 
-def first(assignment: Assignment, fleet: Iterable[Device], busy: int = 0) -> float | None:
+def first(assignment: Assignment, fleet: Iterable[Member], busy: int = 0) -> float | None:
     """Return how far the open stage is opened at first; None: all of it."""
     rows = newcomers(assignment, fleet)
     if len(rows) <= limit(assignment, len(rows)) - busy:

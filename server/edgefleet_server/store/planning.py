@@ -51,13 +51,13 @@ def members(connection: Connection, region: str, model: str) -> Iterator[Known]:
     query = (
         select(
             columns.id, columns.tags, columns.assigned_number, columns.assigned_tags, columns.state, columns.alarm,
-            columns.joined_s, columns.frozen,
+            columns.joined_s, columns.frozen, columns.online,
         )
         .where(of_regions([region]))
         .order_by(columns.id)
         .execution_options(yield_per=AT_ONCE)
     )  # fmt: skip
-    for name, said_tags, assigned, assigned_tags, state, alarm, joined_s, frozen in connection.execute(query):
+    for name, said_tags, assigned, assigned_tags, state, alarm, joined_s, frozen, online in connection.execute(query):
         text = assigned_tags if assigned > 0 else said_tags
         tags = tags_known.get(text)
         if tags is None:
@@ -85,6 +85,7 @@ def members(connection: Connection, region: str, model: str) -> Iterator[Known]:
             frozen=frozen or "",
             own=mine,
             joined_s=joined_s,
+            online=online,
         )
 
 
