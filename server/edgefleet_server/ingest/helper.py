@@ -1,6 +1,5 @@
 """A process that takes telemetry beside the server: `edgefleet server ingest`. States, events and replies stay the server's."""
 
-import contextlib
 import logging
 import threading
 from pathlib import Path
@@ -17,12 +16,12 @@ from ..seams import Clock, WallClock
 from ..store.database import Database
 from .counters import Counters
 from .intake import Intake
-from .steady import Steady
+from .lane import Lane
 from .subscriptions import is_shared, of_helper
 
 LOG = logging.getLogger(__name__)
 
-BATCH = 200
+BATCH = 400
 QUIET_S = 2.0
 """After it has left, so long without a message, and all that was on its way has come."""
 TELL_EVERY_S = 60.0
@@ -59,11 +58,12 @@ class Helper:
             why_not=lambda: strangers.look(config.broker, topics),
         )
         self.intake = Intake(topics, self.database, clock or WallClock(), self.counters, config.keep)
-        self.steady = Steady(self.counters, self._stopping)
+        self._lane = Lane(self.intake, self.broker.done, self.counters, self._stopping)
         self._leaving = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ingest", daemon=True)
 
     def __enter__(self) -> "Helper":
+        self._lane.start()
         self.broker.start()
         self._thread.start()
         return self
@@ -74,6 +74,7 @@ class Helper:
         self._leaving.set()
         self.broker.leave()
         self._thread.join(timeout=20)
+        self._lane.stop()
         self._stopping.set()
         self._thread.join(timeout=10)
         self.broker.stop()
@@ -86,14 +87,10 @@ class Helper:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            batch = self._next_batch()
-            if not batch:
-                if self._leaving.is_set():
-                    return
-                continue
-            with contextlib.suppress(Exception):  # Steady has told it
-                if self.steady.until_it_works(lambda batch=batch: self.intake.handle(batch)):  # type: ignore[misc]
-                    self.broker.done(batch)
+            if batch := self._next_batch():
+                self._lane.take(batch)
+            elif self._leaving.is_set():
+                return
 
     def _next_batch(self) -> list[Incoming]:
         batch: list[Incoming] = []
