@@ -384,7 +384,7 @@ def test_whatever_a_window_holds_its_neighbours_are_kept_and_both_databases_agre
     takers = [intake(store, keep=KeepConfig(windows_per_device_per_hour=10**6)) for store in stores]
     count = 0
 
-    @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
+    @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
     @given(
         path=st.integers(0, 5000), value=anything, more=st.dictionaries(st.sampled_from(FIELDS), anything, max_size=2)
     )

@@ -58,6 +58,8 @@ class Batch:
     dropped: dict[str, int] = field(default_factory=dict)
     """By device that spoke: windows that it says it lost."""
     tally: Tally = field(default_factory=Tally)
+    fault: Exception | None = None
+    """Of ours, in the way of the whole batch."""
 
 
 class Intake:
@@ -75,21 +77,21 @@ class Intake:
         """Store what `messages` hold, in one transaction. Raises Unavailable, and then nothing of it is stored or counted."""
         self.store(messages, self.read(messages))
 
-    def read(self, messages: Sequence[Incoming]) -> Batch | None:
-        """Return what of `messages` can be kept; None when a fault of ours is in the way. Looks at nothing but them."""
+    def read(self, messages: Sequence[Incoming]) -> Batch:
+        """Return what of `messages` can be kept. Looks at nothing but them."""
         batch = Batch(self._clock.now())
         try:
             for message in messages:
                 self._read(message, batch)
-        except Exception:  # told when each is tried by itself
-            return None
+        except Exception as error:  # told when each is tried by itself
+            batch.fault = error
         return batch
 
-    def store(self, messages: Sequence[Incoming], batch: Batch | None) -> None:
+    def store(self, messages: Sequence[Incoming], batch: Batch) -> None:
         """Store what was read of `messages`, in one transaction. It may be called again when it raised Unavailable."""
         try:
-            if batch is None:
-                raise RuntimeError("it could not be read")
+            if batch.fault is not None:
+                raise batch.fault
             self._store(batch)
         except Unavailable:
             raise

@@ -13,7 +13,7 @@ from .counters import Counters
 from .intake import Batch, Intake
 from .steady import Steady
 
-Work = tuple[Sequence[Incoming], Batch | None]
+Work = tuple[Sequence[Incoming], Batch]
 
 
 class Lane:
@@ -25,6 +25,7 @@ class Lane:
         self._intake, self._done, self._stopping = intake, done, stopping
         self.steady = Steady(counters, stopping)
         self._ready: queue.Queue[Work | None] = queue.Queue(maxsize=1)
+        self._stored = 0
         self._thread = threading.Thread(target=self._run, name="ingest-store", daemon=True)
 
     def start(self) -> None:
@@ -34,6 +35,11 @@ class Lane:
     def take(self, messages: Sequence[Incoming]) -> None:
         """Read messages and hand them on; returns when the batch before them is stored, or when we stop."""
         self._put((messages, self._intake.read(messages)))
+
+    @property
+    def stored(self) -> int:
+        """How many messages were stored and acknowledged since the start."""
+        return self._stored
 
     def stop(self, timeout_s: float = 10.0) -> None:
         """Store what was handed on and end. What cannot be stored is not acknowledged, so it comes again."""
@@ -56,3 +62,4 @@ class Lane:
             messages, batch = work
             if self.steady.until_it_works(lambda m=messages, b=batch: self._intake.store(m, b)):  # type: ignore[misc]
                 self._done(messages)
+                self._stored += len(messages)
