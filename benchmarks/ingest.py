@@ -30,6 +30,7 @@ from edgefleet_protocol.sketch import SketchBuilder
 from edgefleet_protocol.telemetry import DeviceWindow, ModelWindow, TelemetryBatch, Window
 from edgefleet_protocol.topics import Topics
 from edgefleet_server.config import KeepConfig
+from edgefleet_server.garbage import settle
 from edgefleet_server.ingest.counters import Counters
 from edgefleet_server.ingest.router import Router
 from edgefleet_server.ingest.subscriptions import of_helper
@@ -134,6 +135,7 @@ def take(place: str, port: int, number: int) -> None:
     broker.wait_connected(20)
     router.start()
     time.sleep(0.5)
+    settle()
     began = time.process_time()
     while True:
         print(counters.get("windows_taken"), time.process_time() - began, flush=True)

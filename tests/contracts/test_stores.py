@@ -345,6 +345,72 @@ def test_a_hostile_window_changes_nothing_but_a_counter_and_costs_no_other(datab
     assert len(kept(database)) == 2 * counted["windows_taken"]
 
 
+numbers = st.sampled_from(
+    [0, -1, 1, 2**31, 2**53, 2**53 + 1, 2**63, 2**64, -(2**63), 0.5, -0.0, 1e9, 1e300, -1e300, 1e-300]
+)
+texts = st.text(max_size=12) | st.sampled_from(
+    ["\0", "a\0b", "'; DROP TABLE windows --", "x" * 200, "\\u0000", "\ufffe"]
+)
+anything = st.recursive(
+    st.none() | st.booleans() | numbers | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=5,
+)
+FIELDS = (
+    *Window.__struct_fields__,
+    *DeviceWindow.__struct_fields__,
+    *ModelWindow.__struct_fields__,
+    "offset",
+    "counts",
+    "zero",
+)
+
+
+def spoil(value: object, path: int, with_what: object) -> object:
+    """Return a document with one of its values, found by a number, in another's place."""
+    if isinstance(value, dict) and value:
+        key = sorted(value)[path % len(value)]
+        return value | {key: spoil(value[key], path // len(value), with_what) if path // len(value) else with_what}
+    if isinstance(value, list) and value:
+        at = path % len(value)
+        return [*value[:at], spoil(value[at], path // len(value), with_what), *value[at + 1 :]]
+    return with_what
+
+
+def test_whatever_a_window_holds_its_neighbours_are_kept_and_both_databases_agree(
+    tmp_path: Path, postgres: Postgres
+) -> None:
+    stores = [Database(tmp_path / "server.sqlite3"), Database(postgres.new())]
+    takers = [intake(store, keep=KeepConfig(windows_per_device_per_hour=10**6)) for store in stores]
+    count = 0
+
+    @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
+    @given(
+        path=st.integers(0, 5000), value=anything, more=st.dictionaries(st.sampled_from(FIELDS), anything, max_size=2)
+    )
+    def attack(path: int, value: object, more: dict[str, object]) -> None:
+        nonlocal count
+        count += 1
+        good = [msgspec.to_builtins(window(10 * count + n)) for n in range(2)]
+        bad = spoil(msgspec.to_builtins(window(10 * count + 2)), path, value)
+        if isinstance(bad, dict):
+            bad |= {key: value for key, value in more.items() if key not in ("boot", "started_monotonic_s")}
+        for taker, counters in takers:
+            before = counters.snapshot()
+            taker.handle([message(good[0], bad, good[1])])  # type: ignore[arg-type]
+            gone = {name: n - before.get(name, 0) for name, n in counters.snapshot().items()}
+            assert gone.get("telemetry_faults", 0) == 0, counters.reasons()
+            said = sum(gone.get(f"windows_{name}", 0) for name in ("taken", "repeated", "refused", "too_old"))
+            assert said == 3 and gone["telemetry_taken"] == 1
+            assert gone["windows_taken"] >= 2 or gone.get("windows_repeated", 0)
+
+    attack()
+    assert takers[0][1].snapshot() == takers[1][1].snapshot()
+    assert kept(stores[0]) == kept(stores[1])
+    for store in stores:
+        store.close()
+
+
 def test_what_is_no_telemetry_of_its_device_is_refused_alone(database: Database) -> None:
     taker, counters = intake(database)
     bomb = replace(message(window(1)), payload=zlib.compress(bytes(50_000_000)))

@@ -32,8 +32,10 @@ from .conftest import MakeServer
 MUCH = KeepConfig(windows_per_device_per_hour=10**6)
 
 
-def kept(database: Database) -> int:
+def kept(database: Database, device: str | None = None) -> int:
     with database.read() as connection:
+        if device is not None:
+            return telemetry.count_of(connection, device, 0.0, 1e12)
         return telemetry.count(connection)
 
 
@@ -59,15 +61,28 @@ def full(server: Server) -> Iterator[None]:
     # Left listening: each connection must be told that there is room again.
 
 
-FAULTS = {"locked": locked, "full": full}
+@contextmanager
+def locked_in_postgresql(server: Server) -> Iterator[None]:
+    engine = database_module.make_engine(server.config.place)
+    with engine.begin() as other:
+        other.exec_driver_sql("LOCK TABLE windows IN SHARE ROW EXCLUSIVE MODE")  # as somebody does who builds an index
+        yield
+    engine.dispose()
+
+
+FAULTS = {"locked": locked, "full": full, "locked in PostgreSQL": locked_in_postgresql}
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_database_that_refuses_costs_nothing_and_is_told(
-    broker: BrokerProcess, make_server: MakeServer, monkeypatch: pytest.MonkeyPatch, fault: str
+    broker: BrokerProcess, make_server: MakeServer, monkeypatch: pytest.MonkeyPatch, postgres: Postgres, fault: str
 ) -> None:
     monkeypatch.setattr(database_module, "BUSY_MS", 100)
-    with make_server(broker.port, keep=MUCH) as server, Sender(broker.port, "one", windows=40, pause_s=0.01) as sender:
+    where = DatabaseConfig(url=postgres.new() if "PostgreSQL" in fault else "")
+    with (
+        make_server(broker.port, keep=MUCH, database=where) as server,
+        Sender(broker.port, "one", windows=40, pause_s=0.01) as sender,
+    ):
         eventually("some is there", lambda: kept(server.database) > 80)
         with FAULTS[fault](server):
             eventually("it is stuck", lambda: server.router.stuck_s > 0)
@@ -192,7 +207,8 @@ def test_a_process_that_ends_leaves_its_share_to_the_others(
     where = DatabaseConfig(url=postgres.new())
     shared = IngestConfig(shared=True)
     with make_server(broker.port, database=where, ingest=shared, keep=MUCH) as server:
-        assert server.broker.wait_connected(20)
+        with Sender(broker.port, "first", pause_s=0.2):  # what is said before anybody has asked for it goes nowhere
+            eventually("it takes", lambda: server.counters.get("windows_taken") > 0)
         with Sender(broker.port, "one") as sender:
             with Helper(server.config, "demo", 2) as helper:
                 eventually(
@@ -201,7 +217,7 @@ def test_a_process_that_ends_leaves_its_share_to_the_others(
             here, there = server.counters.get("windows_taken"), helper.counters.get("windows_taken")
             eventually("the server alone takes", lambda: server.counters.get("windows_taken") > here + 200)
             sender.stop()
-            eventually("all is there", lambda: kept(server.database) == 5 * sender.sent)
+            eventually("all is there", lambda: kept(server.database, "one") == 5 * sender.sent)
             assert helper.counters.get("windows_taken") == there
 
 

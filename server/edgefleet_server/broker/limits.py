@@ -9,6 +9,8 @@ MAX_QUEUED_MESSAGES = 1_000_000
 Mosquitto's word for none, because 2.0.11 then also ends the connection of whoever publishes what it may not (it compares the
 packets that wait, often 0, with it)."""
 MAX_INFLIGHT_MESSAGES = 1000
+"""Unacknowledged, to one client. The server acknowledges telemetry only when it is committed, so this is also the most that it can
+commit at once; what a client may cost is bounded in bytes, above."""
 MAX_KEEPALIVE_S = 600
 """A client that is gone without a word is noticed after one and a half times this."""
 SESSION_KEPT = "14d"

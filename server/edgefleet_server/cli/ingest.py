@@ -35,6 +35,7 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 def _ingest(arguments: argparse.Namespace) -> int:
     from edgefleet_trust.repository import Repository
 
+    from ..garbage import settle
     from ..ingest.helper import Helper, name_of
     from ..logs import set_up
 
@@ -49,6 +50,7 @@ def _ingest(arguments: argparse.Namespace) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
     with Helper(config, fleet, arguments.number) as helper:
+        settle()
         LOG.info("fleet %s: %s takes telemetry", fleet, name_of(arguments.number))
         helper.wait(ended)
     LOG.info("left: %s", helper.counters.snapshot())

@@ -28,10 +28,13 @@ def main(argv: list[str]) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     from ..app import Server
+    from ..garbage import settle
     from ..logs import set_up
     from ..signer import online_passphrase
 
     set_up(arguments.log_format, verbose=arguments.verbose)
     config = load(arguments.config)
-    Server(config, online_passphrase()).serve()
+    server = Server(config, online_passphrase())
+    settle()
+    server.serve()
     return 0

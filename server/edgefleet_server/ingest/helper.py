@@ -1,8 +1,8 @@
 """A process that takes telemetry beside the server: `edgefleet server ingest`. States, events and replies stay the server's."""
 
-import contextlib
 import logging
 import threading
+import time
 from pathlib import Path
 
 from edgefleet_protocol.topics import HUB, Topics
@@ -18,14 +18,14 @@ from ..seams import Clock, WallClock
 from ..store.database import Database
 from .counters import Counters
 from .intake import Intake
-from .steady import Steady
+from .lane import Lane
 from .subscriptions import is_shared, of_helper
 
 LOG = logging.getLogger(__name__)
 
-BATCH = 200
-QUIET_S = 2.0
-"""After it has left, so long without a message, and all that was on its way has come."""
+BATCH = 400
+DRAIN_S = 30.0
+"""To leave in good order; a database that is stuck is not waited for longer."""
 TELL_EVERY_S = 60.0
 MAX_NUMBER = 99
 
@@ -60,11 +60,12 @@ class Helper:
             why_not=lambda: strangers.look(config.broker, topics),
         )
         self.intake = Intake(topics, self.database, clock or WallClock(), self.counters, config.keep, Residency(config))
-        self.steady = Steady(self.counters, self._stopping)
-        self._leaving = threading.Event()
+        self._lane = Lane(self.intake, self.broker.done, self.counters, self._stopping)
+        self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ingest", daemon=True)
 
     def __enter__(self) -> "Helper":
+        self._lane.start()
         self.broker.start()
         self._thread.start()
         return self
@@ -72,13 +73,24 @@ class Helper:
     def __exit__(self, *_: object) -> None:
         # What waits at the broker for whoever shares a subscription waits for it alone: so it leaves, takes what is on its way,
         # and the others get the rest. One that was killed gets its own when it is back.
-        self._leaving.set()
-        self.broker.leave()
-        self._thread.join(timeout=20)
-        self._stopping.set()
+        self._drain()
+        self._ended.set()
         self._thread.join(timeout=10)
+        self._lane.stop()
+        self._stopping.set()
         self.broker.stop()
         self.database.close()
+
+    def _drain(self) -> None:
+        """Leave the shared subscription, and take what was on its way: until the broker, asked again, had nothing more."""
+        deadline = time.monotonic() + DRAIN_S
+        while time.monotonic() < deadline and self.broker.session is not None:
+            came = self.broker.received
+            left = self.broker.leave(deadline - time.monotonic())
+            if left and came == self.broker.received == self._lane.stored:
+                return
+            self._stopping.wait(0.1)
+        LOG.warning("not all that was on its way could be taken; it comes when this process runs again")
 
     def wait(self, ended: threading.Event) -> None:
         """Return once `ended` is set; say now and then what was taken."""
@@ -86,23 +98,14 @@ class Helper:
             LOG.info("since the start: %s", ", ".join(f"{n} {name}" for name, n in self.counters.snapshot().items()))
 
     def _run(self) -> None:
-        while not self._stopping.is_set():
-            batch = self._next_batch()
-            if not batch:
-                if self._leaving.is_set():
-                    return
-                continue
-            with contextlib.suppress(Exception):  # Steady has told it
-                if self.steady.until_it_works(lambda batch=batch: self.intake.handle(batch)):  # type: ignore[misc]
-                    self.broker.done(batch)
-
-    def _next_batch(self) -> list[Incoming]:
-        batch: list[Incoming] = []
-        message = self.broker.receive(timeout_s=QUIET_S if self._leaving.is_set() else 0.2)
-        while message is not None:
-            batch.append(message)
-            message = self.broker.receive(timeout_s=0.0) if len(batch) < BATCH else None
-        return batch
+        while not self._ended.is_set():
+            batch: list[Incoming] = []
+            message = self.broker.receive(timeout_s=0.2)
+            while message is not None:
+                batch.append(message)
+                message = self.broker.receive(timeout_s=0.0) if len(batch) < BATCH else None
+            if batch:
+                self._lane.take(batch)
 
 
 def _tls(broker: BrokerConfig, number: int) -> Tls | None:

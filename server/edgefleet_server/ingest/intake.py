@@ -14,7 +14,7 @@ from ..regions.current import Residency
 from ..seams import Clock
 from ..store import heard, rollups, windows
 from ..store.database import Connection, Database, Unavailable
-from ..store.windows import Placed
+from ..store.windows import Placed, Ready
 from .counters import Counters
 from .shares import HOUR_S, DeviceHour, HourlyWindows
 from .telemetry import Parsed, parse, place
@@ -40,6 +40,10 @@ class Tally:
         if reason is not None:
             self.reasons[name] = reason
 
+    def copy(self) -> "Tally":
+        """Return one that counts on from here."""
+        return Tally(self.counts.copy(), self.reasons.copy())
+
     def tell(self, counters: Counters) -> None:
         """Hand everything on."""
         for name, by in self.counts.items():
@@ -50,14 +54,17 @@ class Tally:
 class Batch:
     """Windows of several messages that can be kept, and what became of the rest."""
 
-    placed: list[Placed] = field(default_factory=list)
+    now: float
+    ready: list[Ready] = field(default_factory=list)
     dropped: dict[str, int] = field(default_factory=dict)
     """By device that spoke: windows that it says it lost."""
     tally: Tally = field(default_factory=Tally)
+    fault: Exception | None = None
+    """Of ours, in the way of the whole batch."""
 
 
 class Intake:
-    """Takes telemetry. Used by one thread."""
+    """Takes telemetry. `read` may be used by one thread while another is in `store`."""
 
     def __init__(
         self,
@@ -76,9 +83,24 @@ class Intake:
 
     def handle(self, messages: Sequence[Incoming]) -> None:
         """Store what `messages` hold, in one transaction. Raises Unavailable, and then nothing of it is stored or counted."""
-        now = self._clock.now()
+        self.store(messages, self.read(messages))
+
+    def read(self, messages: Sequence[Incoming]) -> Batch:
+        """Return what of `messages` can be kept. Looks at nothing but them."""
+        batch = Batch(self._clock.now())
         try:
-            self._store(self._read(messages, now), now)
+            for message in messages:
+                self._read(message, batch)
+        except Exception as error:  # told when each is tried by itself
+            batch.fault = error
+        return batch
+
+    def store(self, messages: Sequence[Incoming], batch: Batch) -> None:
+        """Store what was read of `messages`, in one transaction. It may be called again when it raised Unavailable."""
+        try:
+            if batch.fault is not None:
+                raise batch.fault
+            self._store(batch)
         except Unavailable:
             raise
         except Exception as error:  # a fault of ours: it costs the message that it is about, and no other
@@ -90,42 +112,39 @@ class Intake:
             LOG.exception("a message on %s could not be stored", messages[0].topic)
             self._counters.add("telemetry_faults", reason=f"{messages[0].topic}: {error!r}")
 
-    def _read(self, messages: Sequence[Incoming], now: float) -> Batch:
-        """Return what of `messages` can be kept. Looks at nothing but them."""
-        batch = Batch()
-        oldest_s = now - self._keep.windows_days * DAY_S
-        for message in messages:
-            try:
-                parsed = self._open(message)
-            except ProtocolError as error:
-                batch.tally.add("telemetry_refused", reason=f"{message.topic}: {error}")
-                continue
-            batch.tally.add("telemetry_taken")
-            batch.dropped[parsed.device] = parsed.dropped_windows
-            for why in parsed.refused:
-                batch.tally.add("windows_refused", reason=f"{message.topic}: {why}")
-            for window in parsed.windows:
-                placed_s, by_arrival = place(window, now)
-                if placed_s < oldest_s:
-                    why = f"{parsed.device}: a window from more than {self._keep.windows_days:g} days ago"
-                    batch.tally.add("windows_too_old", reason=why)
-                else:
-                    batch.placed.append(Placed(parsed.device, window, placed_s, by_arrival))
-        return batch
+    def _read(self, message: Incoming, batch: Batch) -> None:
+        now, tally = batch.now, batch.tally
+        try:
+            parsed = self._open(message)
+        except ProtocolError as error:
+            tally.add("telemetry_refused", reason=f"{message.topic}: {error}")
+            return
+        tally.add("telemetry_taken")
+        batch.dropped[parsed.device] = parsed.dropped_windows
+        for why in parsed.refused:
+            tally.add("windows_refused", reason=f"{message.topic}: {why}")
+        for window in parsed.windows:
+            placed_s, by_arrival = place(window, now)
+            if placed_s < now - self._keep.windows_days * DAY_S:
+                why = f"{parsed.device}: a window from more than {self._keep.windows_days:g} days ago"
+                tally.add("windows_too_old", reason=why)
+            else:
+                batch.ready.append(windows.ready(Placed(parsed.device, window, placed_s, by_arrival), now))
 
     def _open(self, message: Incoming) -> Parsed:
         name = self._topics.parse(message.topic).name
         return parse(message.payload, of=name)
 
-    def _store(self, batch: Batch, now: float) -> None:
+    def _store(self, batch: Batch) -> None:
+        now, tally = batch.now, batch.tally.copy()  # it may be tried again
         touched = {
             device: dropped
             for device, dropped in batch.dropped.items()
             if now >= self._touched.get(device, float("-inf")) + TOUCH_S
         }
         with self._database.append() as connection:
-            within = self._within_shares(connection, batch)
-            new = windows.add(connection, self._may_stay(connection, within, now), now)
+            within = self._may_stay(connection, self._within_shares(connection, batch.ready, tally), now)
+            new = windows.keep(connection, within)
             rollups.add(connection, new, now)
             heard.put(connection, touched, now)
         if len(self._touched) > MAX_TOUCHED:
@@ -133,41 +152,45 @@ class Intake:
         self._touched.update(dict.fromkeys(touched, now))
         for one in new:
             self._hours.add(hour_of(one))
-        batch.tally.add("windows_taken", len(new))
-        batch.tally.add("windows_repeated", len(within) - len(new))
-        batch.tally.tell(self._counters)
+        tally.add("windows_taken", len(new))
+        tally.add("windows_repeated", len(within) - len(new))
+        tally.tell(self._counters)
 
-    def _may_stay(self, connection: Connection, placed: list[Placed], now: float) -> list[Placed]:
+    def _may_stay(self, connection: Connection, ready: list[Ready], now: float) -> list[Ready]:
         """Return the windows without what must not be kept here."""
         if self._residency is None:
-            return placed
-        kept = self._residency.kept
-        return [one._replace(window=kept(connection, one.device, one.window, now)) for one in placed]
+            return ready
+        kept = self._residency.kept_each(connection, [(one.placed.device, one.placed.window) for one in ready], now)
+        return [
+            one if window is one.placed.window else windows.ready(one.placed._replace(window=window), now)
+            for one, window in zip(ready, kept, strict=True)
+        ]
 
-    def _within_shares(self, connection: Connection, batch: Batch) -> list[Placed]:
-        """Return those of the batch whose device has not had its share of their hour."""
+    def _within_shares(self, connection: Connection, ready: list[Ready], tally: Tally) -> list[Ready]:
+        """Return those whose device has not had its share of their hour."""
         most = self._keep.windows_per_device_per_hour
-        coming = Counter(map(hour_of, batch.placed))
+        coming = Counter(hour_of(one.placed) for one in ready)
         self._hours.learn(coming, lambda hours: windows.counts(connection, hours))
         if all(self._hours.of(hour) + n <= most for hour, n in coming.items()):
-            return batch.placed
-        return self._share_out(connection, batch)
+            return ready
+        return self._share_out(connection, ready, tally)
 
-    def _share_out(self, connection: Connection, batch: Batch) -> list[Placed]:
+    def _share_out(self, connection: Connection, ready: list[Ready], tally: Tally) -> list[Ready]:
         """The same where some may be over: each name counts but once, so that what is sent again pushes out nothing new."""
         most = self._keep.windows_per_device_per_hour
-        names = windows.known(connection, [one.key for one in batch.placed])
+        names = windows.known(connection, [one.placed.key for one in ready])
         coming: Counter[DeviceHour] = Counter()
         found = []
-        for one in batch.placed:
-            hour = hour_of(one)
-            if one.key not in names:
+        for one in ready:
+            hour, key = hour_of(one.placed), one.placed.key
+            if key not in names:
                 if self._hours.of(hour) + coming[hour] >= most:
-                    why = f"{one.device} sent more than {most} windows of one hour"
-                    batch.tally.add("windows_over_share", reason=why)
+                    tally.add(
+                        "windows_over_share", reason=f"{one.placed.device} sent more than {most} windows of one hour"
+                    )
                     continue
                 coming[hour] += 1
-                names.add(one.key)
+                names.add(key)
             found.append(one)
         return found
 

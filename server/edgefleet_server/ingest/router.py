@@ -22,6 +22,7 @@ from ..store.database import Connection, Database, Unavailable
 from .counters import Counters
 from .freshness import beyond_belief, stale_presence, stale_state
 from .intake import Intake
+from .lane import Lane
 from .lineage import Alarm, Lineage, Verdict, judge
 from .shares import Shares
 from .signed import DeviceAuthority
@@ -71,10 +72,12 @@ class Router:
         self._telemetry = topics.all_devices("telemetry").removesuffix("+")
         self._stopping = threading.Event()
         self._steady = Steady(counters, self._stopping)
+        self._lane = Lane(self.intake, broker.done, counters, self._stopping)
         self._thread = threading.Thread(target=self._run, name="ingest", daemon=True)
 
     def start(self) -> None:
         """Begin to take messages."""
+        self._lane.start()
         self._thread.start()
 
     def stop(self) -> None:
@@ -82,11 +85,12 @@ class Router:
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(timeout=10)
+        self._lane.stop()
 
     @property
     def stuck_s(self) -> float:
         """For how long the database has refused what came; 0 when it does not."""
-        return self._steady.stuck_s
+        return max(self._steady.stuck_s, self._lane.steady.stuck_s)
 
     @property
     def waiting(self) -> int:
@@ -114,8 +118,8 @@ class Router:
     def _take(self, batch: Sequence[Incoming]) -> None:
         """Store and acknowledge. What cannot be stored now is kept, in its order, and tried again; nothing is acknowledged before."""
         measured, said = self._apart(batch)
-        if measured and self._steady.until_it_works(lambda: self.intake.handle(measured)):
-            self._broker.done(measured)
+        if measured:
+            self._lane.take(measured)
         found: list[tuple[bool, list[Need]]] = []
         if said and self._steady.until_it_works(lambda: found.append(self._handle(said))):
             self._broker.done(said)

@@ -76,6 +76,8 @@ class Broker:
         self._inbox = inbox or Inbox()
         self._on_dropped, self._on_put_off = on_dropped, on_put_off
         self._put_off = self._at_once = False
+        self._received = 0
+        self._left = threading.Event()
         self._state = threading.Condition()
         self._session = 0
         self._connected = False
@@ -129,10 +131,20 @@ class Broker:
             session, client = self._session if self._connected else None, self._client
         client.acknowledge([one.mid for one in messages if one.qos > 0 and one.session == session])
 
-    def leave(self) -> None:
-        """Ask for nothing more; what is on its way still comes."""
-        if self.session is not None:
+    @property
+    def received(self) -> int:
+        """How many messages came since the start, and had room."""
+        return self._received
+
+    def leave(self, timeout_s: float) -> bool:
+        """Ask for nothing more; return whether the broker has answered. Whatever it had to send by then has come before the answer."""
+        if self.session is None:
+            return False
+        answered = threading.Event()
+        with self._state:
+            self._left = answered
             self._client.unsubscribe(list(self._filters))
+        return answered.wait(timeout_s)
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = True) -> None:
         """Send with QoS 1, in order; `flush` says when the broker has all of it. Without a connection it goes nowhere."""
@@ -218,6 +230,7 @@ class Broker:
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
+        client.on_unsubscribe = lambda *_: self._left.set()
         return client
 
     def _keep_connected(self) -> None:
@@ -301,6 +314,8 @@ class Broker:
             return
         incoming = Incoming(topic, bytes(message.payload), message.retain, self._session, message.mid, message.qos)
         lost = self._inbox.put(incoming, keep=keep)
+        if lost is not incoming:
+            self._received += 1
         if lost is None:
             return
         if lost is not incoming:  # an older one of its topic, which the new one makes void

@@ -29,7 +29,7 @@ Unavailable = OperationalError
 """The database cannot do it now: a full disk, a locked file, a server that is away. What it will never do raises something else."""
 
 BUSY_MS = 10_000
-"""For another process that holds the file, such as a backup."""
+"""For another process that holds the file, such as a backup, or a table of PostgreSQL."""
 SERVER, WRITER = 0xED6E0001, 0xED6E0002
 """Advisory locks in PostgreSQL: held by the one server; by who writes."""
 CONNECT_TIMEOUT_S = 10
@@ -273,7 +273,15 @@ def _postgresql(place: str) -> Engine:
         pool_size=10,
         max_overflow=20,
         isolation_level="READ COMMITTED",
-        connect_args={"connect_timeout": CONNECT_TIMEOUT_S, "application_name": "edgefleet-server"},
+        connect_args={
+            "application_name": "edgefleet-server",
+            "connect_timeout": CONNECT_TIMEOUT_S,
+            "options": f"-c lock_timeout={BUSY_MS}",  # as SQLite's: whoever waits for longer is told
+            "keepalives_idle": 30,
+            "keepalives_interval": 10,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 30_000,
+        },
     )
 
 

@@ -37,20 +37,37 @@ class Placed(NamedTuple):
 _encode = msgspec.json.Encoder().encode
 
 
-def add(connection: Connection, placed: Sequence[Placed], now: float) -> list[Placed]:
+class Ready(NamedTuple):
+    """A window as the rows that it will be."""
+
+    placed: Placed
+    row: tuple[Any, ...]
+    models: list[tuple[Any, ...]]
+
+
+def ready(placed: Placed, now: float) -> Ready:
+    """Return the rows of a window that came `now`. Looks at nothing else, so it can be done before the database is asked."""
+    return Ready(placed, _device_row(placed, now), _model_rows(placed))
+
+
+def keep(connection: Connection, some: Sequence[Ready]) -> list[Placed]:
     """Keep windows; return those that were not there yet, in their order. Of two with one name the first counts."""
-    by_key: dict[Key, Placed] = {}
-    for one in placed:
-        by_key.setdefault(one.key, one)
+    by_key: dict[Key, Ready] = {}
+    for one in some:
+        by_key.setdefault(one.row[:3], one)
     if not by_key:
         return []
     store = windows_postgresql if connection.dialect.name == "postgresql" else windows_sqlite
-    rows = [_device_row(one, now) for one in by_key.values()]
-    arrived = [one.by_arrival for one in by_key.values()]
-    new = store.add_windows(connection, rows, arrived)
-    found = [one for one, is_new in zip(by_key.values(), new, strict=True) if is_new]
-    store.add_models(connection, [row for one in found for row in _model_rows(one)])
-    return found
+    coming = list(by_key.values())
+    new = store.add_windows(connection, [one.row for one in coming], [one.placed.by_arrival for one in coming])
+    found = [one for one, is_new in zip(coming, new, strict=True) if is_new]
+    store.add_models(connection, [row for one in found for row in one.models])
+    return [one.placed for one in found]
+
+
+def add(connection: Connection, placed: Sequence[Placed], now: float) -> list[Placed]:
+    """The same, in one go."""
+    return keep(connection, [ready(one, now) for one in placed])
 
 
 def known(connection: Connection, keys: Sequence[Key]) -> set[Key]:
