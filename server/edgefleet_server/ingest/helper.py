@@ -14,6 +14,7 @@ from ..link.broker import Broker
 from ..link.inbox import Incoming
 from ..link.tls import Tls
 from ..regions.current import Residency
+from ..regions.gone import GoneWatch
 from ..seams import Clock, WallClock
 from ..store.database import Database
 from .counters import Counters
@@ -60,6 +61,7 @@ class Helper:
             why_not=lambda: strangers.look(config.broker, topics),
         )
         self.intake = Intake(topics, self.database, clock or WallClock(), self.counters, config.keep, Residency(config))
+        self.gone = GoneWatch(self.database, clock or WallClock())
         self.steady = Steady(self.counters, self._stopping)
         self._leaving = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ingest", daemon=True)
@@ -93,7 +95,9 @@ class Helper:
                     return
                 continue
             with contextlib.suppress(Exception):  # Steady has told it
-                if self.steady.until_it_works(lambda batch=batch: self.intake.handle(batch)):  # type: ignore[misc]
+                # What a device says that is gone is for nobody; the server notices it by whatever else it says.
+                there = [row for row in batch if not self.gone.is_gone(row.topic.rpartition("/")[2])]
+                if self.steady.until_it_works(lambda there=there: self.intake.handle(there)):  # type: ignore[misc]
                     self.broker.done(batch)
 
     def _next_batch(self) -> list[Incoming]:

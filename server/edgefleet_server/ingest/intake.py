@@ -141,8 +141,8 @@ class Intake:
         """Return the windows without what must not be kept here."""
         if self._residency is None:
             return placed
-        kept = self._residency.kept
-        return [one._replace(window=kept(connection, one.device, one.window, now)) for one in placed]
+        kept = self._residency.kept_each(connection, [(one.device, one.window) for one in placed], now)
+        return [one._replace(window=window) for one, window in zip(placed, kept, strict=True)]
 
     def _within_shares(self, connection: Connection, batch: Batch) -> list[Placed]:
         """Return those of the batch whose device has not had its share of their hour."""
