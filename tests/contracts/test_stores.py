@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgefleet_protocol.codec import encode
-from edgefleet_protocol.messages import DeviceState, Event
+from edgefleet_protocol.messages import Command, DeviceState, Event, Reply
 from edgefleet_protocol.sketch import Sketch, SketchBuilder
 from edgefleet_protocol.telemetry import DeviceWindow, ModelWindow, TelemetryBatch, Window
 from edgefleet_protocol.topics import Topics
@@ -25,9 +25,25 @@ from edgefleet_server.errors import BadConfig, ServerError
 from edgefleet_server.ingest.counters import Counters
 from edgefleet_server.ingest.intake import Intake
 from edgefleet_server.link.inbox import Incoming
-from edgefleet_server.store import commands, devices, events, follow, pruning, retained, rollouts, telemetry, windows
+from edgefleet_server.regions.settings import RegionSettings
+from edgefleet_server.store import (
+    commands,
+    decommissioned,
+    devices,
+    events,
+    follow,
+    groups,
+    pieces,
+    pruning,
+    regions,
+    retained,
+    rollouts,
+    telemetry,
+    windows,
+)
 from edgefleet_server.store.beside import beside
 from edgefleet_server.store.database import Database, held
+from edgefleet_server.store.devices import AssignmentRow
 from edgefleet_server.store.schema import metadata
 from edgefleet_server.store.windows import Placed, two_quantiles
 from tests.fakes.clock import FakeClock
@@ -172,7 +188,8 @@ def test_large_numbers_and_odd_texts_come_back_as_they_went_in(database: Databas
     event = Event(device="one", boot="b\0", number=2**53, at_s=1.0, kind="k\0", text="t\0t", facts={"a\0": "\0"})
     with database.write() as connection:
         devices.put_state(connection, state, data, 5.0, live=True)
-        devices.put_assignment(connection, "one", 2**40, "eu-west", ["x"], b"\0\xff", 5.0)
+        row = AssignmentRow("one", 2**40, "eu-west", ("x",), b"\0\xff", frozen="", at_s=5.0, counts_from_s=5.0)
+        devices.put_assignment(connection, row)
         assert events.add(connection, event, 1.0)
         assert not events.add(connection, event, 1.0)
         assert commands.last_number(connection, "one", "e") == 0
@@ -547,3 +564,49 @@ def test_a_server_finds_its_database_again_and_is_still_the_only_one() -> None:
             Database(url)
         assert len(kept(server)) == 4
         server.close()
+
+
+def test_regions_groups_freezes_and_devices_that_are_gone_are_kept(database: Database) -> None:
+    first, second = RegionSettings(broker="mq:1"), RegionSettings()
+    gone = decommissioned.Gone("one", "eu-west", "ana", "burnt", 1.0, "archive", b"\0state", None, None)
+    with database.write() as connection:
+        assert [regions.add(connection, "eu-west", row, "ana", "why", 1.0) for row in (first, second)] == [1, 2]
+        for words in ("ana: first", "ana: second"):
+            regions.freeze(connection, "eu-west", words, 1.0)
+        for query in ("tag=a", "tag=b"):
+            groups.put(connection, groups.GroupRow("doors", query, "ana", 1.0))
+        for row in (gone, gone):
+            decommissioned.add(connection, row)
+        decommissioned.spoke(connection, "one", "state", 5.0)
+    with database.read() as connection:
+        assert [row.settings for row in regions.history(connection, "eu-west")] == [second, first]
+        assert regions.freezes(connection) == {"eu-west": "ana: second"}
+        assert [row.query for row in groups.after(connection)] == ["tag=b"]
+        (found,) = decommissioned.who_spoke(connection, 5.0)
+        assert (found.state, found.spoke_kind, decommissioned.names(connection)) == (b"\0state", "state", {"one"})
+    with database.write() as connection:
+        assert regions.thaw(connection, "eu-west", 2.0) and not regions.thaw(connection, "eu-west", 2.0)
+        assert groups.drop(connection, "doors") and not groups.drop(connection, "doors")
+        assert decommissioned.readmit(connection, "one")
+
+
+def test_many_devices_are_assigned_in_one_transaction_and_a_long_answer_is_put_together(database: Database) -> None:
+    with database.write() as connection:
+        for name in ("one", "two"):
+            state = DeviceState(device=name, session=1, boot="b", at_s=1.0, agent_version="9.9.9", region="eu-west")
+            devices.put_state(connection, state, encode(state), 5.0, live=True)
+        rows = [AssignmentRow(name, 7, "ap-south", ("x",), b"e", "ana: why", 6.0, 6.0) for name in ("one", "two")]
+        devices.put_assignments(connection, rows)
+        order = Command(device="one", number=1, epoch="e", expires_s=9.0, action="diag")
+        number = commands.add(connection, order, "ana", 1.0)
+        packed = zlib.compress(b"all of it")
+        for place in (1, 0, 0):
+            part = packed[place * 5 : place * 5 + 5] if not place else packed[5:]
+            reply = Reply(device="one", number=1, epoch="e", ok=True, text="t", data=part, piece=place, pieces=2)
+            commands.answer(connection, reply, 2.0)
+    with database.read() as connection:
+        assert devices.numbers(connection, ["one", "two", "none"]) == {"one": 7, "two": 7}
+        assert devices.regions_of(connection, ["two"]) == {"two": "ap-south"}
+        assert devices.find_many(connection, ["one"])["one"].frozen == "ana: why"
+        assert pieces.read(connection, "one", number) == "all of it"
+        assert [row.data_bytes for row in commands.latest(connection, "one")] == [len(packed)]

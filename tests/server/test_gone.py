@@ -1,6 +1,7 @@
 """A device that was decommissioned is out: its topics are cleared, what it says makes no new device, and it is named."""
 
 import time
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +10,7 @@ from fastapi.testclient import TestClient
 
 from edgefleet_protocol.codec import encode
 from edgefleet_protocol.messages import DeviceState, Event, Presence
+from edgefleet_protocol.telemetry import TelemetryBatch, Window
 from edgefleet_protocol.topics import TABLE
 from edgefleet_server.alerts.findings import find
 from edgefleet_server.alerts.rules import DEFAULTS
@@ -110,6 +112,16 @@ def test_s13_one_that_speaks_again_is_named_in_an_alert_and_not_resurrected(
     assert texts == [
         f"one was decommissioned by a person on this machine and speaks again ({kind}); nothing that it says is taken"
     ]
+
+
+def test_its_telemetry_is_not_kept_makes_no_new_device_and_is_its_voice_too(server: Server, client: TestClient) -> None:
+    client.post("/v1/devices/one/decommission", json={})
+    a_minute_ago(server)
+    window = Window(start_s=time.time(), seconds=10.0, boot="b", started_monotonic_s=1.0)
+    data = zlib.compress(encode(TelemetryBatch(device="one", windows=(window,))))
+    server.router.handle([Incoming(server.topics.of_device("one", "telemetry"), data, False, 1, 1, 1)])
+    assert known(server) == [] and gone(client)["spoke_kind"] == "telemetry"
+    assert (server.counters.get("telemetry_refused"), server.counters.get("windows_taken")) == (1, 0)
 
 
 def test_what_was_under_way_or_retained_and_its_last_will_are_not_taken_for_its_voice(

@@ -23,6 +23,7 @@ from edgefleet_server.app import Server
 from edgefleet_server.commands import device as device_command
 from edgefleet_server.commands import group as group_command
 from edgefleet_server.commands import region as region_command
+from edgefleet_server.commands import rollout as rollout_command
 from edgefleet_server.link.inbox import Incoming
 from edgefleet_server.store import pieces
 from tests.fakes.broker_process import BrokerProcess
@@ -318,3 +319,25 @@ def test_whatever_the_order_of_pieces_a_long_answer_is_what_was_said(data: st.Da
     order = data.draw(st.permutations(range(len(parts))))
     came = {place: parts[place] for place in (*order, *order[:1])}
     assert pieces.unpack(b"".join(came[place] for place in sorted(came))) == text.encode("utf-8", "replace").decode()
+
+
+def test_a_rollout_for_a_group_is_for_its_devices_only(
+    running: Running, broker: BrokerProcess, capsys: Captured
+) -> None:
+    there = ["--server", running.url, "--json"]
+
+    def said(run: Any, *command: str) -> Any:
+        assert run([*command, *there]) == 0, command
+        return json.loads(capsys.readouterr().out)
+
+    with ScriptedDevice(broker.port, "pi-one", "eu-west"), ScriptedDevice(broker.port, "pi-two", "eu-west"):
+        eventually("known", lambda: len(said(device_command, "list")) == 2)
+        said(device_command, "tag", "add", "door", "pi-one")
+        (by_tag,) = said(rollout_command, "plan", "fashion/1", "--group", "region=eu-west tag=door")["regions"]
+        (by_name,) = said(rollout_command, "plan", "fashion/1", "--region", "eu-west", "--group", "id=pi-two")[
+            "regions"
+        ]
+        assert [row["device"] for row in by_tag["devices"]] == ["pi-one"]
+        assert [row["device"] for row in by_name["devices"]] == ["pi-two"]
+        code = rollout_command(["plan", "fashion/1", "--group", "tag=none", *there])
+        assert code == 5 and "no device matches tag=none" in capsys.readouterr().err

@@ -26,7 +26,7 @@ def narrowed(client: Asks, group: str, body: dict[str, Any]) -> dict[str, Any]:
         raise Refused(f"no device matches {group}: see what there is with edgefleet device list")
     regions = _within(body["regions"], found["regions"], "regions", group)
     if found["audience"] is None:
-        if body["stages"] != [100.0]:
+        if body["stages"] not in ([100.0], [{"percent": 100.0}]):
             raise BadRequest(
                 f"{found['query']} needs the list of its devices, which is one stage: leave --stages out, or give the devices a tag "
                 "and roll out to that"

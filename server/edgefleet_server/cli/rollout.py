@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ..rollouts.words import devices_in_words
-from . import learnt, parser, rollout_order, watch
+from . import grouped, learnt, parser, rollout_order, watch
 from .client import Client
 from .output import ago, as_json, clean, table, warn_unsent
 from .rollout_text import plan_text, stage_text
@@ -70,8 +70,14 @@ def main(argv: list[str]) -> int:
     return parser.run(top, argv)
 
 
+def _body(client: Client, arguments: argparse.Namespace) -> dict[str, Any]:
+    body = rollout_order.body(arguments)
+    return body if arguments.group is None else grouped.narrowed(client, arguments.group, body)
+
+
 def _plan(arguments: argparse.Namespace) -> int:
-    answer = Client(arguments.server, arguments.ca).post("/api/v1/rollouts/plan", rollout_order.body(arguments))
+    client = Client(arguments.server, arguments.ca)
+    answer = client.post("/api/v1/rollouts/plan", _body(client, arguments))
     if arguments.json:
         print(as_json(answer))
     else:
@@ -82,9 +88,8 @@ def _plan(arguments: argparse.Namespace) -> int:
 
 
 def _start(arguments: argparse.Namespace) -> int:
-    answer = Client(arguments.server, arguments.ca).post(
-        "/api/v1/rollouts", rollout_order.body(arguments) | {"plan_digest": arguments.plan}
-    )
+    client = Client(arguments.server, arguments.ca)
+    answer = client.post("/api/v1/rollouts", _body(client, arguments) | {"plan_digest": arguments.plan})
     if arguments.json:
         print(as_json(answer))
     else:

@@ -52,6 +52,9 @@ def add_options(one: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="later counts as failed",
     )
+    one.add_argument(
+        "--group", metavar="QUERY", help="only these: a query, as in 'tag=door class=pi4', or the name of a saved group"
+    )
     one.add_argument("--tag", action="append", default=[], help="only devices with this tag; may be repeated")
     one.add_argument("--hardware", action="append", default=[], help="only this hardware class; may be repeated")
     one.add_argument("--policies", type=Path, metavar="FILE", help="TOML with [REGION] tables of policies")

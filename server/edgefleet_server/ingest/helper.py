@@ -14,6 +14,7 @@ from ..link.broker import Broker
 from ..link.inbox import Incoming
 from ..link.tls import Tls
 from ..regions.current import Residency
+from ..regions.gone import GoneWatch
 from ..seams import Clock, WallClock
 from ..store.database import Database
 from .counters import Counters
@@ -59,7 +60,11 @@ class Helper:
             tls=_tls(config.broker, number),
             why_not=lambda: strangers.look(config.broker, topics),
         )
-        self.intake = Intake(topics, self.database, clock or WallClock(), self.counters, config.keep, Residency(config))
+        # What a device says that is gone is for nobody; the server notices it by whatever else it says.
+        gone = GoneWatch(self.database, clock or WallClock())
+        self.intake = Intake(
+            topics, self.database, clock or WallClock(), self.counters, config.keep, Residency(config), gone.is_gone
+        )
         self._lane = Lane(self.intake, self.broker.done, self.counters, self._stopping)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ingest", daemon=True)

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from edgefleet_protocol.errors import ProtocolError
@@ -74,10 +74,11 @@ class Intake:
         counters: Counters,
         keep: KeepConfig | None = None,
         residency: Residency | None = None,
+        is_gone: Callable[[str], bool] = lambda device: False,
     ) -> None:
-        """residency: takes out of windows what must not be kept here."""
+        """residency: takes out of windows what must not be kept here. is_gone: of devices whose telemetry is for nobody."""
         self._topics, self._database, self._clock, self._counters = topics, database, clock, counters
-        self._keep, self._residency = keep or KeepConfig(), residency
+        self._keep, self._residency, self._is_gone = keep or KeepConfig(), residency, is_gone
         self._hours = HourlyWindows()
         self._touched: dict[str, float] = {}
 
@@ -118,6 +119,9 @@ class Intake:
             parsed = self._open(message)
         except ProtocolError as error:
             tally.add("telemetry_refused", reason=f"{message.topic}: {error}")
+            return
+        if self._is_gone(parsed.device):
+            tally.add("telemetry_of_gone", reason=f"{parsed.device} was decommissioned")
             return
         tally.add("telemetry_taken")
         batch.dropped[parsed.device] = parsed.dropped_windows

@@ -130,8 +130,16 @@ class Router:
                 self._on_change()
 
     def _apart(self, batch: Sequence[Incoming]) -> tuple[list[Incoming], list[Incoming]]:
-        measured = [message for message in batch if message.topic.startswith(self._telemetry)]
-        return measured, [message for message in batch if not message.topic.startswith(self._telemetry)]
+        """Return telemetry, and the rest: what devices say of themselves, and whatever one says that is gone."""
+        measured: list[Incoming] = []
+        said: list[Incoming] = []
+        for message in batch:
+            is_telemetry = message.topic.startswith(self._telemetry) and not self._of_gone(message)
+            (measured if is_telemetry else said).append(message)
+        return measured, said
+
+    def _of_gone(self, message: Incoming) -> bool:
+        return self._gone is not None and self._gone.is_gone(message.topic[len(self._telemetry) :])
 
     def handle(self, batch: Sequence[Incoming]) -> tuple[bool, list[Need]]:
         """Store a batch; return whether anything changed that matters, and what is asked for."""

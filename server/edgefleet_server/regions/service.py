@@ -7,13 +7,15 @@ from typing import Any
 
 import msgspec
 
+from edgefleet_protocol.errors import ProtocolError
 from edgefleet_protocol.manifest import Release
 from edgefleet_protocol.rollout import Policy, ReleaseRef
 from edgefleet_protocol.trust import rollouts_role
+from edgefleet_trust.errors import TrustError
 
 from ..config import ServerConfig
 from ..errors import NotFound, Refused
-from ..rollouts.predict import predict
+from ..rollouts.predict import Predictor
 from ..seams import Clock, Repository
 from ..store import audit, devices, regions, rollouts
 from ..store.database import Connection, Database
@@ -227,13 +229,8 @@ class Regions:
         same = not changes and newest is not None
         moves: tuple[Moves, ...] = ()
         if before.policy != after.policy:
-            # A release that cannot be read now is no reason to refuse a policy: its devices are only not predicted.
             followed = [row for row, fact in zip(records, follows, strict=True) if fact.follows]
-            moves = tuple(
-                move
-                for row in followed
-                for move in _moves(fleet, row, self._manifest(row.assignment.release), after.policy)
-            )
+            moves = tuple(move for row in followed for move in self._moves(fleet, row, after.policy))
         return RegionEffect(
             region=region,
             version=number if same else number + 1,
@@ -243,6 +240,32 @@ class Regions:
             devices=len(fleet),
             reaches=self._reaches(region, before, after, follows, planned),
         )
+
+    def _moves(self, fleet: Sequence[Device], record: Record, after: Policy) -> list[Moves]:
+        """Return which devices that take the record's release would choose otherwise, by the very function that they choose by.
+
+        None for a release that cannot be read now: that is no reason to refuse a policy.
+        """
+        ref, signed = record.assignment.release, self._repository.rollout(record.region)
+        try:
+            release = self._manifest(ref)
+        except (TrustError, ProtocolError):
+            return []
+        # What classes measured, as the devices were told it with what they run.
+        told = next((row.measured for row in signed.assignments if row.release == ref), ()) if signed else ()
+        now, then = (Predictor(release, ref.sha256, policy, told) for policy in (record.policy, after))
+        counted = Counter[tuple[str, str, str]]()
+        for device in fleet:
+            state = device.model(record.model)
+            if device.hardware is None or state is None or state.wanted_sha256 != ref.sha256:
+                continue
+            names = [
+                choice.taken.name if choice is not None and choice.taken else "none"
+                for choice in (now(device), then(device))
+            ]
+            if names[0] != names[1]:
+                counted[device.hardware.hardware_class, names[0], names[1]] += 1
+        return [Moves(record.release, *key, devices=count) for key, count in sorted(counted.items())]
 
     def _reaches(
         self, region: str, before: RegionSettings, after: RegionSettings, follows: Sequence[Follows], planned: bool
@@ -285,17 +308,3 @@ def _follows(record: Record, before: Policy, after: Policy) -> Follows:
     return Follows(
         record.release, record.status, False, "brought a policy of its own, and keeps it until the next rollout"
     )
-
-
-def _moves(fleet: Sequence[Device], record: Record, release: Release, after: Policy) -> list[Moves]:
-    """Return which devices that take the record's release would choose otherwise, by the very function that they choose by."""
-    sha256, counted = record.assignment.release.sha256, Counter[tuple[str, str, str]]()
-    for device in fleet:
-        state = device.model(record.model)
-        if device.hardware is None or state is None or state.wanted_sha256 != sha256:
-            continue
-        old, new = (predict(device, release, sha256, policy) for policy in (record.policy, after))
-        names = [choice.taken.name if choice is not None and choice.taken else "none" for choice in (old, new)]
-        if names[0] != names[1]:
-            counted[device.hardware.hardware_class, names[0], names[1]] += 1
-    return [Moves(record.release, *key, devices=count) for key, count in sorted(counted.items())]
