@@ -17,12 +17,14 @@ from edgefleet_protocol.telemetry import DeviceWindow, ModelWindow, TelemetryBat
 from edgefleet_server.alerts.config import AlertsConfig
 from edgefleet_server.alerts.rules import Rule
 from edgefleet_server.app import Server
+from edgefleet_server.client import Api
 from edgefleet_server.config import HttpConfig
 from edgefleet_server.link.inbox import Incoming
 from edgefleet_server.store import devices, events, rollups, telemetry, tokens
 from edgefleet_server.store.schema import windows as windows_table
 from edgefleet_server.store.windows import Placed
 from tests.fakes.scripted_device import PI4
+from tests.fakes.web_server import WebServer
 
 from .conftest import MakeServer
 from .test_rollups import true_quantile
@@ -299,3 +301,17 @@ def test_telemetry_goes_when_its_resolution_and_its_region_say_so(make_server: M
         kept = connection.execute(select(windows_table.c.device, func.count()).group_by(windows_table.c.device)).all()
     assert sorted((row[0], row[1]) for row in kept) == [("south-1", 1), ("west-1", 3)]
     server.database.close()
+
+
+def test_the_client_reads_every_view_into_its_types(server: Server) -> None:
+    answered(server, "west-1", 120.0, [0.01] * 4, power_w=3.0, temperature_c=40.0)
+    server.roller.turn()
+    with server.database.write() as connection:
+        secret = tokens.new(connection, "ana", "viewer", None, time.time(), 600.0)[1]
+    with WebServer(server.web) as web, Api(web.url, token=secret) as api:
+        assert api.fleet_telemetry().models[0].whole.requests == 4
+        assert api.region_telemetry("eu-west").boards.energy[0].source == "unnamed"
+        assert api.release_telemetry("fashion/1", last_s=3600).regions[0].region == "eu-west"
+        both = api.compare("eu-west", "fashion/1:int8")
+        assert both.a is not None and both.a.whole.variant == "int8" and both.b is None
+        assert api.device_telemetry("west-1").series.temperature_c == [40.0]

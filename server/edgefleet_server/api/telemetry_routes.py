@@ -8,8 +8,8 @@ from starlette.responses import Response
 
 from edgefleet_protocol.names import release_name
 
+from ..client.types import Answer
 from ..errors import BadRequest
-from ..views.telemetry_types import Answer
 from ..views.telemetry_views import TelemetryViews, is_label
 from .asking import Asking, Who
 

@@ -4,13 +4,13 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from ..client.telemetry import DeviceModel, DeviceSeries, DeviceTelemetry, GroupView, Mark, Run, Series, Span
 from ..store.device_series import Facts
 from ..store.telemetry import ModelRow
 from ..telemetry.cells import UNNAMED, Energy
 from ..telemetry.distinct import Seen, mark_of
 from ..telemetry.packed import Pile
 from .telemetry_groups import energies, percentiles
-from .telemetry_types import DeviceModel, DeviceSeries, DeviceTelemetry, GroupView, Mark, Run, Series, Span
 
 POINTS = 288
 """Five minutes each over a day."""

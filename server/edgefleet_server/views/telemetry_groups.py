@@ -3,12 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from ..store.rollup_reads import Stretch
-from ..telemetry.cells import DeviceFacts, Energy, Spread, facts_of
-from ..telemetry.distinct import count_all
-from ..telemetry.drift import Drift
-from ..telemetry.packed import Pile
-from .telemetry_types import (
+from ..client.telemetry import (
     Boards,
     BoardSeries,
     DriftView,
@@ -20,6 +15,11 @@ from .telemetry_types import (
     Series,
     Span,
 )
+from ..store.rollup_reads import Stretch
+from ..telemetry.cells import DeviceFacts, Energy, Spread, facts_of
+from ..telemetry.distinct import count_all
+from ..telemetry.drift import Drift
+from ..telemetry.packed import Pile
 
 Row = Any
 """Of `model_rollups` or `device_rollups`."""

@@ -5,6 +5,17 @@ from collections.abc import Collection
 from edgefleet_protocol.errors import BadName
 from edgefleet_protocol.names import check_label
 
+from ..client.telemetry import (
+    Boards,
+    BoardSeries,
+    Comparison,
+    DeviceTelemetry,
+    DriftView,
+    FleetTelemetry,
+    RegionTelemetry,
+    ReleaseTelemetry,
+    Side,
+)
 from ..errors import NotFound
 from ..seams import Clock, Repository
 from ..store import device_series, devices, rollup_reads, telemetry
@@ -25,17 +36,6 @@ from .telemetry_groups import (
     model_view,
     series,
     span_view,
-)
-from .telemetry_types import (
-    Boards,
-    BoardSeries,
-    Comparison,
-    DeviceTelemetry,
-    DriftView,
-    FleetTelemetry,
-    RegionTelemetry,
-    ReleaseTelemetry,
-    Side,
 )
 
 Regions = frozenset[str] | None
