@@ -1,6 +1,7 @@
 """Every view of telemetry: true percentiles of exactly the windows that it speaks of, and rights in regions."""
 
 import random
+import re
 import time
 import zlib
 from collections.abc import Iterator
@@ -315,3 +316,25 @@ def test_the_client_reads_every_view_into_its_types(server: Server) -> None:
         both = api.compare("eu-west", "fashion/1:int8")
         assert both.a is not None and both.a.whole.variant == "int8" and both.b is None
         assert api.device_telemetry("west-1").series.temperature_c == [40.0]
+
+
+def test_the_pages_show_what_the_roll_ups_hold(make_server: MakeServer) -> None:
+    server = make_server(1)
+    for name, region in FLEET.items():
+        state = DeviceState(device=name, session=1, boot="b", at_s=1.0, agent_version="1", region=region, hardware=PI4)
+        with server.database.write() as connection:
+            devices.put_state(connection, state, encode(state), time.time(), live=True)
+    for ago_s in (120.0, 2 * HOUR_S):
+        for variant in ("int8", "fp32"):
+            answered(
+                server, "west-1", ago_s + (variant == "int8"), [0.0123] * 9, variant=variant, temperature_c=51.0,
+                power_w=4.0, battery_percent=70.0, throttled=("capped",),
+            )  # fmt: skip
+    server.roller.turn()
+    client = TestClient(server.web, base_url="http://127.0.0.1:8300")
+    for path in ("/", "/regions/eu-west", "/devices/west-1", "/?last=6h", "/regions/eu-west?last=30d"):
+        page = client.get(path)
+        assert page.status_code == 200, path
+        assert "<svg" in page.text or "<canvas" in page.text, path
+        assert re.search(r"12\.[0-9]+ ms", page.text), path
+    server.database.close()
