@@ -38,7 +38,7 @@ from .link.tls import Tls
 from .publish.publisher import Publisher
 from .regions.assigning import Assigner
 from .regions.current import Residency
-from .regions.gone import Decommissioner
+from .regions.gone import Decommissioner, GoneWatch
 from .regions.service import Regions
 from .rolling import Roller, Tidier
 from .rollouts.controller import Controller
@@ -108,10 +108,18 @@ class Server:
             keyids=lambda role: self.repository.current().delegated(role).keyids,
             on_change=self._regions_changed,
         )
+        self.gone = GoneWatch(
+            self.database, self.clock, clear=lambda topic: self.broker.publish(topic, b"", retain=True)
+        )
         self.decommissioner = Decommissioner(
-            self.database, self.topics, self.clock, self.revocation, self.publisher.look, self.controller.look,
-            clear=lambda topic: self.broker.publish(topic, b"", retain=True),
-        )  # fmt: skip
+            self.database,
+            self.topics,
+            self.clock,
+            self.revocation,
+            self.publisher.look,
+            self.controller.look,
+            self.gone,
+        )
         self.router = Router(
             self.broker,
             self.topics,
@@ -123,7 +131,7 @@ class Server:
             keep=config.longest_keep,
             authority=DeviceAuthority(config.identity.folder if config.identity else None),
             residency=self.residency,
-            gone=self.decommissioner,
+            gone=self.gone,
         )
         self.commander = Commander(
             self.topics,

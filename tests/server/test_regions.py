@@ -29,7 +29,7 @@ WEST = "eu-west"
 @pytest.fixture
 def server(make_server: MakeServer) -> Iterator[Server]:
     """A server without a broker, and one device in each of two regions."""
-    server = make_server(1, place="frankfurt", policies={WEST: Policy(telemetry_interval_s=30.0)})
+    server = make_server(1, kept_at="frankfurt", policies={WEST: Policy(telemetry_interval_s=30.0)})
     add(server, "one", WEST)
     add(server, "far", "ap-south")
     yield server

@@ -83,7 +83,7 @@ def make_group_routes(asking: Asking, assigner: Assigner, gone: Decommissioner) 
     def found(text: str, mine: frozenset[str] | None, limit: int, after: str) -> dict[str, Any]:
         with database.read() as connection:
             query = query_of(connection, text)
-            names = [row.id for row in members(connection, query, mine)]
+            names = sorted(row.id for row in members(connection, query, mine))
         rest = [name for name in names if name > after]
         return {
             **meant(query),

@@ -14,7 +14,7 @@ from ..config import KeepConfig
 from ..link.broker import Broker
 from ..link.inbox import Incoming
 from ..regions.current import Residency
-from ..regions.gone import Decommissioner
+from ..regions.gone import GoneWatch
 from ..rollouts.apart import became_free
 from ..seams import Clock
 from ..store import audit, commands, devices, events
@@ -57,7 +57,7 @@ class Router:
         keep: KeepConfig | None = None,
         authority: DeviceAuthority | None = None,
         residency: Residency | None = None,
-        gone: Decommissioner | None = None,
+        gone: GoneWatch | None = None,
     ) -> None:
         """authority: says whose state is believed; without one, whatever comes is taken: development on loopback."""
         self._authority = authority or DeviceAuthority(None)

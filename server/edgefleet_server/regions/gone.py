@@ -21,6 +21,7 @@ from ..store.decommissioned import Gone, Kept
 NOTE_EVERY_S = 60.0
 """A device that talks and talks is written down once a minute."""
 UNDER_WAY_S = 10.0
+LOOK_EVERY_S = 5.0
 RETAINED = frozenset(row.kind for row in TABLE if row.retained and row.writer == "device")
 
 
@@ -59,6 +60,55 @@ def topics_of(topics: Topics, device: str) -> list[str]:
     return [topics.of_device(device, kind) for kind in kinds]
 
 
+class GoneWatch:
+    """Knows who is gone, also where another process took them out, and what to do when one of them speaks all the same."""
+
+    def __init__(self, database: Database, clock: Clock, clear: Callable[[str], None] = lambda topic: None) -> None:
+        """clear: takes what is retained on a topic off the broker, if there is a connection."""
+        self._database, self._clock, self._clear = database, clock, clear
+        self._noted: dict[str, float] = {}
+        self._lock = threading.Lock()
+        self._names: frozenset[str] = frozenset()
+        self._read_s = float("-inf")
+
+    def forget(self) -> None:
+        """Somebody was taken out, or let in again: look anew."""
+        self._read_s = float("-inf")
+
+    def is_gone(self, device: str) -> bool:
+        """Return whether a device was decommissioned."""
+        now = self._clock.now()
+        if not 0 <= now - self._read_s < LOOK_EVERY_S:
+            with self._database.read() as connection:
+                self._names = decommissioned.names(connection)
+            self._read_s = now
+        return device in self._names
+
+    def spoke(self, connection: Connection, topic: Parsed, message: Incoming, now: float) -> str:
+        """Keep that a device that is gone spoke, and have cleared what it left on the broker; return it in words.
+
+        What was under way when it was taken out is no voice, nor what the broker remembers, nor its last will, which the
+        broker speaks.
+        """
+        device, kind = topic.name, topic.kind
+        with self._lock:
+            due = now >= self._noted.get(device, float("-inf")) + NOTE_EVERY_S
+            voice = due and not message.retained and not _is_will(kind, message.payload)
+            if voice:
+                self._noted[device] = now
+        if voice and (gone := decommissioned.find(connection, device)) is not None:
+            # Another process may have taken it for a new device in the seconds before it knew.
+            decommissioned.remove_device(connection, device)
+            if now >= gone.at_s + UNDER_WAY_S:
+                decommissioned.spoke(connection, device, kind, now)
+            else:
+                self._noted.pop(device, None)
+        if kind in RETAINED:
+            # At once, and again whenever the broker says that it is there: at each connection it does.
+            self._clear(message.topic)
+        return f"{device} was decommissioned"
+
+
 class Decommissioner:
     """Takes devices out, and remembers who is out. `on_signed`: the publisher should look."""
 
@@ -70,20 +120,11 @@ class Decommissioner:
         revocation: CutOff,
         on_signed: Callable[[], None],
         on_change: Callable[[], None],
-        clear: Callable[[str], None] = lambda topic: None,
+        watch: GoneWatch,
     ) -> None:
-        """clear: takes what is retained on a topic off the broker, if there is a connection."""
-        self._clear = clear
+        self._watch = watch
         self._database, self._topics, self._clock, self._revocation = database, topics, clock, revocation
         self._on_signed, self._on_change = on_signed, on_change
-        self._noted: dict[str, float] = {}
-        self._lock = threading.Lock()
-        with database.read() as connection:
-            self._names = decommissioned.names(connection)
-
-    def is_gone(self, device: str) -> bool:
-        """Return whether a device was decommissioned."""
-        return device in self._names
 
     def decommission(self, device: str, actor: str, kept: Kept, why: str) -> tuple[Step, ...]:
         """Revoke its certificates, clear its topics, and take it out of the fleet; return what became of each step.
@@ -107,7 +148,8 @@ class Decommissioner:
                 decommissioned.remove_device(connection, device)
             names = topics_of(self._topics, device)
             retained.put(connection, dict.fromkeys(names, (retained.UNSETTLED, 0)))
-            self._names |= {device}
+            # Before it is over: whoever stores what devices say waits for it, and looks then.
+            self._watch.forget()
         steps = (Step("device", True, "taken out of the fleet" if kept == "forget" else "taken out, what it said is kept"),
                  Step("topics", None, f"{len(names)} retained topics are being cleared"), *self._revoke(device, actor))  # fmt: skip
         done = "; ".join(f"{step.name}: {step.words}" for step in steps)
@@ -133,31 +175,9 @@ class Decommissioner:
             if gone is None:
                 raise NotFound(f"{device} was not decommissioned. See: edgefleet device gone")
             decommissioned.readmit(connection, device)
-            self._names -= {device}
             text = why or "no reason given"
             audit.add(connection, audit.AuditRow(now, actor, "device.readmit", gone.region, device, text))
-
-    def spoke(self, connection: Connection, topic: Parsed, message: Incoming, now: float) -> str:
-        """Keep that a device that is gone spoke, and have cleared what it left on the broker; return it in words.
-
-        What was under way when it was taken out is no voice, nor what the broker remembers, nor its last will, which the
-        broker speaks.
-        """
-        device, kind = topic.name, topic.kind
-        with self._lock:
-            due = now >= self._noted.get(device, float("-inf")) + NOTE_EVERY_S
-            voice = due and not message.retained and not _is_will(kind, message.payload)
-            if voice:
-                self._noted[device] = now
-        if voice and (gone := decommissioned.find(connection, device)) is not None:
-            if now >= gone.at_s + UNDER_WAY_S:
-                decommissioned.spoke(connection, device, kind, now)
-            else:
-                self._noted.pop(device, None)
-        if kind in RETAINED:
-            # At once, and again whenever the broker says that it is there: at each connection it does.
-            self._clear(message.topic)
-        return f"{device} was decommissioned"
+        self._watch.forget()
 
 
 def _is_will(kind: Kind, payload: bytes) -> bool:
