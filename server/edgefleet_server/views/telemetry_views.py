@@ -18,7 +18,7 @@ from ..client.telemetry import (
 )
 from ..errors import NotFound
 from ..seams import Clock, Repository
-from ..store import device_series, devices, rollup_reads, telemetry
+from ..store import device_series, devices, rollup_reads
 from ..store.database import Connection, Database
 from ..store.drifting import Drifting, Variant
 from ..store.rollup_reads import STEPS, WHOLE, Stretch
@@ -189,7 +189,7 @@ class TelemetryViews:
             known = devices.find_in(connection, name, regions) if is_label(name) else None
             if known is None:
                 raise NotFound(f"no device {name} is known. See: edgefleet device list")
-            models = telemetry.models(connection, name, since_s=now - last_s, limit=20_000)
+            models = device_series.models(connection, name, since_s=now - last_s, limit=20_000)
             facts = device_series.facts(connection, name, since_s=now - last_s, limit=20_000)
             marks = device_series.marks(connection, name, since_s=now - last_s)
         return device_telemetry(name, known.region, now, last_s, models, facts, marks)
