@@ -252,6 +252,7 @@ def _windows(names: list[str], now: float, rng: random.Random) -> Iterator[dict[
 
 def _model_windows(names: list[str], now: float, rng: random.Random) -> Iterator[dict[str, Any]]:
     pool = [sketch(rng, 600, -4.0, 0.3) for _ in range(300)]
+    sure = [msgspec.json.encode(sketch(rng, 600, -0.1, 0.08)) for _ in range(300)]
     encoded = [(msgspec.json.encode(one), one.quantile(0.5), one.quantile(0.95)) for one in pool]
     for at in _moments(now):
         for number, name in enumerate(names):
@@ -260,4 +261,5 @@ def _model_windows(names: list[str], now: float, rng: random.Random) -> Iterator
                 "device": name, "boot": "0f1e2d3c-0000-4000-8000-000000000000", "started_monotonic_s": at, "model": MODEL,
                 "placed_s": at, "release": RELEASES[at > now - DAY_S / 3], "variant": list(CLASSES.values())[number % 5],
                 "requests": 600, "errors": 0, "latency": latency, "p50_s": p50, "p95_s": p95, "memory_bytes": 60_000_000,
+                "confidence": rng.choice(sure),
             }  # fmt: skip

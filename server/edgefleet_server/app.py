@@ -158,6 +158,7 @@ class Server:
         )  # fmt: skip
         tidier = Tidier(self.database, self.counters, self.clock, config.keep, config.region_keeps)
         self.roller = Roller(self.database, self.counters, tidier, self.watching.follower.take)
+        telemetry = TelemetryViews(self.repository, self.database, self.clock)
         self.web = make_app(
             self.controller,
             self.views,
@@ -167,6 +168,7 @@ class Server:
             revocation=self.revocation,
             door=Door(self.database, self.clock, self.counters, open=config.http.open),
             names=(*config.http.names, config.http.host),
+            telemetry=telemetry,
             secure=bool(config.http.certificate) or config.http.behind_proxy,
             more=(
                 make_alert_routes(asking, self.views),
@@ -176,7 +178,7 @@ class Server:
                 make_by_hand_routes(self.controller, self.views, asking),
                 make_learnt_routes(self.controller, self.database, asking),
                 make_health_routes(asking, self.watching.collector, self.watching.readiness),
-                make_telemetry_routes(asking, TelemetryViews(self.repository, self.database, self.clock)),
+                make_telemetry_routes(asking, telemetry),
             ),
         )
         self.identities: Identities | None = None

@@ -1,10 +1,12 @@
 """Every view of telemetry: true percentiles of exactly the windows that it speaks of, and rights in regions."""
 
 import random
+import re
 import time
 import zlib
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from fastapi.testclient import TestClient
@@ -16,12 +18,14 @@ from edgefleet_protocol.telemetry import DeviceWindow, ModelWindow, TelemetryBat
 from edgefleet_server.alerts.config import AlertsConfig
 from edgefleet_server.alerts.rules import Rule
 from edgefleet_server.app import Server
+from edgefleet_server.client import Api
 from edgefleet_server.config import HttpConfig
 from edgefleet_server.link.inbox import Incoming
 from edgefleet_server.store import devices, events, rollups, telemetry, tokens
 from edgefleet_server.store.schema import windows as windows_table
 from edgefleet_server.store.windows import Placed
 from tests.fakes.scripted_device import PI4
+from tests.fakes.web_server import WebServer
 
 from .conftest import MakeServer
 from .test_rollups import true_quantile
@@ -170,6 +174,23 @@ def test_a_device_shows_what_it_ran_and_measured_with_the_marks_of_updates(serve
     assert ask(server, "devices/west-2")["models"] == []
 
 
+def test_two_variants_are_compared_by_class_too_and_say_how_far_their_answers_differ(server: Server) -> None:
+    rng = random.Random(6)
+    for device, variant, slow, power in (("west-1", "int8", 1.0, 0.1), ("west-2", "fp32", 3.0, 0.9)):
+        times = [slow * rng.lognormvariate(-4, 0.1) for _ in range(1500)]
+        answered(server, device, 120.0, times, variant=variant, confidence=[rng.random() ** power for _ in range(1500)])
+    server.roller.turn()
+    compared = ask(server, "compare/eu-west?a=fashion/1:int8")
+    assert (compared["a"]["whole"]["variant"], compared["b"]["whole"]["variant"]) == ("int8", "fp32")
+    assert compared["p95_ratio"] == pytest.approx(3.0, rel=0.05) and compared["between"]["alarm"]
+    (board,) = compared["a"]["classes"]
+    assert board["requests"] == 1500 and board["p95_s"] == compared["a"]["whole"]["p95_s"]
+    here = ask(server, f"compare/eu-west?hardware_class={quote(board['hardware_class'])}")
+    assert {here[side]["whole"]["variant"] for side in ("a", "b")} == {"int8", "fp32"}
+    nowhere = ask(server, "compare/eu-west?hardware_class=none&a=fashion/1:int8")
+    assert (nowhere["a"], nowhere["b"], nowhere["p95_ratio"]) == (None, None, None)
+
+
 def test_a_window_that_comes_again_or_late_counts_once_and_in_its_own_hour(server: Server) -> None:
     now = time.time()
     model = ModelWindow(
@@ -195,7 +216,7 @@ def test_names_that_cannot_be_are_not_found(server: Server) -> None:
         secret = tokens.new(connection, "ana", "viewer", None, time.time(), 600.0)[1]
     client = TestClient(server.web, base_url="http://127.0.0.1:8300", headers={"Authorization": f"Bearer {secret}"})
     for path in ("devices/a%00b", "devices/A", "releases/a%00b/1", "releases/never/7", "regions/a%00b", "compare/mars"):
-        assert client.get(f"/v1/telemetry/{path}").status_code == 404, path
+        assert client.get(f"/v1/telemetry/{path}").status_code in (404, 422), path
     for path in ("compare/eu-west?a=x", "compare/eu-west?a=:x"):
         assert client.get(f"/v1/telemetry/{path}").status_code in (400, 422), path
     for path in ("fleet?last_s=1", "fleet?last_s=nan", "fleet?model=%00", "releases/fashion/-1"):
@@ -280,4 +301,40 @@ def test_telemetry_goes_when_its_resolution_and_its_region_say_so(make_server: M
     with server.database.read() as connection:
         kept = connection.execute(select(windows_table.c.device, func.count()).group_by(windows_table.c.device)).all()
     assert sorted((row[0], row[1]) for row in kept) == [("south-1", 1), ("west-1", 3)]
+    server.database.close()
+
+
+def test_the_client_reads_every_view_into_its_types(server: Server) -> None:
+    answered(server, "west-1", 120.0, [0.01] * 4, power_w=3.0, temperature_c=40.0)
+    server.roller.turn()
+    with server.database.write() as connection:
+        secret = tokens.new(connection, "ana", "viewer", None, time.time(), 600.0)[1]
+    with WebServer(server.web) as web, Api(web.url, token=secret) as api:
+        assert api.fleet_telemetry().models[0].whole.requests == 4
+        assert api.region_telemetry("eu-west").boards.energy[0].source == "unnamed"
+        assert api.release_telemetry("fashion/1", last_s=3600).regions[0].region == "eu-west"
+        both = api.compare("eu-west", "fashion/1:int8")
+        assert both.a is not None and both.a.whole.variant == "int8" and both.b is None
+        assert api.device_telemetry("west-1").series.temperature_c == [40.0]
+
+
+def test_the_pages_show_what_the_roll_ups_hold(make_server: MakeServer) -> None:
+    server = make_server(1)
+    for name, region in FLEET.items():
+        state = DeviceState(device=name, session=1, boot="b", at_s=1.0, agent_version="1", region=region, hardware=PI4)
+        with server.database.write() as connection:
+            devices.put_state(connection, state, encode(state), time.time(), live=True)
+    for ago_s in (120.0, 2 * HOUR_S):
+        for variant in ("int8", "fp32"):
+            answered(
+                server, "west-1", ago_s + (variant == "int8"), [0.0123] * 9, variant=variant, temperature_c=51.0,
+                power_w=4.0, battery_percent=70.0, throttled=("capped",),
+            )  # fmt: skip
+    server.roller.turn()
+    client = TestClient(server.web, base_url="http://127.0.0.1:8300")
+    for path in ("/", "/regions/eu-west", "/devices/west-1", "/?last=6h", "/regions/eu-west?last=30d"):
+        page = client.get(path)
+        assert page.status_code == 200, path
+        assert "<svg" in page.text or "<canvas" in page.text, path
+        assert re.search(r"12\.[0-9]+ ms", page.text), path
     server.database.close()

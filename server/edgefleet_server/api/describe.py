@@ -8,13 +8,18 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from .. import __version__
-from ..client import types
+from ..client import telemetry, types
 from ..client.types import Page
 
 PREFIX = "/api"
 """Routes are written as `/v1/…` and live at `/api/v1/…`; the shorter address is served too."""
 
 ANSWERS: dict[str, Any] = {
+    "telemetry_fleet": telemetry.FleetTelemetry,
+    "telemetry_region": telemetry.RegionTelemetry,
+    "telemetry_release": telemetry.ReleaseTelemetry,
+    "telemetry_compare": telemetry.Comparison,
+    "telemetry_device": telemetry.DeviceTelemetry,
     "health_health": types.Health,
     "overview_show": types.Overview,
     "devices_list": Page[types.Device],

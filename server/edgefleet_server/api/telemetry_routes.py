@@ -3,19 +3,16 @@
 from typing import Annotated
 
 import msgspec
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
 
 from edgefleet_protocol.names import release_name
 
-from ..errors import BadRequest, NotFound
-from ..store import devices
-from ..views.telemetry_types import Answer
+from ..client.types import Answer
+from ..errors import BadRequest
 from ..views.telemetry_views import TelemetryViews, is_label
-from .actor import Actor, current_actor
-from .asking import Asking
+from .asking import Asking, Who
 
-Who = Annotated[Actor, Depends(current_actor)]
 Last = Annotated[float, Query(ge=60, le=86400 * 1100, description="how many seconds back")]
 Name = Annotated[str | None, Query(max_length=256, pattern="^[^\\x00]*$")]
 Number = Annotated[int, Path(ge=0, le=999_999_999)]
@@ -61,16 +58,9 @@ def make_telemetry_routes(asking: Asking, views: TelemetryViews) -> APIRouter:
     @routes.get("/v1/telemetry/devices/{device}", name="device")
     def device(actor: Who, device: str, last_s: Annotated[float, Query(ge=60, le=86400 * 60)] = DAY_S) -> Response:
         """One device over time: latency, memory, battery, temperature, throttling, energy, and updates."""
-        regions = asking.somewhere(actor, "device.read")
-        try:
-            return _answer(views.device(device, regions, last_s=last_s))
-        except NotFound:
-            with asking.database.read() as connection:
-                elsewhere = devices.find(connection, device) if is_label(device) else None
-            if elsewhere is not None:
-                text = f"refused: {actor.name} has no rights there"
-                asking.deed(actor, "device.read", elsewhere.region, device, text)
-            raise
+        if is_label(device):
+            asking.region_of(actor, "device.read", device)
+        return _answer(views.device(device, asking.somewhere(actor, "device.read"), last_s=last_s))
 
     return routes
 

@@ -75,14 +75,14 @@ def _export(arguments: argparse.Namespace) -> int:
     try:
         file = writer(arguments.format, part, COLUMNS[arguments.what])
         try:
-            with reading(config.data / "server.sqlite3") as connection:
+            with reading(config.place) as connection:
                 count = write(file, export_rows.OF[arguments.what](connection, asked))
         finally:
             file.close()
         part.replace(out)
     finally:
         part.unlink(missing_ok=True)
-    with beside(config.data) as connection:
+    with beside(config.place) as connection:
         said = f"{count} rows of {arguments.what}, {_iso(from_s)} to {_iso(to_s)}, as {arguments.format}"
         where = ", ".join(may.regions) if may.regions else "every region"
         audit.add(connection, audit.AuditRow(now, ACTOR, "telemetry.export", None, where, said))

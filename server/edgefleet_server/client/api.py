@@ -9,7 +9,7 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
-from . import types
+from . import telemetry, types
 from .errors import BadRequest, NoServer
 from .types import Page
 from .wire import TIMEOUT_S, Query, Wire
@@ -132,6 +132,45 @@ class Api:
     def commands(self, device: str) -> Iterator[types.Command]:
         """Commands to a device, newest first."""
         return self._pages(types.Command, f"/api/v1/devices/{_part(device)}/commands", {})
+
+    # Telemetry
+
+    def fleet_telemetry(self, *, last_s: float = 86400.0, model: str | None = None) -> telemetry.FleetTelemetry:
+        """Every model over time, every region, and the boards."""
+        query = {"last_s": last_s, "model": model}
+        return self._one(telemetry.FleetTelemetry, "GET", "/api/v1/telemetry/fleet", query)
+
+    def region_telemetry(
+        self, region: str, *, last_s: float = 86400.0, model: str | None = None
+    ) -> telemetry.RegionTelemetry:
+        """One region: its models over time, its variants with their drift, and the boards."""
+        query = {"last_s": last_s, "model": model}
+        return self._one(telemetry.RegionTelemetry, "GET", f"/api/v1/telemetry/regions/{_part(region)}", query)
+
+    def release_telemetry(self, release: str, *, last_s: float = 86400.0) -> telemetry.ReleaseTelemetry:
+        """One release, as `fashion/3`: its variants over time, and each region with its drift."""
+        path = "/".join(_part(part) for part in release.split("/"))
+        return self._one(telemetry.ReleaseTelemetry, "GET", f"/api/v1/telemetry/releases/{path}", {"last_s": last_s})
+
+    def compare(
+        self,
+        region: str,
+        a: str | None = None,
+        b: str | None = None,
+        *,
+        last_s: float = 86400.0,
+        model: str | None = None,
+        hardware_class: str | None = None,
+    ) -> telemetry.Comparison:
+        """Two variants in one region, each as `fashion/3:int8`; without them the two busiest."""
+        query = {"a": a, "b": b, "last_s": last_s, "model": model, "hardware_class": hardware_class}
+        return self._one(telemetry.Comparison, "GET", f"/api/v1/telemetry/compare/{_part(region)}", query)
+
+    def device_telemetry(self, device: str, *, last_s: float = 86400.0) -> telemetry.DeviceTelemetry:
+        """One device over time, with the marks of updates."""
+        return self._one(
+            telemetry.DeviceTelemetry, "GET", f"/api/v1/telemetry/devices/{_part(device)}", {"last_s": last_s}
+        )
 
     # Rollouts
 

@@ -63,7 +63,13 @@ class Helper:
         # What a device says that is gone is for nobody; the server notices it by whatever else it says.
         gone = GoneWatch(self.database, clock or WallClock())
         self.intake = Intake(
-            topics, self.database, clock or WallClock(), self.counters, config.keep, Residency(config), gone.is_gone
+            topics,
+            self.database,
+            clock or WallClock(),
+            self.counters,
+            config.longest_keep,
+            Residency(config),
+            gone.is_gone,
         )
         self._lane = Lane(self.intake, self.broker.done, self.counters, self._stopping)
         self._ended = threading.Event()

@@ -62,7 +62,7 @@ class Follower:
         now = clock.now()
         with database.read() as connection:
             # Counters begin at the start; what the rules know of the last hours begins before it.
-            self._place = follow.since(connection, now - BATTERY_S).windows
+            self._place = follow.since(connection, now - BATTERY_S)
             for row in rollup_reads.recent(connection, now - RECENT_S):
                 counted = Counted(row.requests, row.errors, row.latency)
                 self._minute(row.start_s, (row.region, row.model, row.release, row.variant)).take(counted)
@@ -84,7 +84,7 @@ class Follower:
     def look(self) -> None:
         """Take in what devices measured of themselves since the last look."""
         with self._lock, self._database.read() as connection:
-            place = min(self._place, follow.newest(connection).windows)
+            place = min(self._place, follow.newest(connection))
             while spans := follow.windows(connection, place):
                 for span in spans:
                     self._know(span)

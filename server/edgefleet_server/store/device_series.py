@@ -8,7 +8,7 @@ from sqlalchemy import Connection, select
 
 from edgefleet_protocol.telemetry import DeviceWindow
 
-from .schema import events, windows
+from .schema import events, model_windows, windows
 
 
 class Facts(NamedTuple):
@@ -17,6 +17,42 @@ class Facts(NamedTuple):
     placed_s: float
     seconds: float
     facts: DeviceWindow
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """A stored histogram as it was written: it was checked when it came."""
+
+    offset: int = 0
+    counts: tuple[int, ...] = ()
+    zero: int = 0
+
+
+class Ran(NamedTuple):
+    """One model in one window."""
+
+    model: str
+    placed_s: float
+    release: str
+    variant: str
+    requests: int
+    errors: int
+    memory_bytes: int | None
+    latency: Counts
+
+
+_COUNTS = msgspec.json.Decoder(Counts)
+
+
+def models(connection: Connection, device: str, *, since_s: float, limit: int = 5000) -> Sequence[Ran]:
+    """Return what a device ran from `since_s` on, oldest first; of more than `limit` the newest."""
+    table = model_windows.c
+    columns = (
+        table.model, table.placed_s, table.release, table.variant, table.requests, table.errors, table.memory_bytes,
+        table.latency,
+    )  # fmt: skip
+    query = select(*columns).where(table.device == device, table.placed_s >= since_s)
+    rows = connection.execute(query.order_by(table.placed_s.desc()).limit(limit)).all()
+    return [Ran._make((*row[:7], _COUNTS.decode(row[7]))) for row in reversed(rows)]
 
 
 _FACTS = msgspec.json.Decoder(DeviceWindow)

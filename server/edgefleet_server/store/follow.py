@@ -1,4 +1,4 @@
-"""Telemetry in the order in which it came, from a place on: each row is read once, however many are kept.
+"""What devices measured of themselves, in the order in which it came, from a place on: each row is read once, however many are kept.
 
 The place is SQLite's row number, in PostgreSQL a number of our own. SQLite's only grows while the newest row is there; after a
 device was forgotten it may fall back. PostgreSQL's may be given before the row can be seen, where several processes write. Then
@@ -12,33 +12,9 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, text
 
-from edgefleet_protocol.sketch import Sketch
 from edgefleet_protocol.telemetry import DeviceWindow
 
 BATCH = 5_000
-
-
-@dataclass(frozen=True)
-class Place:
-    """The last row that was read of either table."""
-
-    models: int = 0
-    windows: int = 0
-
-
-@dataclass(frozen=True)
-class ModelSpan:
-    """One model in one window of one device."""
-
-    number: int
-    region: str
-    model: str
-    release: str
-    variant: str
-    placed_s: float
-    requests: int
-    errors: int
-    latency: Sketch
 
 
 @dataclass(frozen=True)
@@ -51,51 +27,18 @@ class DeviceSpan:
     facts: DeviceWindow
 
 
-def newest(connection: Connection) -> Place:
+def newest(connection: Connection) -> int:
     """Return the place after everything that is kept."""
     if _is_postgresql(connection):
-        given = [
-            f"SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM {table}_number"
-            for table in ("model_windows", "windows")
-        ]
-    else:
-        given = [f"SELECT max(rowid) FROM {table}" for table in ("model_windows", "windows")]
-    return Place(*(_one(connection, query) for query in given))
+        return _one(connection, "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM windows_number")
+    return _one(connection, "SELECT max(rowid) FROM windows")
 
 
-def since(connection: Connection, placed_s: float) -> Place:
+def since(connection: Connection, placed_s: float) -> int:
     """Return the place before everything that was placed after `placed_s`."""
-    found = [
-        _one(connection, f"SELECT min({_number(connection)}) FROM {table} WHERE placed_s >= :from_s", from_s=placed_s)
-        for table in ("model_windows", "windows")
-    ]
-    last = newest(connection)
-    return Place(found[0] - 1 if found[0] else last.models, found[1] - 1 if found[1] else last.windows)
-
-
-def models(connection: Connection, after: int) -> Sequence[ModelSpan]:
-    """Return the next rows, at most BATCH."""
-    number = _number(connection)
-    query = (
-        f"SELECT w.{number}, CASE WHEN d.assigned_number > 0 THEN d.assigned_region ELSE d.region END, w.model, w.release, "
-        "w.variant, w.placed_s, w.requests, w.errors, w.latency FROM model_windows w JOIN devices d ON d.id = w.device "
-        f"WHERE w.{number} > :after ORDER BY w.{number} LIMIT {BATCH}"
-    )
-    rows = connection.execute(text(query), {"after": after})
-    return [
-        ModelSpan(
-            number=row[0],
-            region=row[1] or "",
-            model=row[2],
-            release=row[3],
-            variant=row[4],
-            placed_s=row[5],
-            requests=row[6],
-            errors=row[7],
-            latency=msgspec.json.decode(row[8], type=Sketch),
-        )
-        for row in rows
-    ]
+    query = f"SELECT min({_number(connection)}) FROM windows WHERE placed_s >= :from_s"
+    first = _one(connection, query, from_s=placed_s)
+    return first - 1 if first else newest(connection)
 
 
 def windows(connection: Connection, after: int) -> Sequence[DeviceSpan]:

@@ -8,11 +8,11 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DatabaseError
 
 from ..errors import ServerError
-from .database import Database, held, make_engine
+from .database import Database, held, make_engine, shown
 
 
 @contextmanager
-def reading(place: Path) -> Iterator[Connection]:
+def reading(place: Path | str) -> Iterator[Connection]:
     """Give a connection that sees one moment of the database at `place`, and holds up nobody.
 
     Where no server runs, the database is brought to this version's form first. Raises ServerError for one that cannot be read.
@@ -24,6 +24,6 @@ def reading(place: Path) -> Iterator[Connection]:
         with engine.connect() as connection:
             yield connection
     except DatabaseError as error:
-        raise ServerError(f"the database {place} cannot be read: {error.orig}") from error
+        raise ServerError(f"the database {shown(place)} cannot be read: {error.orig}") from error
     finally:
         engine.dispose()

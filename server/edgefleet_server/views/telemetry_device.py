@@ -4,13 +4,12 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ..store.device_series import Facts
-from ..store.telemetry import ModelRow
+from ..client.telemetry import DeviceModel, DeviceSeries, DeviceTelemetry, GroupView, Mark, Run, Series, Span
+from ..store.device_series import Facts, Ran
 from ..telemetry.cells import UNNAMED, Energy
 from ..telemetry.distinct import Seen, mark_of
 from ..telemetry.packed import Pile
 from .telemetry_groups import energies, percentiles
-from .telemetry_types import DeviceModel, DeviceSeries, DeviceTelemetry, GroupView, Mark, Run, Series, Span
 
 POINTS = 288
 """Five minutes each over a day."""
@@ -22,13 +21,13 @@ def device_telemetry(
     region: str | None,
     now: float,
     last_s: float,
-    models: Sequence[ModelRow],
+    models: Sequence[Ran],
     facts: Sequence[Facts],
     marks: Iterable[Any],
 ) -> DeviceTelemetry:
     """Return everything that the device's page shows; rows are oldest first."""
     step_s = max(MINUTE_S, math.ceil(last_s / POINTS / MINUTE_S) * MINUTE_S)
-    by_model: dict[str, list[ModelRow]] = {}
+    by_model: dict[str, list[Ran]] = {}
     for row in models:
         by_model.setdefault(row.model, []).append(row)
     return DeviceTelemetry(
@@ -46,9 +45,9 @@ def _step(at_s: float, step_s: int) -> int:
     return int(at_s // step_s) * step_s
 
 
-def _model(device: str, model: str, rows: Sequence[ModelRow], step_s: int) -> DeviceModel:
+def _model(device: str, model: str, rows: Sequence[Ran], step_s: int) -> DeviceModel:
     runs: dict[tuple[str, str], list[float]] = {}
-    points: dict[tuple[int, str, str], list[ModelRow]] = {}
+    points: dict[tuple[int, str, str], list[Ran]] = {}
     whole = Pile()
     for row in rows:
         own = (row.release, row.variant)
@@ -61,7 +60,7 @@ def _model(device: str, model: str, rows: Sequence[ModelRow], step_s: int) -> De
     for (at_s, release, variant), here in points.items():
         pile = Pile()
         for row in here:
-            pile.add(row.latency)
+            pile.add_counts(row.latency.offset, row.latency.counts, row.latency.zero)
         whole.add_counts(pile.offset, pile.counts, pile.zero)
         p50, p95, p99 = percentiles(pile)
         series.at_s.append(at_s)
@@ -143,7 +142,7 @@ def _reasons(rows: Iterable[Any]) -> list[str] | None:
     return sorted({reason for reasons in found for reason in reasons}) if found else None
 
 
-def _energy(facts: Iterable[Facts], models: Iterable[ModelRow]) -> dict[str, Energy]:
+def _energy(facts: Iterable[Facts], models: Iterable[Ran]) -> dict[str, Energy]:
     """By source; requests of the windows in which it was measured only."""
     requests: dict[float, int] = {}
     for row in models:

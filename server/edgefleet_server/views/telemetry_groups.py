@@ -3,12 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from ..store.rollup_reads import Stretch
-from ..telemetry.cells import DeviceFacts, Energy, Spread, facts_of
-from ..telemetry.distinct import count_all
-from ..telemetry.drift import Drift
-from ..telemetry.packed import Pile
-from .telemetry_types import (
+from ..client.telemetry import (
     Boards,
     BoardSeries,
     DriftView,
@@ -20,6 +15,11 @@ from .telemetry_types import (
     Series,
     Span,
 )
+from ..store.rollup_reads import Stretch
+from ..telemetry.cells import DeviceFacts, Energy, Spread, facts_of
+from ..telemetry.distinct import count_all
+from ..telemetry.drift import Drift
+from ..telemetry.packed import Pile
 
 Row = Any
 """Of `model_rollups` or `device_rollups`."""
@@ -33,8 +33,8 @@ def span_view(now: float, span: Stretch) -> Span:
 
 
 def percentiles(pile: Pile) -> tuple[Percentile, Percentile, Percentile]:
-    """Return p50, p95 and p99."""
-    p50, p95, p99 = pile.quantiles(*QUANTILES)
+    """Return p50, p95 and p99, to six digits: the histogram knows two."""
+    p50, p95, p99 = (None if value is None else float(f"{value:.6g}") for value in pile.quantiles(*QUANTILES))
     return p50, p95, p99
 
 

@@ -5,9 +5,20 @@ from collections.abc import Collection
 from edgefleet_protocol.errors import BadName
 from edgefleet_protocol.names import check_label
 
+from ..client.telemetry import (
+    Boards,
+    BoardSeries,
+    Comparison,
+    DeviceTelemetry,
+    DriftView,
+    FleetTelemetry,
+    RegionTelemetry,
+    ReleaseTelemetry,
+    Side,
+)
 from ..errors import NotFound
 from ..seams import Clock, Repository
-from ..store import device_series, devices, rollup_reads, telemetry
+from ..store import device_series, devices, rollup_reads
 from ..store.database import Connection, Database
 from ..store.drifting import Drifting, Variant
 from ..store.rollup_reads import STEPS, WHOLE, Stretch
@@ -25,17 +36,6 @@ from .telemetry_groups import (
     model_view,
     series,
     span_view,
-)
-from .telemetry_types import (
-    Boards,
-    BoardSeries,
-    Comparison,
-    DeviceTelemetry,
-    DriftView,
-    FleetTelemetry,
-    RegionTelemetry,
-    ReleaseTelemetry,
-    Side,
 )
 
 Regions = frozenset[str] | None
@@ -189,7 +189,7 @@ class TelemetryViews:
             known = devices.find_in(connection, name, regions) if is_label(name) else None
             if known is None:
                 raise NotFound(f"no device {name} is known. See: edgefleet device list")
-            models = telemetry.models(connection, name, since_s=now - last_s, limit=20_000)
+            models = device_series.models(connection, name, since_s=now - last_s, limit=20_000)
             facts = device_series.facts(connection, name, since_s=now - last_s, limit=20_000)
             marks = device_series.marks(connection, name, since_s=now - last_s)
         return device_telemetry(name, known.region, now, last_s, models, facts, marks)

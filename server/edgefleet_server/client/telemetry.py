@@ -4,13 +4,9 @@ Every percentile is one of merged histograms, never a mean of percentiles; None 
 all of one length: `at_s` is where a step begins. Times are seconds since 1970, sizes are bytes.
 """
 
-import msgspec
+from .types import Answer
 
 Percentile = float | None
-
-
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """The base of all."""
 
 
 class Series(Answer, frozen=True, kw_only=True):
