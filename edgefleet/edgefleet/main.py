@@ -17,6 +17,7 @@ NOUNS = {
     "rollout": ("server", "plan, start and watch rollouts by region"),
     "device": ("server", "the fleet's devices, and where they belong"),
     "alert": ("server", "what needs a person: list, show, ack, silence"),
+    "sim": ("sim", "thousands of virtual devices against a real broker and server"),
     "demo": ("server", "the whole job on this machine, with four devices"),
 }
 
