@@ -2,10 +2,10 @@
 
 import argparse
 import json
-import resource
 import sys
 from collections.abc import Callable
 
+from .files import open_all_files
 from .run import Outcome, run
 from .scenarios import SCENARIOS, named
 from .world import NoMosquitto
@@ -43,12 +43,6 @@ def main(argv: list[str]) -> int:
         print_table(outcome)
     print(json.dumps(outcome.document()))
     return DONE if outcome.held else FAILED
-
-
-def open_all_files() -> None:
-    """Let this process and its children open as many connections as the system allows."""
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def print_table(outcome: Outcome) -> None:

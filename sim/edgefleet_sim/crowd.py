@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from .device import Device
+from .files import open_all_files
 from .link import Line
 from .looker import SharedLooker
 from .orders import Count, Order, Who
@@ -231,12 +232,14 @@ class Crowd:
 
 def main() -> int:
     """Read who the devices are from the first line, and run."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    first = sys.stdin.buffer.raw.readline()
-    who = msgspec.json.decode(first, type=Who)
+    open_all_files()
+    # Unbuffered: what comes after the first line is for the loop.
+    with open(0, "rb", buffering=0, closefd=False) as first:
+        who = msgspec.json.decode(first.readline(), type=Who)
     gc.set_threshold(50_000, 50, 1000)  # what lives here lives long
-    with tempfile.TemporaryDirectory(prefix="sim-look-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
+    with tempfile.TemporaryDirectory(
+        prefix="sim-look-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None
+    ) as folder:
         Crowd(who, Path(folder)).run()
     return 0
 

@@ -43,7 +43,7 @@ class Device:
     broker: tuple[str, int]
     root: bytes
     looker: Looker
-    line: Line = Line()
+    line: Line = field(default_factory=Line)
     clock_late_s: float = 0.0
     copy: int = 0
     disk: MemoryDisk = field(default_factory=MemoryDisk)

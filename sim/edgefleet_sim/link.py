@@ -39,7 +39,9 @@ class Line:
 class VirtualLink:
     """The connection of one device; `now` is the machine's monotonic clock."""
 
-    def __init__(self, device: str, address: tuple[str, int], line: Line, now: Callable[[], float], dice: random.Random):
+    def __init__(
+        self, device: str, address: tuple[str, int], line: Line, now: Callable[[], float], dice: random.Random
+    ):
         self.device, self._address, self.line, self._now, self._dice = device, address, line, now, dice
         self.socket: socket.socket | None = None
         self.session: int | None = None
