@@ -43,25 +43,36 @@ def measure(devices: int, timeout_s: float, figures: dict[str, float]) -> None:
         world.start_broker()
         world.start_server()
         with Fleet(world, devices) as fleet:
-            try:
-                _measure(world, fleet, first, timeout_s, figures)
-            except TimeoutError as error:
-                say(f"{devices} devices: {error}")
+            for part in (_proven, _back, _bad_model):
+                try:
+                    part(world, fleet, first, timeout_s, figures)
+                except TimeoutError as error:
+                    say(f"{devices} devices: {error}")
             figures[f"server_pss_mb_{devices}"] = world.server.pss_mb()
             figures[f"broker_cpu_s_{devices}"] = world.broker.cpu_s()
             figures[f"device_kb_{devices}"] = 1000 * fleet.pss_mb() / devices
 
 
-def _measure(world: World, fleet: Fleet, first: str, timeout_s: float, figures: dict[str, float]) -> None:
+def _proven(world: World, fleet: Fleet, first: str, timeout_s: float, figures: dict[str, float]) -> None:
     devices = len(fleet.numbers)
     figures[f"proven_s_{devices}"] = come_up(world, fleet, first, say, timeout_s)
     figures[f"server_cpu_s_{devices}"] = world.server.cpu_s()
+
+
+def _back(world: World, fleet: Fleet, first: str, timeout_s: float, figures: dict[str, float]) -> None:
+    devices = len(fleet.numbers)
+    fleet.until("every device is connected", lambda now: now.connected == devices, timeout_s, say)
     fleet.order(do="tear")
-    wanted = devices * BACK_PERCENT / 100
+    wanted = int(devices * BACK_PERCENT / 100)
     time.sleep(1.0)
     fleet.until(f"{BACK_PERCENT:g} % back", lambda now: len(now.back_s) >= wanted, timeout_s, say)
-    back = fleet.count().back_s
-    figures[f"back_s_{devices}"] = back[int(wanted) - 1]
+    figures[f"back_s_{devices}"] = fleet.count().back_s[wanted - 1]
+
+
+def _bad_model(world: World, fleet: Fleet, first: str, timeout_s: float, figures: dict[str, float]) -> None:
+    devices = len(fleet.numbers)
+    if f"proven_s_{devices}" not in figures:
+        return
     bad = world.release("first-inference")
     world.begin(bad, BAD_STAGES)
     until_ended(world, fleet, bad, say, timeout_s)

@@ -16,7 +16,7 @@ from edgefleet_protocol.sketch import Sketch, SketchBuilder
 
 from .disk import MemoryDisk
 
-REQUESTS_PER_S = 2.0
+REQUESTS_PER_S = 5.0
 MAX_REQUESTS_A_READ = 120
 WORKER_BYTES = 40_000_000
 

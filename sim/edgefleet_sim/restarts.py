@@ -18,6 +18,7 @@ from .world import World
 
 STAGES = (30.0, 60.0, 100.0)
 """Wide enough that twenty devices are in each."""
+PROBATION_S = 1.5
 PHASES = ("just started", "stage 1 in probation", "stage 2 just opened", "stage 3 just opened", "just complete")
 CUTS = ("server killed", "server stopped", "broker killed", "both killed")
 
@@ -52,7 +53,7 @@ def restarts(
         world.start_broker()
         world.start_server()
         with Fleet(world, devices) as fleet:
-            come_up(world, fleet, first, say, 120.0)
+            come_up(world, fleet, first, say, 120.0, PROBATION_S)
             for phase, cut in [("never", "nothing"), *((phase, cut) for phase in phases for cut in cuts)]:
                 rows.append(_one(world, fleet, phase, cut, say))
                 say(line(rows[-1], rows[0]))
@@ -62,7 +63,7 @@ def restarts(
 def _one(world: World, fleet: Fleet, phase: str, cut: str, say: Callable[[str], None]) -> Row:
     release = world.release(size_bytes=2000)
     began = time.monotonic()
-    world.begin(release, STAGES, probation_s=2.0)
+    world.begin(release, STAGES, probation_s=PROBATION_S)
     at = ""
     if phase != "never":
         row = _wait_for(world, fleet, release, phase)

@@ -20,6 +20,7 @@ BOOTS_PER_S = 250.0
 """Devices that get power in a second: a site after a power cut, and not a whole fleet in one moment."""
 FEW = 8
 """Devices that the first stage admits on average: of 8, one in three thousand fleets has none."""
+PROBATION_S = 5.0
 LIVE_ENDS = ("complete", "gone-back", "paused")
 
 Say = Callable[[str], None]
@@ -52,7 +53,9 @@ class Outcome:
         }  # fmt: skip
 
 
-def run(scenario: Scenario, devices: int, say: Say, timeout_s: float = 600.0) -> Outcome:
+def run(
+    scenario: Scenario, devices: int, say: Say, timeout_s: float = 600.0, probation_s: float = PROBATION_S
+) -> Outcome:
     """Run a scenario; return what came of it. Raises what keeps a run from happening at all."""
     outcome = Outcome(scenario.name, devices)
     with World(
@@ -69,21 +72,23 @@ def run(scenario: Scenario, devices: int, say: Say, timeout_s: float = 600.0) ->
             world, devices, slow=scenario.slow, slow_percent=scenario.slow_percent, clock_late_s=scenario.clock_late_s
         ) as fleet:
             try:
-                _happen(scenario, world, fleet, first, outcome, say, timeout_s)
+                _happen(scenario, world, fleet, first, outcome, say, timeout_s, probation_s)
             except TimeoutError as error:
                 outcome.check("it came to its end in time", False, str(error))
             _note_cost(world, fleet, outcome)
     return outcome
 
 
-def come_up(world: World, fleet: Fleet, release: str, say: Say, timeout_s: float) -> float:
+def come_up(
+    world: World, fleet: Fleet, release: str, say: Say, timeout_s: float, probation_s: float = PROBATION_S
+) -> float:
     """Give every device power and roll a first release out to all; return the seconds from start to all proven."""
     devices = len(fleet.numbers)
     fleet.order(do="boot", over_s=devices / BOOTS_PER_S)
     fleet.until("every device knows its region", lambda now: now.assigned == devices, timeout_s, say)
     known_by(world, devices, timeout_s)
     began = time.monotonic()
-    world.begin(release, (1.0, 10.0, 100.0))
+    world.begin(release, (1.0, 10.0, 100.0), probation_s)
     fleet.until(f"{release} everywhere", lambda now: now.proven.get(release, 0) == devices, timeout_s, say)
     return time.monotonic() - began
 
@@ -105,10 +110,17 @@ def online_by(world: World) -> int:
 
 
 def _happen(
-    scenario: Scenario, world: World, fleet: Fleet, first: str, outcome: Outcome, say: Say, timeout_s: float
+    scenario: Scenario,
+    world: World,
+    fleet: Fleet,
+    first: str,
+    outcome: Outcome,
+    say: Say,
+    timeout_s: float,
+    probation_s: float,
 ) -> None:
     devices = len(fleet.numbers)
-    outcome.figures["first_proven_s"] = come_up(world, fleet, first, say, timeout_s)
+    outcome.figures["first_proven_s"] = come_up(world, fleet, first, say, timeout_s, probation_s)
     say(f"{first} is proven everywhere after {outcome.figures['first_proven_s']:.1f} s")
     second = world.release(scenario.fails)
     before = [blow for blow in scenario.blows if blow.after_s < 0]
@@ -119,7 +131,7 @@ def _happen(
         time.sleep(max(-blow.after_s for blow in before))
     began = time.monotonic()
     stages = stages_for(scenario.stages, devices)
-    world.begin(second, stages)
+    world.begin(second, stages, probation_s)
     say(f"{second} goes out")
     threads = [
         threading.Thread(target=_later, args=(blow, world, fleet, say)) for blow in scenario.blows if blow.after_s >= 0
