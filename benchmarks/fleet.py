@@ -9,6 +9,7 @@ import sys
 import time
 
 from benchmarks._report import report
+from edgefleet_sim.ending import end_on_sigterm
 from edgefleet_sim.files import open_all_files
 from edgefleet_sim.fleet import Fleet
 from edgefleet_sim.planning import plan_seconds
@@ -27,6 +28,7 @@ def main() -> None:
     parser.add_argument("--no-plan", action="store_true", help="without the plan over 100,000 devices")
     arguments = parser.parse_args()
     open_all_files()
+    end_on_sigterm()
     figures: dict[str, float] = {}
     for devices in arguments.devices:
         measure(devices, arguments.timeout, figures)

@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Callable
 
+from .ending import end_on_sigterm
 from .files import open_all_files
 from .run import Outcome, run
 from .scenarios import SCENARIOS, named
@@ -31,6 +32,7 @@ def main(argv: list[str]) -> int:
         print(f"edgefleet sim: --devices is {arguments.devices}; from 1 to {MAX_DEVICES} can be", file=sys.stderr)
         return USAGE
     open_all_files()
+    end_on_sigterm()
     try:
         outcome = run(scenario, arguments.devices, _say(arguments.quiet), arguments.timeout)
     except NoMosquitto as error:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from .ending import end_on_sigterm
 from .files import open_all_files
 from .fleet import Fleet
 from .run import come_up, until_ended
@@ -117,6 +118,7 @@ def main() -> int:
     parser.add_argument("--devices", type=int, default=30)
     arguments = parser.parse_args()
     open_all_files()
+    end_on_sigterm()
     rows = restarts(arguments.devices, lambda words: print(words[:200], file=sys.stderr, flush=True))
     for row in rows:
         print(line(row, rows[0]))

@@ -14,6 +14,7 @@ from pathlib import Path
 from edgefleet_server.store import devices
 from edgefleet_server.store.database import Database
 
+from .ending import end_on_sigterm
 from .files import open_all_files
 from .fleet import Fleet
 from .run import BOOTS_PER_S
@@ -72,6 +73,7 @@ def main() -> int:
     parser.add_argument("--devices", type=int, default=10_000)
     arguments = parser.parse_args()
     open_all_files()
+    end_on_sigterm()
     found = read_back(arguments.devices, lambda words: print(words[:200], file=sys.stderr, flush=True))
     print(json.dumps({name: round(value, 2) for name, value in found.items()}))
     return 0 if found["missing"] == 0 else 1

@@ -37,6 +37,9 @@ class Database:
         self._held = _hold(path.with_suffix(".lock"))
         self.engine = make_engine(path)
         self._writer = threading.Lock()
+        self._next = threading.Lock()
+        """Held by who waits for `_writer`. A lock alone is not fair: whoever stores one batch after the other took it again
+        before the rollout controller, which waited for it, could."""
         try:
             upgrade(self.engine)
         except DatabaseError as error:
@@ -54,8 +57,13 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction: all of it is stored when the block ends, or nothing when it raises."""
-        with self._writer, self.engine.begin() as connection:
-            yield connection
+        with self._next:
+            self._writer.acquire()
+        try:
+            with self.engine.begin() as connection:
+                yield connection
+        finally:
+            self._writer.release()
 
     def close(self) -> None:
         """Close every connection, and let another server have it."""
