@@ -9,6 +9,9 @@
 #   make crash                           the whole-job crash test, with its figures
 #   make attacks                         the attacks of docs/security.md against the real product, one line each
 #
+#   make retained                        10,000 states that the broker retains, read back after a restart of it and the server
+#   make restarts                        server and broker cut in each phase of a rollout: the table
+#
 #   make onnx-road                       the ONNX-only road on real models that packages carry (an environment of its own)
 #   make loads ARGS="DIR ..."            every variant of these packages on onnxruntime 1.19.2, 1.23.2 and the newest
 #
@@ -25,7 +28,7 @@ TESTS ?=
 PIP_FLAGS = --disable-pip-version-check --quiet
 BIN = $(VENV)/bin
 
-.PHONY: help demo test test-device check bench crash attacks onnx-road loads clean
+.PHONY: help demo test test-device check bench crash attacks retained restarts onnx-road loads clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -51,6 +54,12 @@ crash: $(VENV)/ready
 
 attacks: $(VENV)/ready
 	@PATH="$$PATH:/usr/sbin" $(BIN)/python -m tests.attacks $(ARGS)
+
+retained: $(VENV)/ready
+	@PATH="$$PATH:/usr/sbin" $(BIN)/python -m edgefleet_sim.retained $(ARGS)
+
+restarts: $(VENV)/ready
+	@PATH="$$PATH:/usr/sbin" $(BIN)/python -m edgefleet_sim.restarts $(ARGS)
 
 onnx-road: $(VENV)/ready
 	@scripts/onnx-road $(BIN)/python $(ARGS)

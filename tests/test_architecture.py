@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "trust": {"protocol"},
     "server": {"protocol", "trust"},
     "client": set(),
+    "sim": {"protocol", "agent", "trust", "server"},
     "edgefleet": set(),
 }
 """Room -> the other rooms that it may import."""
@@ -115,7 +116,7 @@ ONLY_IN = {
         "server/edgefleet_server/identity/*.py",
         "server/edgefleet_server/ingest/signed.py",
     ),
-    "msgspec": ("protocol/*.py", "agent/*.py", "compress/*.py", "trust/*.py", "server/*.py"),
+    "msgspec": ("protocol/*.py", "agent/*.py", "compress/*.py", "trust/*.py", "server/*.py", "sim/*.py"),
     "sqlalchemy": ("server/edgefleet_server/store/*.py",),
     "pyarrow": ("server/edgefleet_server/export/parquet.py",),
     "alembic": ("server/edgefleet_server/store/*.py",),
@@ -149,6 +150,7 @@ SMALL_AGENT = {
         "edgefleet_server",
         "edgefleet_trust",
         "edgefleet_compress",
+        "edgefleet_sim",
     ),
 }
 """What the control agent imports must stay small: its budget is 42 MB."""

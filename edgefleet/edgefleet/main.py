@@ -19,6 +19,7 @@ NOUNS = {
     "region": ("server", "how regions are set: policies in versions, and freezes"),
     "group": ("server", "groups of devices, saved as queries"),
     "alert": ("server", "what needs a person: list, show, ack, silence"),
+    "sim": ("sim", "thousands of virtual devices against a real broker and server"),
     "demo": ("server", "the whole job on this machine, with four devices"),
 }
 

@@ -58,6 +58,9 @@ class Database:
             )
         self.place = place
         self._writer = threading.Lock()
+        self._next = threading.Lock()
+        """Held by who waits for `_writer`. A lock alone is not fair: whoever stores one batch after the other took it again
+        before the rollout controller, which waited for it, could."""
         self._helper = helper
         self._held: IO[bytes] | Connection | None = None
         if isinstance(place, Path):
@@ -95,11 +98,21 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction: all of it is stored when the block ends, or nothing when it raises. One at a time, in every process."""
-        with self._writer, self.engine.begin() as connection:
+        with self._turn(), self.engine.begin() as connection:
             if self.is_postgresql:
                 self._stay_the_only_one()
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITER})")
             yield connection
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Wait for the turn to write, in the order in which it was asked for."""
+        with self._next:
+            self._writer.acquire()
+        try:
+            yield
+        finally:
+            self._writer.release()
 
     @contextmanager
     def append(self) -> Iterator[Connection]:
