@@ -6,7 +6,7 @@ from pathlib import Path
 from edgefleet_protocol.hardware import Hardware, class_of
 from edgefleet_protocol.telemetry import DeviceWindow
 
-from . import board, network, pressure, sensors
+from . import board, firmware, network, pressure, sensors, traffic
 from .runtimes import runtimes
 
 
@@ -25,6 +25,7 @@ class HardwareProbe:
         self._machine = machine
         self._hardware: Hardware | None = None
         self._load = sensors.Load(root)
+        self._firmware = firmware.Firmware(root)
 
     def machine(self) -> str:
         """Return the board's serial number, or nothing."""
@@ -55,15 +56,25 @@ class HardwareProbe:
         )
 
     def device_window(self) -> DeviceWindow:
-        """Return how the device is now. `cpu_percent` is since the last call."""
+        """Return how the device is now. `cpu_percent` is since the last call; bytes are since boot, as `metering` wants them."""
         percent, charging = sensors.battery(self._root)
+        watts, source = sensors.power_w(self._root), "ina3221"
+        if watts is None and self.hardware().hardware_class == "pi5":
+            watts, source = self._firmware.power_w(), "pmic"
+        held = sensors.throttled(self._root)
+        if held is None and self.hardware().board.startswith("raspberrypi,"):
+            held = self._firmware.throttled()
         return DeviceWindow(
             cpu_percent=self._load.percent(),
             memory_available_bytes=self.memory_available_bytes(),
             storage_free_bytes=sensors.storage_free_bytes(self._state),
             temperature_c=sensors.temperature_c(self._root),
-            throttled=sensors.throttled(self._root),
-            power_w=sensors.power_w(self._root),
+            throttled=held,
+            power_w=watts,
+            power_source=None if watts is None else source,
+            storage_written_bytes=traffic.written_bytes(self._root, self._state),
+            storage_wear_percent=traffic.wear_percent(self._root, self._state),
+            network=traffic.interfaces(self._root),
             battery_percent=percent,
             battery_charging=charging,
             agent_memory_bytes=sensors.agent_memory_bytes(),
