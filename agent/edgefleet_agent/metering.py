@@ -52,7 +52,7 @@ class Metering:
             energy_j=round(self._energy_j, 3) if self._energy_s else None,
             energy_s=round(self._energy_s, 1) if self._energy_s else None,
             idle_w=round(sorted(self._idle)[len(self._idle) // 20], 3) if len(self._idle) >= IDLE_NEEDED else None,
-            storage_written_bytes=_grown(before and before.storage_written_bytes, read.storage_written_bytes),
+            storage_written_bytes=_grown(before.storage_written_bytes if before else None, read.storage_written_bytes),
             network=_traffic((before and before.network) or (), read.network),
         )
         self._energy_j = self._energy_s = 0.0
@@ -84,8 +84,8 @@ def _traffic(
     found = []
     for row in now or ():
         old = known.get(row.name)
-        received = _grown(old and old.received_bytes, row.received_bytes)
-        sent = _grown(old and old.sent_bytes, row.sent_bytes)
+        received = _grown(old.received_bytes if old else None, row.received_bytes)
+        sent = _grown(old.sent_bytes if old else None, row.sent_bytes)
         if received is not None and sent is not None:
             found.append(replace(row, received_bytes=received, sent_bytes=sent))
     return tuple(found) or None
