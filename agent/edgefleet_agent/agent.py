@@ -87,6 +87,7 @@ class Agent:
             documents=self.documents,
             journal=self.journal,
             signer=signer,
+            metering=self.sensing.metering,
         )
         self.telemetry = self.telling.telemetry
         self.lives: dict[str, Live] = {}

@@ -53,6 +53,8 @@ class HardwareRoots(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     root: Path = Path("/")
     machine: str | None = None
     """Instead of what `uname -m` says."""
+    sensors: tuple[str, ...] = ()
+    """Plug-ins to ask for battery and power, by their names in the entry-point group `edgefleet.sensors`."""
 
 
 class Serve(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -73,7 +73,7 @@ def run(config: Config) -> int:
             link,
             Store(Disk(), config.state),
             ProcessLauncher(config.run, config.serve.port_base, access=access_of(config.serve)),
-            HardwareProbe(config.state, config.hardware.root, config.hardware.machine),
+            HardwareProbe(config.state, config.hardware.root, config.hardware.machine, plugins=config.hardware.sensors),
             ChildLooker(config.run),
             config,
             signer=identity,

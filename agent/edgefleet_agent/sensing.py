@@ -6,6 +6,7 @@ from edgefleet_protocol.rollout import Policy
 
 from .conditions import Surroundings
 from .config import Config
+from .metering import Metering
 from .rules.governor import watch
 from .rules.permits import is_named
 from .rules.seen import Strain
@@ -20,6 +21,7 @@ class Sensing:
     def __init__(self, probe: Probe, config: Config) -> None:
         self._probe, self._config = probe, config
         self._read: tuple[float, Surroundings] | None = None
+        self.metering = Metering()
         self.strain = Strain()
         """What presses the device, as of the last reading."""
 
@@ -33,7 +35,7 @@ class Sensing:
         if self._read is None or now >= self._read[0] + SENSE_EVERY_S:
             interface = self._probe.interface()
             around = Surroundings(
-                device=self._probe.device_window(),
+                device=self.metering.sample(now, self._probe.device_window()),
                 storage_free_bytes=free_bytes,
                 memory_available_bytes=memory_bytes,
                 reserve_bytes=self._config.limits.reserve_bytes,

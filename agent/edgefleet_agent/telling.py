@@ -15,6 +15,7 @@ from edgefleet_protocol.trust import DEVICE_STATE_TYPE
 from . import report
 from .journal import Journal
 from .live import Live
+from .metering import Metering
 from .observe import Documents, Now
 from .seams import Clock, Launcher, Link, Probe, Signer
 from .store import Store
@@ -40,10 +41,12 @@ class Telling:
         documents: Documents,
         journal: Journal,
         signer: Signer | None = None,
+        metering: Metering | None = None,
     ) -> None:
         self._device, self._topics = device, topics
         self._clock, self._link, self._store, self._launcher, self._probe = clock, link, store, launcher, probe
         self._documents, self._journal, self._signer = documents, journal, signer
+        self._metering = metering or Metering()
         self.telemetry = Telemetry(device, store.outbox)
         self._machine = probe.machine()
         self._number = 0
@@ -109,14 +112,16 @@ class Telling:
         rows = list(lives)
         for live in rows:
             live.sample(now)
+        models = tuple(part for live in rows for part in live.close_window())
+        served = any(row.requests or row.errors for row in models)
         window = Window(
             start_s=began_wall,
             seconds=min(now - began, 86400.0),
             boot=self._clock.boot(),
             started_monotonic_s=began,
             clock_trusted=moment.clock_trusted,
-            device=self._probe.device_window(),
-            models=tuple(part for live in rows for part in live.close_window()),
+            device=self._metering.close(now, self._probe.device_window(), served=served),
+            models=models,
         )
         self._window_began = (now, moment.wall_s)
         self.telemetry.add(window, now)

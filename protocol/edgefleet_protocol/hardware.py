@@ -64,9 +64,15 @@ _CLASSES = (
     ("nvidia,p3768-0000+p3767", "orin-nx"),
     ("nvidia,p3737", "agx-orin"),
     ("nvidia,p3450", "jetson-nano"),
+    ("nvidia,jetson-nano", "jetson-nano"),
+    # One carrier takes the TX2 NX (p3636) and the Xavier NX (p3668).
+    ("nvidia,p3509-0000+p3636", "tx2"),
     ("nvidia,p3668", "xavier-nx"),
+    ("nvidia,p3449-0000+p3668", "xavier-nx"),
     ("nvidia,p3509", "xavier-nx"),
+    ("nvidia,p2972", "agx-xavier"),
     ("nvidia,p2771", "tx2"),
+    ("nvidia,quill", "tx2"),
 )
 
 

@@ -33,6 +33,16 @@ class ModelWindow(Record, frozen=True, kw_only=True):
     """Proportional set size of the worker."""
 
 
+class InterfaceWindow(Record, frozen=True, kw_only=True):
+    """What went over one network interface in the window."""
+
+    name: Label
+    received_bytes: Count = 0
+    sent_bytes: Count = 0
+    signal_dbm: float | None = None
+    """Of a Wi-Fi at the end of the window."""
+
+
 class DeviceWindow(Record, frozen=True, kw_only=True):
     """What the device itself was like, at the end of the window."""
 
@@ -46,6 +56,20 @@ class DeviceWindow(Record, frozen=True, kw_only=True):
     battery_percent: float | None = None
     battery_charging: bool | None = None
     agent_memory_bytes: Count | None = None
+    throttled_s: Annotated[dict[Label, float], Meta(max_length=16)] | None = None
+    """Seconds of the window for which each reason of `throttled` held, where any did; empty when none."""
+    power_source: Label | None = None
+    """Where `power_w` comes from: `ina3221`, `pmic`. Figures of two sources are never compared."""
+    energy_j: float | None = None
+    """Drawn in `energy_s` seconds of the window: as long as the sensor was read without a gap."""
+    energy_s: float | None = None
+    idle_w: float | None = None
+    """Drawn at rest, known once windows without requests were seen: (energy_j - idle_w * energy_s) / requests is marginal."""
+    storage_written_bytes: Count | None = None
+    """To the device that holds the agent's state, by everybody, in the window."""
+    storage_wear_percent: float | None = None
+    """Of its life that an eMMC says is used, in tens."""
+    network: Annotated[tuple[InterfaceWindow, ...], Meta(max_length=16)] | None = None
 
 
 class Window(Record, frozen=True, kw_only=True):

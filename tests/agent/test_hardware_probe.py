@@ -48,6 +48,38 @@ def test_a_board_is_recognised(
 
 
 @pytest.mark.parametrize(
+    ("name", "hardware_class", "board", "cores", "accelerator", "power_mode"),
+    [
+        ("pi3b", "pi3", "raspberrypi,3-model-b", 4, None, None),
+        ("pi3b-plus", "pi3", "raspberrypi,3-model-b-plus", 4, None, None),
+        ("pi3a-plus", "pi3", "raspberrypi,3-model-a-plus", 4, None, None),
+        ("pi400", "pi4", "raspberrypi,400", 4, None, None),
+        ("cm4", "pi4", "raspberrypi,4-compute-module", 4, None, None),
+        ("cm5", "pi5", "raspberrypi,5-compute-module", 4, None, None),
+        ("pi500", "pi5", "raspberrypi,500", 4, None, None),
+        ("jetson-nano", "jetson-nano", "nvidia,p3449-0000-b00+p3448-0000-b00", 4, "sm_53", "MAXN"),
+        ("tx2", "tx2", "nvidia,quill", 6, "sm_62", "MAXP_CORE_ARM"),
+        ("xavier-nx", "xavier-nx", "nvidia,p3449-0000+p3668-0000", 6, "sm_72", "MODE_15W_6CORE"),
+        ("agx-xavier", "agx-xavier", "nvidia,galen", 8, "sm_72", "MODE_15W"),
+        ("orin-nx", "orin-nx", "nvidia,p3768-0000+p3767-0000", 8, "sm_87", "25W"),
+        ("agx-orin", "agx-orin", "nvidia,p3737-0000+p3701-0000", 12, "sm_87", "MODE_30W"),
+    ],
+)
+def test_every_other_board_of_the_targets_is_recognised(
+    state: Path, name: str, hardware_class: str, board: str, cores: int, accelerator: str | None, power_mode: str | None
+) -> None:
+    found = probe(name, state).hardware()
+    assert (found.hardware_class, found.board, found.cores) == (hardware_class, board, cores)
+    assert (found.accelerator, found.power_mode) == (accelerator, power_mode)
+    assert found.memory_bytes > 0 and found.features and found.os
+
+
+def test_only_boards_whose_every_core_has_the_dot_product_are_said_to_have_it(state: Path) -> None:
+    with_it = {name for name in samples.NAMES if "asimddp" in probe(name, state).hardware().features}
+    assert with_it == {"pi5", "pi500", "cm5", "orin-nano", "orin-nx", "agx-orin"}
+
+
+@pytest.mark.parametrize(
     ("name", "has", "lacks"),
     [
         ("pi-zero-2-w", {"asimd", "crc32"}, {"asimddp", "asimdhp", "aes"}),
@@ -137,5 +169,5 @@ def test_samples_can_be_copied_out_but_never_over_something(
     assert HardwareProbe(state, tmp_path / "boards/pi5", "aarch64").hardware().hardware_class == "pi5"
     assert main([str(tmp_path / "boards"), "--only", "pi5"]) == 1
     assert "is there already" in capsys.readouterr().err
-    with pytest.raises(KeyError, match="there are orin-nano"):
+    with pytest.raises(KeyError, match="there are agx-orin"):
         samples.path("pi9")

@@ -6,7 +6,9 @@ from pathlib import Path
 from edgefleet_protocol.hardware import Hardware, class_of
 from edgefleet_protocol.telemetry import DeviceWindow
 
-from . import board, network, pressure, sensors
+from ..log import LOG
+from . import board, firmware, network, pressure, sensors, traffic
+from . import plugins as others
 from .runtimes import runtimes
 
 
@@ -14,17 +16,28 @@ class HardwareProbe:
     """Implements `seams.Probe`. Needs no root rights, writes only its cache, and never raises for what is missing."""
 
     def __init__(
-        self, state_folder: Path, root: Path = Path("/"), machine: str | None = None, *, keep: bool = True
+        self,
+        state_folder: Path,
+        root: Path = Path("/"),
+        machine: str | None = None,
+        *,
+        keep: bool = True,
+        plugins: tuple[str, ...] = (),
     ) -> None:
         """root: where /proc, /sys and /etc are looked for. machine: instead of `uname -m`, for a root of another machine.
 
-        keep: whether the cache may be written; not by one who only looks.
+        keep: whether the cache may be written; not by one who only looks. plugins: sensors that the owner named.
         """
         self._state, self._keep = state_folder, keep
         self._root = root
         self._machine = machine
         self._hardware: Hardware | None = None
         self._load = sensors.Load(root)
+        self._firmware = firmware.Firmware(root)
+        found, troubles = others.find(plugins)
+        self._plugins = others.Plugins(found, root)
+        for words in troubles:
+            LOG.warning("%s", words)
 
     def machine(self) -> str:
         """Return the board's serial number, or nothing."""
@@ -55,15 +68,31 @@ class HardwareProbe:
         )
 
     def device_window(self) -> DeviceWindow:
-        """Return how the device is now. `cpu_percent` is since the last call."""
+        """Return how the device is now. `cpu_percent` is since the last call; bytes are since boot, as `metering` wants them."""
         percent, charging = sensors.battery(self._root)
+        watts, source = sensors.power_w(self._root), "ina3221"
+        if watts is None and self.hardware().hardware_class == "pi5":
+            watts, source = self._firmware.power_w(), "pmic"
+        if (other := self._plugins.read()) is not None:
+            name, row = other
+            if percent is None and row.battery_percent is not None:
+                percent, charging = row.battery_percent, row.battery_charging
+            if watts is None and row.power_w is not None:
+                watts, source = row.power_w, name
+        held = sensors.throttled(self._root)
+        if held is None and self.hardware().board.startswith("raspberrypi,"):
+            held = self._firmware.throttled()
         return DeviceWindow(
             cpu_percent=self._load.percent(),
             memory_available_bytes=self.memory_available_bytes(),
             storage_free_bytes=sensors.storage_free_bytes(self._state),
             temperature_c=sensors.temperature_c(self._root),
-            throttled=sensors.throttled(self._root),
-            power_w=sensors.power_w(self._root),
+            throttled=held,
+            power_w=watts,
+            power_source=None if watts is None else source,
+            storage_written_bytes=traffic.written_bytes(self._root, self._state),
+            storage_wear_percent=traffic.wear_percent(self._root, self._state),
+            network=traffic.interfaces(self._root),
             battery_percent=percent,
             battery_charging=charging,
             agent_memory_bytes=sensors.agent_memory_bytes(),

@@ -63,10 +63,13 @@ def throttled(root: Path) -> tuple[str, ...] | None:
             bits = int(text(path) or "", 16)
         except ValueError:
             continue
-        if bits & _MAILBOX_ERROR:
-            return None
-        return tuple(word for bit, word in _THROTTLED if bits >> bit & 1)
+        return reasons(bits)
     return None
+
+
+def reasons(bits: int) -> tuple[str, ...] | None:
+    """Return the firmware's number in words: what holds now; None where the number is an error."""
+    return None if bits & _MAILBOX_ERROR else tuple(word for bit, word in _THROTTLED if bits >> bit & 1)
 
 
 def battery(root: Path) -> tuple[float | None, bool | None]:

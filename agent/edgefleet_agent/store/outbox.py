@@ -15,6 +15,7 @@ import msgspec
 from edgefleet_protocol.sketch import Sketch, merge
 from edgefleet_protocol.telemetry import ModelWindow, Window
 
+from ..metering import merge_devices
 from .disk import Disk
 
 MAX_ROWS, MAX_BYTES = 4096, 4_000_000
@@ -258,7 +259,7 @@ def merge_windows(older: Window, newer: Window) -> Window | None:
         boot=older.boot,
         started_monotonic_s=older.started_monotonic_s,
         clock_trusted=older.clock_trusted and newer.clock_trusted,
-        device=newer.device,
+        device=merge_devices(older.device, newer.device),
         models=tuple(models.values()),
     )
 

@@ -7,7 +7,25 @@ them have a battery.
 
 from pathlib import Path
 
-NAMES = ("orin-nano", "pi-zero-2-w", "pi4", "pi5")
+NAMES = (
+    "agx-orin",
+    "agx-xavier",
+    "cm4",
+    "cm5",
+    "jetson-nano",
+    "orin-nano",
+    "orin-nx",
+    "pi-zero-2-w",
+    "pi3a-plus",
+    "pi3b",
+    "pi3b-plus",
+    "pi4",
+    "pi400",
+    "pi5",
+    "pi500",
+    "tx2",
+    "xavier-nx",
+)
 MACHINE = "aarch64"
 """What `uname -m` says on each of them."""
 

@@ -1,0 +1,54 @@
+"""What a Raspberry Pi's firmware says when asked by its own tool, `vcgencmd`: where sysfs does not say it."""
+
+import re
+import subprocess
+from pathlib import Path
+
+from .sensors import reasons
+
+PATIENCE_S = 1.0
+MAX_FAILURES = 3
+"""A tool that failed so often in a row is not asked again until the agent starts anew."""
+_ADC = re.compile(r"(\S+)_([AV]) (?:current|volt)\(\d+\)=([\d.]+)[AV]")
+
+
+class Firmware:
+    """The tool below one root. Never raises, and never waits long."""
+
+    def __init__(self, root: Path) -> None:
+        self._tool = root / "usr/bin/vcgencmd"
+        self._failures = 0
+
+    def throttled(self) -> tuple[str, ...] | None:
+        """Return why the clock is held back now, or None where the tool does not say."""
+        found = re.search(r"throttled=(0x[0-9a-fA-F]+)", self._ask("get_throttled"))
+        return reasons(int(found[1], 16)) if found else None
+
+    def power_w(self) -> float | None:
+        """Return what a Raspberry Pi 5 draws, by its PMIC, or None."""
+        return board_power_w(self._ask("pmic_read_adc"))
+
+    def _ask(self, word: str) -> str:
+        if self._failures >= MAX_FAILURES or not self._tool.is_file():
+            return ""
+        try:
+            done = subprocess.run(
+                [str(self._tool), word], capture_output=True, timeout=PATIENCE_S, check=True, stdin=subprocess.DEVNULL
+            )
+        except (OSError, subprocess.SubprocessError):
+            self._failures += 1
+            return ""
+        self._failures = 0
+        return done.stdout[:65536].decode("utf-8", "replace")
+
+
+def board_power_w(said: str) -> float | None:
+    """Return the board's power from the rails that the PMIC measures, or None where it names none.
+
+    The rails' sum lies below what the wall gives; the line of a community's fit brings it there: 1.1451 * sum + 0.5879 W.
+    """
+    values = {(name, kind): float(value) for name, kind, value in _ADC.findall(said)}
+    rails = [
+        amperes * values[name, "V"] for (name, kind), amperes in values.items() if kind == "A" and (name, "V") in values
+    ]
+    return round(1.1451 * sum(rails) + 0.5879, 3) if rails else None
