@@ -40,7 +40,8 @@ def bundle(config: Config, hardware: Hardware | None = None, *, limit_bytes: int
 
     hardware: read from the device where it is not given, which may start a short child.
     """
-    parts, left_out = dict(_parts(config, hardware)), []
+    parts = dict(_parts(config, hardware))
+    left_out: list[str] = []
     while True:
         data = _packed({**parts, **({"left-out.txt": "\n".join(left_out) + "\n"} if left_out else {})})
         if len(data) <= limit_bytes or not parts:
@@ -51,7 +52,7 @@ def bundle(config: Config, hardware: Hardware | None = None, *, limit_bytes: int
 
 
 def _parts(config: Config, hardware: Hardware | None) -> Iterator[tuple[str, str]]:
-    for name, make in (
+    rows: tuple[tuple[str, Callable[[], str]], ...] = (
         ("about.json", lambda: json.dumps({"agent": __version__, "device": config.device, "fleet": config.fleet,
                                            "at_s": round(time.time(), 1)})),
         ("status.txt", lambda: _status(config, hardware)),
@@ -63,7 +64,8 @@ def _parts(config: Config, hardware: Hardware | None) -> Iterator[tuple[str, str
         ("unit.txt", lambda: _said("systemctl", "show", UNIT, "--property",
                                    "ActiveState,SubState,Result,NRestarts,MemoryCurrent,ExecMainStatus,StatusText")),
         *((f"system/{path.replace('/', '-')}.txt", _reader(config.hardware.root / path)) for path in SYSTEM),
-    ):  # fmt: skip
+    )  # fmt: skip
+    for name, make in rows:
         try:
             text = make()
         except Exception as error:
