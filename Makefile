@@ -11,6 +11,8 @@
 #
 #   make retained                        10,000 states that the broker retains, read back after a restart of it and the server
 #   make restarts                        server and broker cut in each phase of a rollout: the table
+#   make deb ARGS="--arch arm64"         the Debian packages of the device's side, for Debian 12 or 13 (--suite)
+#   make device-lab                      those packages under a real systemd, in a container (needs root)
 #
 #   make onnx-road                       the ONNX-only road on real models that packages carry (an environment of its own)
 #   make loads ARGS="DIR ..."            every variant of these packages on onnxruntime 1.19.2, 1.23.2 and the newest
@@ -28,7 +30,7 @@ TESTS ?=
 PIP_FLAGS = --disable-pip-version-check --quiet
 BIN = $(VENV)/bin
 
-.PHONY: help demo test test-device check bench crash attacks retained restarts onnx-road loads clean
+.PHONY: help demo test test-device check bench crash attacks retained restarts onnx-road loads deb device-lab clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -67,6 +69,12 @@ onnx-road: $(VENV)/ready
 loads: $(VENV)/ready
 	@test -n "$(ARGS)" || { echo 'make loads ARGS="DIR ...", where each DIR is a package' >&2; exit 2; }
 	@scripts/loads $(BIN)/python $(ARGS)
+
+deb: $(VENV)/ready
+	@$(BIN)/python scripts/build-deb $(ARGS)
+
+device-lab: $(VENV)/ready
+	@PATH="$(CURDIR)/$(BIN):$$PATH" scripts/device-lab $(ARGS)
 
 clean:
 	rm -rf .venv .venv-3.*

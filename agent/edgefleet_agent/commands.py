@@ -1,4 +1,4 @@
-"""`edgefleet agent run|status|explain|pin|hold|release|enrol|seal`."""
+"""`edgefleet agent run|status|explain|check|diag|pin|hold|release|enrol|seal`."""
 
 import argparse
 import json
@@ -9,8 +9,8 @@ from pathlib import Path
 from edgefleet_protocol.hardware import Hardware
 from edgefleet_protocol.messages import DeviceState
 
+from . import body_commands, enrol_commands
 from . import config as configuration
-from . import enrol_commands
 from .errors import AgentError, AlreadyRuns, BadConfig
 from .log import LEVELS
 from .owning import OWNERS_VERBS, BadTime, NotAllowed, NotFound, add_verbs
@@ -101,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     ):
         add(verb, do, words)
     add_verbs(add)
+    body_commands.add_verbs(add)
     enrol_commands.add(verbs)
     _add_dev(verbs)
     return parser

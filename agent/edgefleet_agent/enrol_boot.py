@@ -11,6 +11,7 @@ from .config import Config
 from .enrol_try import Try
 from .identity import FOLDER
 from .log import LOG
+from .notify import Notifier
 
 RETRY_MIN_S, RETRY_MAX_S = 5.0, 900.0
 POLL_S = 0.1
@@ -45,9 +46,13 @@ def _until_enrolled(config: Config, stopped: threading.Event, dice: Callable[[],
     failures, told = 0, ""
     machine = ("--machine", config.hardware.machine) if config.hardware.machine else ()
     LOG.info("this device has no identity yet: it enrols")
+    manager = Notifier()
+    manager.ready()  # it may take days until somebody approves: to the service manager this is a service that works
+    manager.status("no identity yet: it enrols")
     while not stopped.is_set():
         one = Try("enrol", config.state, "--root", str(config.hardware.root), *machine)
         while (ended := one.outcome()) is None:
+            manager.alive()
             if stopped.wait(POLL_S):
                 one.stop()
                 return False
@@ -59,8 +64,18 @@ def _until_enrolled(config: Config, stopped: threading.Event, dice: Callable[[],
             LOG.warning("not enrolled yet: %s; it is tried again", told)
         wait_s = ended.after_s * (0.8 + 0.4 * dice()) if ended.outcome == "later" else retry_s(failures, dice)
         failures = 0 if ended.outcome == "later" else failures + 1
-        stopped.wait(wait_s)
+        _wait(stopped, wait_s, manager)
     return False
+
+
+def _wait(stopped: threading.Event, seconds: float, manager: Notifier) -> None:
+    """Wait, showing the service manager meanwhile that this goes on."""
+    left = seconds
+    while left > 0 and not stopped.is_set():
+        manager.alive()
+        piece = min(left, manager.at_most_s or left)
+        stopped.wait(piece)
+        left -= piece
 
 
 def retry_s(failures: int, dice: Callable[[], float]) -> float:

@@ -22,6 +22,7 @@ from .identity_files import settle
 from .identity_renewal import Renewal
 from .link.standing import Standing
 from .log import LOG
+from .notify import Notifier, words_of
 from .store import Store
 from .store.disk import Disk
 
@@ -85,7 +86,7 @@ def run(config: Config) -> int:
 
 def turn_until_stopped(agent: Agent, link: "_Waits", run_folder: Path, renewal: "Renewal | None" = None) -> None:
     """Turn until a signal says to end."""
-    clock, told, stood = agent.clock, None, None
+    clock, told, stood, manager = agent.clock, None, None, Notifier()
     with _stop_signal(link) as stopped:
         while not stopped:
             wake_at = agent.turn(clock.monotonic())
@@ -97,8 +98,11 @@ def turn_until_stopped(agent: Agent, link: "_Waits", run_folder: Path, renewal: 
             if (stands := link.standing()) != stood:
                 stood = stands
                 _write(run_folder / BROKER_FILE, msgspec.json.encode(stood))
+            _show(manager, agent, stands)
             if not stopped:
-                link.wait(wake_at - clock.monotonic())
+                sleep_s = wake_at - clock.monotonic()
+                link.wait(sleep_s if manager.at_most_s is None else min(sleep_s, manager.at_most_s))
+        manager.stopping()
         LOG.info("stopping: %s came", signal.Signals(stopped[0]).name)
         if renewal is not None:
             renewal.stop()
@@ -107,6 +111,16 @@ def turn_until_stopped(agent: Agent, link: "_Waits", run_folder: Path, renewal: 
     for name in (STATE_FILE, BROKER_FILE):
         with contextlib.suppress(OSError):
             (run_folder / name).unlink()
+
+
+def _show(manager: Notifier, agent: Agent, stands: Standing) -> None:
+    """Tell the service manager that the loop came round, and that the agent is ready once its models had their turn."""
+    manager.alive()
+    manager.ready()
+    serving = sum(live.server is not None and live.server.accepting_since is not None for live in agent.lives.values())
+    manager.status(
+        words_of(serving, len(agent.lives), "connected" if stands.connected else f"no broker at {stands.broker}")
+    )
 
 
 class _Waits(Protocol):
