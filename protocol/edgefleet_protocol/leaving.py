@@ -16,9 +16,10 @@ S = TypeVar("S", DeviceWindow, ModelWindow)
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "cpu": ("device.cpu_percent",),
     "memory": ("device.memory_available_bytes", "device.agent_memory_bytes", "model.memory_bytes"),
-    "storage": ("device.storage_free_bytes",),
-    "heat": ("device.temperature_c", "device.throttled"),
-    "power": ("device.power_w",),
+    "storage": ("device.storage_free_bytes", "device.storage_written_bytes", "device.storage_wear_percent"),
+    "heat": ("device.temperature_c", "device.throttled", "device.throttled_s"),
+    "power": ("device.power_w", "device.power_source", "device.energy_j", "device.energy_s", "device.idle_w"),
+    "network": ("device.network",),
     "battery": ("device.battery_percent", "device.battery_charging"),
     "latency": ("model.latency",),
     "confidence": ("model.confidence",),

@@ -122,7 +122,7 @@ class Gatherer:
             battery_charging=own.battery_charging if own else None,
             battery_per_hour=per_hour,
             storage_free_bytes=own.storage_free_bytes if own else None,
-            storage_wear_percent=getattr(own, "storage_wear_percent", None),
+            storage_wear_percent=own.storage_wear_percent if own else None,
             trust_problem=row.state.trust_problem if row.state else None,
             cloned=row.alarm.why if row.alarm else None,
             certificate_ends_s=ends_s,

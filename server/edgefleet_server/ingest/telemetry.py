@@ -1,7 +1,7 @@
 """Telemetry: bounded decompression, then each window by itself, so that a bad one costs only itself."""
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import msgspec
@@ -9,7 +9,7 @@ import msgspec
 from edgefleet_protocol.codec import FORMAT, Document, decode
 from edgefleet_protocol.errors import BadDocument, TooLarge
 from edgefleet_protocol.names import DeviceId
-from edgefleet_protocol.telemetry import MAX_BATCH_BYTES, MAX_WINDOWS, Count, TelemetryBatch, Window
+from edgefleet_protocol.telemetry import MAX_BATCH_BYTES, MAX_WINDOWS, Count, DeviceWindow, TelemetryBatch, Window
 
 MAX_PLAIN_BYTES = 1_000_000
 """64 windows are some 50 kB; a zlib bomb of 60 kB would be 60 MB."""
@@ -102,7 +102,7 @@ def inflate(payload: bytes) -> bytes:
 def why_impossible(window: Window) -> str | None:
     """Return what in `window` cannot be, in words, or None. Types and sizes were checked while it was decoded."""
     facts = window.device
-    for value in (facts.cpu_percent, facts.temperature_c, facts.power_w, facts.battery_percent):
+    for value in _measurements(facts):
         if value is not None and not -ABSURD < value < ABSURD:
             return "a measurement that is absurdly large"
     if facts.battery_percent is not None and not 0 <= facts.battery_percent <= 100:
@@ -121,6 +121,14 @@ def why_impossible(window: Window) -> str | None:
         if model.latency.count > model.requests:
             return f"{model.model}: {model.latency.count} latencies of {model.requests} requests"
     return None
+
+
+def _measurements(facts: DeviceWindow) -> Iterator[float | None]:
+    """Yield every measurement that is no count: those are bounded by their type."""
+    yield from (facts.cpu_percent, facts.temperature_c, facts.power_w, facts.battery_percent)
+    yield from (facts.energy_j, facts.energy_s, facts.idle_w, facts.storage_wear_percent)
+    yield from (facts.throttled_s or {}).values()
+    yield from (row.signal_dbm for row in facts.network or ())
 
 
 def place(window: Window, now: float) -> tuple[float, bool]:

@@ -155,7 +155,7 @@ def _window(row: Any) -> Row:
         "battery": _share(facts.battery_percent),
         "battery_charging": facts.battery_charging,
         "power_w": facts.power_w,
-        "power_source": getattr(facts, "power_source", None),
+        "power_source": facts.power_source,
         "throttled": None if facts.throttled is None else " ".join(facts.throttled),
     }
 

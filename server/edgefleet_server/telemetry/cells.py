@@ -252,7 +252,7 @@ def row_of(device: str, region: str, hardware_class: str, placed_s: float, windo
         _name(hardware_class),
         placed_s,
         window.seconds,
-        Board(_measured(facts), facts.throttled, getattr(facts, "power_source", None)),
+        Board(_measured(facts), facts.throttled, facts.power_source),
         tuple([_counts(model) for model in window.models]),
     )
 
