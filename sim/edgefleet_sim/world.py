@@ -205,7 +205,7 @@ class World:
             raise NoMosquitto("Mosquitto is not installed, and a simulation needs it: apt install mosquitto")
         lines = [
             f"listener {self.broker_port} 127.0.0.1", "allow_anonymous true", "max_packet_size 300000",
-            "max_queued_messages 0", "max_queued_bytes 4000000", "sys_interval 0",
+            "max_queued_messages 0", "max_queued_bytes 0", "sys_interval 0",
             f"persistence {'true' if self._persistence else 'false'}",
         ]  # fmt: skip
         if self._persistence:
