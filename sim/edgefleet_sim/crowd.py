@@ -205,7 +205,7 @@ class Crowd:
         serving: dict[str, int] = {}
         phases: dict[str, int] = {}
         served: dict[str, int] = {}
-        connected = regions = on = 0
+        connected = regions = on = unsent = 0
         every = [*self.devices.values(), *self.clones]
         for device in every:
             for name in device.served:
@@ -214,6 +214,7 @@ class Crowd:
                 continue
             on += 1
             connected += device.link.session is not None
+            unsent += device.link.unsent
             regions += device.agent.store.facts.facts.region is not None
             state = device.agent.state
             for row in state.models if state else ():
@@ -224,7 +225,7 @@ class Crowd:
                         proven[row.running.release] = proven.get(row.running.release, 0) + 1
         return Count(
             devices=len(every), on=on, connected=connected, assigned=regions, proven=proven, serving=serving,
-            phases=phases, served=served, torn=len(self._torn), back_s=sorted(self._back_s), turns=self._turns,
+            phases=phases, served=served, unsent=unsent, torn=len(self._torn), back_s=sorted(self._back_s), turns=self._turns,
             cpu_s=sum(resource.getrusage(resource.RUSAGE_SELF)[:2]), looks_asked=self.looker.asked,
             looks_made=self.looker.looked,
         )  # fmt: skip

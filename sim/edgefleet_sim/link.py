@@ -122,6 +122,11 @@ class VirtualLink:
 
     # --- the crowd's side
 
+    @property
+    def unsent(self) -> int:
+        """How many messages the broker has not acknowledged."""
+        return len(self._waiting) + len(self._queue)
+
     def due(self) -> float:
         """When `step` should be called next, though nothing comes."""
         if self.socket is None:

@@ -54,6 +54,8 @@ class Count(msgspec.Struct, frozen=True, kw_only=True):
     phases: dict[str, int] = {}
     served: dict[str, int] = {}
     """By release: devices on which it ever took real requests."""
+    unsent: int = 0
+    """Messages that the broker has not acknowledged."""
     torn: int = 0
     """Of those that were torn off together, how many are not back."""
     back_s: list[float] = []

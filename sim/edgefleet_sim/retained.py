@@ -30,9 +30,13 @@ def read_back(count: int, say: Callable[[str], None], timeout_s: float = 600.0) 
         with Fleet(world, count) as fleet:
             fleet.order(do="boot", over_s=count / BOOTS_PER_S)
             fleet.until("every device knows its region", lambda now: now.assigned == count, timeout_s, say)
-            time.sleep(2.0)  # their last words about it are under way
-        say("every device is gone; broker and server are restarted, and the server's database is removed")
+            time.sleep(2.0)
+            fleet.until("the broker has all that they said", lambda now: not now.unsent, timeout_s, say)
         world.server.stop()
+        before = states_known(world)
+        say(
+            f"every device is gone, and the server had {before} states; broker and server are restarted, and the server's database is removed"
+        )
         world.broker.stop()
         for file in Path(world.folder / "server").glob("server.sqlite3*"):
             file.unlink()
@@ -49,7 +53,13 @@ def read_back(count: int, say: Callable[[str], None], timeout_s: float = 600.0) 
         time.sleep(2.0)  # a row may be of a presence whose state comes after it
         world.server.stop()
         known = states_known(world)
-        return {"devices": count, "read_back": known, "missing": count - known, "seconds": seconds}
+        return {
+            "devices": count,
+            "known_before": before,
+            "read_back": known,
+            "missing": count - known,
+            "seconds": seconds,
+        }
 
 
 def rows_known(world: World) -> int:

@@ -198,9 +198,10 @@ class World:
         program = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
         if program is None:
             raise NoMosquitto("Mosquitto is not installed, and a simulation needs it: apt install mosquitto")
+        # No bound on bytes: the server reads every state at once, and beyond 4 MB some were lost in silence.
         lines = [
             f"listener {self.broker_port} 127.0.0.1", "allow_anonymous true", "max_packet_size 300000",
-            "max_queued_messages 0", "max_queued_bytes 4000000", "sys_interval 0",
+            "max_queued_messages 0", "max_queued_bytes 0", "sys_interval 0",
             f"persistence {'true' if self._persistence else 'false'}",
         ]  # fmt: skip
         if self._persistence:
