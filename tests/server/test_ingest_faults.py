@@ -15,7 +15,7 @@ from sqlalchemy import event
 
 from edgefleet_server.app import Server
 from edgefleet_server.config import IngestConfig, KeepConfig, load
-from edgefleet_server.errors import BadConfig
+from edgefleet_server.errors import BadConfig, ServerError
 from edgefleet_server.ingest.helper import Helper
 from edgefleet_server.store import database as database_module
 from edgefleet_server.store import telemetry
@@ -211,6 +211,8 @@ def test_a_process_that_ends_leaves_its_share_to_the_others(
             eventually("it takes", lambda: server.counters.get("windows_taken") > 0)
         with Sender(broker.port, "one") as sender:
             with Helper(server.config, "demo", 2) as helper:
+                with pytest.raises(ServerError, match="another ingest process has number 2"):
+                    Helper(server.config, "demo", 2)
                 eventually(
                     "both take", lambda: all(c.get("windows_taken") > 50 for c in (server.counters, helper.counters))
                 )

@@ -8,6 +8,8 @@ import pytest
 from edgefleet_protocol.rollout import NotWorse
 from edgefleet_server.api.bodies import RolloutBody
 from edgefleet_server.cli import rollout_order
+from edgefleet_server.client import Api
+from edgefleet_server.client import BadRequest as Bad
 from edgefleet_server.errors import BadRequest, Refused
 from edgefleet_server.rollouts.orders import Order, StageOrder, check
 from edgefleet_server.store import rollouts
@@ -54,6 +56,8 @@ def test_only_the_margins_that_are_named_are_looked_at() -> None:
     [
         (("--stages", "10", "--stage", "count=5"), "two ways to say the same"),
         (("--stage", "colour=red"), "colour=red is not known. Known: percent, count"),
+        (("--stages", ""), "write percents with commas"),
+        (("--stage", "percent=5 percent=100"), "says percent twice"),
         (("--stage", "count=many"), "many is no number"),
         (("--not-worse", "speed=5"), "'speed' is not known. Known: latency"),
         (("--not-worse", "latency=fast"), "write a number, as in latency=5"),
@@ -62,6 +66,17 @@ def test_only_the_margins_that_are_named_are_looked_at() -> None:
 def test_what_makes_no_sense_says_what_would(words: tuple[str, ...], said: str) -> None:
     with pytest.raises(BadRequest, match=said):
         body(*words)
+
+
+def test_a_stage_of_nothing_is_shown_as_it_was_written() -> None:
+    repo_order = Order("fashion/1", stages=(0.0, 50.0))
+    assert [row.words for row in repo_order.every_stage] == ["0 %", "50 %"]
+
+
+@pytest.mark.parametrize("words", [("--not-worse", "latency=nan"), ("--stages", "nan"), ("--stage", "percent=inf")])
+def test_a_number_that_json_cannot_say_is_not_sent_as_not_set(words: tuple[str, ...]) -> None:
+    with pytest.raises(Bad, match=r"(latency_percent|percent) is (nan|inf): write a finite number"):
+        Api("http://127.0.0.1:9").raw("POST", "/api/v1/rollouts", body=body(*words))
 
 
 def test_gates_late_joiners_and_waves_arrive_as_they_were_asked_for() -> None:
