@@ -8,6 +8,7 @@ import pytest
 from edgefleet_protocol.rollout import NotWorse
 from edgefleet_server.api.bodies import RolloutBody
 from edgefleet_server.cli import rollout_order
+from edgefleet_server.cli.rollout import main as rollout
 from edgefleet_server.client import Api
 from edgefleet_server.client import BadRequest as Bad
 from edgefleet_server.errors import BadRequest, Refused
@@ -86,6 +87,22 @@ def test_gates_late_joiners_and_waves_arrive_as_they_were_asked_for() -> None:
     )  # fmt: skip
     assert (found.gate.max_failed, found.gate.min_proven, found.gate.min_ended) == (2, 3, 4)
     assert (found.late_joiners, found.max_under_way) == ("wait", 7)
+
+
+def test_a_rollout_under_way_is_not_started_over_by_a_second_start(
+    make_server: MakeServer, repo: FakeRepository, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fleet = make_fleet(make_server, repo, 2)
+    staged = Order("fashion/1", regions=(WEST,), stages=(50.0, 100.0))
+    fleet.server.controller.begin(staged, "ana")
+    with pytest.raises(Refused, match=r"fashion/1 is under way in eu-west already, at stage 1 of 2"):
+        fleet.server.controller.begin(Order("fashion/1", regions=(WEST,)), "ana")
+    assert len(fleet.record.assignment.stages) == 2
+    fleet.server.controller.begin(Order("fashion/1", regions=(WEST,), force=True), "ana")
+    assert len(fleet.record.assignment.stages) == 1
+    assert rollout(["start", "fashion/1", "--plan", "", "--server", "http://127.0.0.1:9"]) == 2
+    assert "--plan is empty" in capsys.readouterr().err
+    fleet.server.database.close()
 
 
 def test_a_withdrawn_release_is_refused_with_the_way_on(make_server: MakeServer, repo: FakeRepository) -> None:

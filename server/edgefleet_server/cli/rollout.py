@@ -83,8 +83,9 @@ def _plan(arguments: argparse.Namespace) -> int:
         print(as_json(answer))
     else:
         print("\n\n".join(plan_text(region, devices=arguments.devices) for region in answer["regions"]))
-        print(f"To start just this: edgefleet rollout start {arguments.release} … --plan {answer['digest']}")
     refused = any(region["breaks"] or (region["refused"] and not arguments.force) for region in answer["regions"])
+    if not arguments.json and not refused:
+        print(f"To start just this: edgefleet rollout start {arguments.release} … --plan {answer['digest']}")
     return 5 if refused else 0
 
 

@@ -1,5 +1,6 @@
 """A server in one file: its database, repository and identity as they were at one moment, with a digest of each."""
 
+import errno
 import hashlib
 import io
 import os
@@ -235,6 +236,10 @@ def _copy_repository(source: Path, target: Path) -> str:
             copied.current()
             return copied.fleet
         except (TrustError, OSError) as error:  # somebody published between two files
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+                raise ServerError(
+                    f"a backup cannot be written below {target.parent.parent}: {error.strerror}"
+                ) from error
             fault = error
             time.sleep(0.2)
     raise ServerError(f"the repository {source} could not be copied whole: {fault}. See: edgefleet trust status")
