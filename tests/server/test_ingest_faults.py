@@ -133,6 +133,8 @@ def test_a_server_on_postgresql_does_its_work_and_outlives_its_database(
                 eventually("the other event", lambda: len(server.views.events()) == 2)
                 eventually("it can work", lambda: server.watching.readiness() == ())
             assert server.watching.collector.collect()
+            eventually("it leads", lambda: server.controller.turned_s is not None)
+            cluster.stop()  # and it ends in good order all the same
 
 
 def write_config(folder: Path, repo: FakeRepository, port: int, database: str) -> Path:
