@@ -14,6 +14,7 @@ from .world import NoMosquitto
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 MAX_DEVICES = 18_000
 """One open connection each, within what a process may open."""
+MAX_TIMEOUT_S = 7 * 86400.0
 
 
 def main(argv: list[str]) -> int:
@@ -30,6 +31,12 @@ def main(argv: list[str]) -> int:
         return USAGE
     if not 1 <= arguments.devices <= MAX_DEVICES:
         print(f"edgefleet sim: --devices is {arguments.devices}; from 1 to {MAX_DEVICES} can be", file=sys.stderr)
+        return USAGE
+    if not 0 < arguments.timeout <= MAX_TIMEOUT_S:
+        print(
+            f"edgefleet sim: --timeout is {arguments.timeout:g}; above 0 and up to {MAX_TIMEOUT_S:g} can be",
+            file=sys.stderr,
+        )
         return USAGE
     open_all_files()
     end_on_sigterm()

@@ -15,8 +15,9 @@ from sqlalchemy import event
 
 from edgefleet_server.app import Server
 from edgefleet_server.config import IngestConfig, KeepConfig, load
-from edgefleet_server.errors import BadConfig
+from edgefleet_server.errors import BadConfig, ServerError
 from edgefleet_server.ingest.helper import Helper
+from edgefleet_server.regions import gone as gone_module
 from edgefleet_server.store import database as database_module
 from edgefleet_server.store import telemetry
 from edgefleet_server.store.database import Connection, Database
@@ -101,8 +102,11 @@ def test_a_database_that_refuses_costs_nothing_and_is_told(
 
 
 def test_a_server_on_postgresql_does_its_work_and_outlives_its_database(
-    broker: BrokerProcess, make_server: MakeServer
+    broker: BrokerProcess, make_server: MakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(
+        gone_module, "LOOK_EVERY_S", 0.0
+    )  # as in an outage that lasts longer than what was read is good for
     with Postgres() as cluster:
         where = DatabaseConfig(url=cluster.new())
         with (
@@ -116,6 +120,10 @@ def test_a_server_on_postgresql_does_its_work_and_outlives_its_database(
                 cluster.stop()
                 eventually("it is stuck", lambda: server.router.stuck_s > 0)
                 assert {"database", "ingest"} <= set(server.watching.readiness())
+                told = {family.name: family for family in server.watching.collector.collect()}
+                assert told["edgefleet_ingest_stuck_seconds"].samples[0].value > 0
+                assert told["edgefleet_database_answers"].samples[0].value == 0
+                assert "edgefleet_devices" not in told
                 for _ in range(10):
                     sender.send()
                 cluster.start()
@@ -125,6 +133,8 @@ def test_a_server_on_postgresql_does_its_work_and_outlives_its_database(
                 eventually("the other event", lambda: len(server.views.events()) == 2)
                 eventually("it can work", lambda: server.watching.readiness() == ())
             assert server.watching.collector.collect()
+            eventually("it leads", lambda: server.controller.turned_s is not None)
+            cluster.stop()  # and it ends in good order all the same
 
 
 def write_config(folder: Path, repo: FakeRepository, port: int, database: str) -> Path:
@@ -211,6 +221,8 @@ def test_a_process_that_ends_leaves_its_share_to_the_others(
             eventually("it takes", lambda: server.counters.get("windows_taken") > 0)
         with Sender(broker.port, "one") as sender:
             with Helper(server.config, "demo", 2) as helper:
+                with pytest.raises(ServerError, match="another ingest process has number 2"):
+                    Helper(server.config, "demo", 2)
                 eventually(
                     "both take", lambda: all(c.get("windows_taken") > 50 for c in (server.counters, helper.counters))
                 )
@@ -219,6 +231,25 @@ def test_a_process_that_ends_leaves_its_share_to_the_others(
             sender.stop()
             eventually("all is there", lambda: kept(server.database, "one") == 5 * sender.sent)
             assert helper.counters.get("windows_taken") == there
+
+
+def test_a_helper_outlives_its_database(
+    broker: BrokerProcess, make_server: MakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gone_module, "LOOK_EVERY_S", 0.0)
+    with Postgres() as cluster:
+        where = DatabaseConfig(url=cluster.new())
+        server = make_server(broker.port, database=where, ingest=IngestConfig(shared=True), keep=MUCH)
+        with Helper(server.config, "demo", 2) as helper, Sender(broker.port, "one", pause_s=0.01) as sender:
+            eventually("it takes", lambda: helper.counters.get("windows_taken") > 0)
+            cluster.stop()
+            eventually("it is stuck", lambda: helper.counters.get("database_faults") > 0)
+            for _ in range(10):
+                sender.send()
+            cluster.start()
+            sender.stop()
+            eventually("all is there", lambda: kept(server.database) == 5 * sender.sent)
+        server.database.close()
 
 
 def test_a_helper_is_refused_where_there_can_be_one_process_only(

@@ -17,7 +17,7 @@ from edgefleet_protocol.messages import Event
 from edgefleet_server.app import Server
 from edgefleet_server.commands import server as server_command
 from edgefleet_server.config import IdentityConfig, ServerConfig, load
-from edgefleet_server.errors import Refused
+from edgefleet_server.errors import NotFound, Refused
 from edgefleet_server.identity.authority import establish
 from edgefleet_server.logs import JsonLines
 from edgefleet_server.operate.backup import back_up, read_manifest, restore
@@ -120,10 +120,17 @@ def test_a_backup_of_a_newer_version_and_a_target_that_holds_something_are_refus
     file = tmp_path / "one.tar.gz"
     back_up(server.config, file, with_keys=True)
     target = elsewhere(server.config, tmp_path / "new")
-    for fields in ({"version": "99.0.0"}, {"form": "9999"}, {"format": 2}):
+    for fields in ({"version": "99.0.0"}, {"form": "9999"}, {"format": 2}, {"format": 2, "form": 7, "files": []}):
         rewritten(file, tmp_path / "other.tar.gz", manifest=fields)
         with pytest.raises(Refused, match="newer than this one"):
             restore(tmp_path / "other.tar.gz", target)
+    with pytest.raises(NotFound, match="is not there"):
+        restore(tmp_path / "none.tar.gz", target)
+    with pytest.raises(NotFound, match="is no folder"):
+        back_up(server.config, tmp_path / "none" / "one.tar.gz", with_keys=False)
+    (tmp_path / "text").write_text("no archive")
+    with pytest.raises(Refused, match=r"is no backup of this server, or it is damaged: [^\n]+$"):
+        restore(tmp_path / "text", target)
     target.repository.mkdir(parents=True)
     (target.repository / "mine").write_text("x")
     with pytest.raises(Refused, match="is not empty"):

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ from edgefleet_protocol.rollout import Policy, Rollout
 from edgefleet_protocol.telemetry import DeviceWindow, Window
 from edgefleet_server.app import Server
 from edgefleet_server.cli import toml_out
+from edgefleet_server.cli.region import read as read_file
+from edgefleet_server.errors import BadRequest
 from edgefleet_server.link.inbox import Incoming
 from edgefleet_server.regions.current import prune_regions
 from edgefleet_server.regions.residency import kept_groups, kept_window
@@ -184,6 +187,12 @@ def test_versions_are_listed_compared_and_not_overwritten_by_who_did_not_see_the
         ({"telemetry": {"keep_days": 0}}, 422, "regions.eu-west"),
         ({"broker": "mq.example.org"}, 422, "regions.eu-west"),
         ({"broker": "mq.example.org:99999"}, 422, "broker is mq.example.org:99999, and ports end at 65535"),
+        (
+            {"policy": {"timezone": "Mars/Base", "windows": [{"start": "01:00", "end": "02:00"}]}},
+            422,
+            "is no time zone",
+        ),
+        ({"policy": {"timezone": "../../x", "windows": [{"start": "01:00", "end": "02:00"}]}}, 422, "is no time zone"),
         ({"online_key": "deadbeef"}, 409, "regions.eu-west.online_key is deadbeef, and the repository lets"),
     ],
 )
@@ -215,6 +224,8 @@ def test_s04_a_frozen_region_moves_neither_on_nor_back_and_its_devices_read_why(
     server.controller.turn()
     (row,) = client.get(f"/v1/rollouts/{WEST}").json()["items"]
     assert (row["stage"], row["why"]) == (0, f"{WEST} is frozen by a person on this machine: election")
+    refused = client.post(f"/v1/rollouts/{WEST}/next", json={})
+    assert (refused.status_code, f"edgefleet region unfreeze {WEST}" in refused.json()["detail"]) == (409, True)
     opened = row["stage_opened_s"]
     assert client.post("/v1/unfreeze", json={}).json() == {"changed": [WEST]}
     assert signed(server).frozen == ""
@@ -368,3 +379,10 @@ def test_what_is_older_than_its_region_keeps_it_is_removed_and_nothing_else(serv
     with server.database.read() as connection:
         left = {name: telemetry.count_of(connection, name, 0, now + 1) for name in ("one", "far")}
     assert left == {"one": 1, "far": 2}
+
+
+def test_a_file_that_is_nested_too_deep_is_no_toml(tmp_path: Path) -> None:
+    file = tmp_path / "regions.toml"
+    file.write_text("x = " + "[" * 5000 + "]" * 5000)
+    with pytest.raises(BadRequest, match="is not TOML"):
+        read_file(file)

@@ -12,6 +12,7 @@ from edgefleet_protocol.rollout import Audience, Gate, Policy, Probation
 
 from ..commanding import DEFAULT_LIFE_S
 from ..errors import BadRequest
+from ..regions.zones import is_known
 from ..rollouts.orders import DEADLINE_S, Order, StageOrder
 
 
@@ -175,6 +176,10 @@ def _policy(region: str, rows: dict[str, Any]) -> Policy:
     try:
         policy = msgspec.convert(rows, Policy)
         check_policy(policy)
-        return policy
     except (msgspec.ValidationError, BadPolicy) as error:
         raise BadRequest(f"the policy of {region}: {error}") from error
+    if policy.timezone is not None and not is_known(policy.timezone):
+        raise BadRequest(
+            f"the policy of {region}: timezone is {policy.timezone}, which is no time zone: write one as Europe/Berlin or UTC"
+        )
+    return policy

@@ -65,6 +65,8 @@ def _export(arguments: argparse.Namespace) -> int:
     if from_s >= to_s:
         raise BadRequest(f"--from {arguments.since} is not before --to {arguments.to or 'now'}: nothing lies between")
     out: Path = arguments.out
+    if not out.parent.is_dir():
+        raise NotFound(f"{out.parent} is no folder, so no file can be written there: make it first")
     if out.exists():
         raise Refused(f"{out} is there already: name another file")
     asked = export_rows.Asked(

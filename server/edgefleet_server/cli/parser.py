@@ -99,6 +99,7 @@ def run(parser: argparse.ArgumentParser, argv: list[str]) -> int:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         if isinstance(error, api.NoServer):
             print(f"Start one with edgefleet server run, or name it with --server or {VARIABLE}.", file=sys.stderr)
-        elif isinstance(error, api.ApiError) and error.next:
+        elif isinstance(error, api.ApiError) and error.next and not error.next.startswith("/api/"):
+            # What is to be read of the API is for whoever writes requests.
             print(f"Next: {error.next}", file=sys.stderr)
         return next(code for kind, code in CODES if isinstance(error, kind))

@@ -70,7 +70,7 @@ def read(path: Path) -> dict[str, Any]:
         rows = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise NotFound(f"{path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest(f"{path} is not TOML: {error}") from error
     regions = rows.get("regions")
     if extra := sorted(set(rows) - {"regions"}):

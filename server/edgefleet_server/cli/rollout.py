@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from ..errors import BadRequest
 from ..rollouts.words import devices_in_words
 from . import grouped, learnt, parser, rollout_order, watch
 from .client import Client
@@ -24,7 +25,7 @@ def main(argv: list[str]) -> int:
         rollout_order.add_options(one)
         if name == "start":
             one.add_argument(
-                "--plan", default="", metavar="DIGEST", help="refuse it unless it does what this plan said"
+                "--plan", default=None, metavar="DIGEST", help="refuse it unless it does what this plan said"
             )
         else:
             one.add_argument("--devices", action="store_true", help="each device's own table, as far as they are named")
@@ -82,14 +83,17 @@ def _plan(arguments: argparse.Namespace) -> int:
         print(as_json(answer))
     else:
         print("\n\n".join(plan_text(region, devices=arguments.devices) for region in answer["regions"]))
-        print(f"To start just this: edgefleet rollout start {arguments.release} … --plan {answer['digest']}")
     refused = any(region["breaks"] or (region["refused"] and not arguments.force) for region in answer["regions"])
+    if not arguments.json and not refused:
+        print(f"To start just this: edgefleet rollout start {arguments.release} … --plan {answer['digest']}")
     return 5 if refused else 0
 
 
 def _start(arguments: argparse.Namespace) -> int:
     client = Client(arguments.server, arguments.ca)
-    answer = client.post("/api/v1/rollouts", _body(client, arguments) | {"plan_digest": arguments.plan})
+    if arguments.plan == "":  # of a script whose variable is not set: it must not start what nobody planned
+        raise BadRequest("--plan is empty: give the digest that edgefleet rollout plan printed, or leave --plan out")
+    answer = client.post("/api/v1/rollouts", _body(client, arguments) | {"plan_digest": arguments.plan or ""})
     if arguments.json:
         print(as_json(answer))
     else:

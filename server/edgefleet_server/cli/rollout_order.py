@@ -151,7 +151,8 @@ def _stages(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     if arguments.stage:
         rows = [_stage(text) for text in arguments.stage]
     else:
-        text = arguments.stages or "100"
+        # Not `or`: an empty text (a variable of a script that is not set) must not mean everybody at once.
+        text = "100" if arguments.stages is None else arguments.stages
         try:
             rows = [{"percent": float(part)} for part in text.split(",")]
         except ValueError:
@@ -167,6 +168,8 @@ def _stage(text: str) -> dict[str, Any]:
         key, equals, value = part.partition("=")
         if key not in STAGE_KEYS or (not equals and key != "approval"):
             raise BadRequest(f"--stage {text!r}: {part} is not known. Known: {', '.join(STAGE_KEYS)}")
+        if key in row:
+            raise BadRequest(f"--stage {text!r} says {key} twice: say it once, or write a --stage for each stage")
         try:
             if key == "approval":
                 row[key] = True
@@ -213,5 +216,5 @@ def _policies(path: Path | None) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise NotFound(f"{path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest(f"{path} is not TOML: {error}") from error

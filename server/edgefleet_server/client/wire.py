@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import math
 import ssl
 import time
 import uuid
@@ -11,7 +12,7 @@ from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
-from .errors import NoServer, of_problem
+from .errors import BadRequest, NoServer, of_problem
 from .types import Live, Problem
 
 TIMEOUT_S = 30.0
@@ -45,6 +46,7 @@ class Wire:
         """
         headers, data = dict(self._headers), None
         if method != "GET":
+            _finite(body)
             data = msgspec.json.encode({} if body is None else body)
             headers["Content-Type"] = "application/json"
             if method == "POST":
@@ -121,6 +123,18 @@ class Wire:
         except msgspec.MsgspecError:
             raise NoServer(f"{self.url} answers {answer.status}, but not as an EdgeFleet server does") from None
         raise of_problem(msgspec.structs.replace(problem, status=answer.status))
+
+
+def _finite(value: Any, where: str = "") -> None:
+    """Raise BadRequest for a number that JSON cannot say: it would be sent as null, which means *not set*."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise BadRequest(f"{where or 'the value'} is {value}: write a finite number")
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            _finite(inner, f"{where}.{key}" if where else str(key))
+    elif isinstance(value, list | tuple):
+        for place, inner in enumerate(value):
+            _finite(inner, f"{where}.{place}")
 
 
 def _question(query: Query | None) -> str:

@@ -50,6 +50,11 @@ class Helper:
         self.counters, self._stopping = Counters(), threading.Event()
         topics = Topics(fleet)
         self.database = Database(config.place, helper=True)
+        try:
+            self.database.hold_number(number)
+        except BaseException:
+            self.database.close()
+            raise
         self.broker = Broker(
             config.broker.host,
             config.broker.port,

@@ -87,7 +87,7 @@ class Intake:
         self.store(messages, self.read(messages))
 
     def read(self, messages: Sequence[Incoming]) -> Batch:
-        """Return what of `messages` can be kept. Looks at nothing but them."""
+        """Return what of `messages` can be kept. Looks at nothing but them, and at who was decommissioned."""
         batch = Batch(self._clock.now())
         try:
             for message in messages:
@@ -99,6 +99,8 @@ class Intake:
     def store(self, messages: Sequence[Incoming], batch: Batch) -> None:
         """Store what was read of `messages`, in one transaction. It may be called again when it raised Unavailable."""
         try:
+            if isinstance(batch.fault, Unavailable):  # the database was away while it was read, and may be back
+                batch = self.read(messages)
             if batch.fault is not None:
                 raise batch.fault
             self._store(batch)

@@ -117,7 +117,11 @@ class Router:
 
     def _take(self, batch: Sequence[Incoming]) -> None:
         """Store and acknowledge. What cannot be stored now is kept, in its order, and tried again; nothing is acknowledged before."""
-        measured, said = self._apart(batch)
+        parts: list[tuple[list[Incoming], list[Incoming]]] = []
+        # Who was decommissioned is read from the database now and then, so this too waits for one that is away.
+        if not self._steady.until_it_works(lambda: parts.append(self._apart(batch))):
+            return
+        measured, said = parts[-1]
         if measured:
             self._lane.take(measured)
         found: list[tuple[bool, list[Need]]] = []

@@ -14,7 +14,7 @@ from ..readiness import Ingest
 from ..rollouts.controller import Controller
 from ..seams import Clock
 from ..store import alerts, devices, rollups
-from ..store.database import Database
+from ..store.database import Database, Unavailable
 from ..telemetry.drift import LEAST_SHIFT
 from .follow import Follower
 from .text import Family, Sample, histogram
@@ -43,18 +43,30 @@ class Collector:
         self._counters, self._clock, self._connected = counters, clock, connected
 
     def collect(self, regions: Regions = None) -> list[Family]:
-        """Return every family; of `regions` only, where they are given, and then without the server's own."""
-        self._follower.look()
-        families = [
-            *self._devices(regions),
-            *self._groups(regions),
-            self._energy(regions),
-            *self._drift(regions),
-            self._alerts(regions),
-        ]
-        return families if regions is not None else [*self._server(), *families]
+        """Return every family; of `regions` only, where they are given, and then without the server's own.
 
-    def _server(self) -> Iterable[Family]:
+        While the database is away, what must be read from it is left out: that it is stuck must be seen just then.
+        """
+        parts: list[Callable[[], Iterable[Family]]] = [
+            lambda: self._devices(regions),
+            lambda: self._groups(regions),
+            lambda: (self._energy(regions),),
+            lambda: self._drift(regions),
+            lambda: (self._alerts(regions),),
+        ]
+        if regions is None:
+            parts.insert(0, self._stored)
+        families: list[Family] = []
+        answers = True
+        try:
+            self._follower.look()
+            for part in parts:
+                families += part()
+        except Unavailable:
+            answers = False
+        return families if regions is not None else [*self._server(answers), *families]
+
+    def _server(self, answers: bool) -> Iterable[Family]:
         now = self._clock.now()
         info = Sample(1, {"version": __version__, "fleet": self._fleet})
         yield Family("edgefleet_server_info", "gauge", "The server's version.", (info,))
@@ -62,13 +74,8 @@ class Collector:
         turned = self._controller.turned_s
         age = float("nan") if turned is None else max(0.0, now - turned)
         yield _one("edgefleet_controller_age_seconds", "Since the rollout controller last finished a look.", age)
-        with self._database.read() as connection:
-            waiting_s = rollups.behind_s(connection, now)
-        yield _one(
-            "edgefleet_rollups_behind_seconds", "For how long the oldest telemetry waits to be rolled up.", waiting_s
-        )
-        size = self._database.size_bytes()
-        yield _one("edgefleet_database_bytes", "The database with its log, on disk.", size)
+        text = "1 while the database answers; else what is read from it is missing here."
+        yield _one("edgefleet_database_answers", text, float(answers))
         stuck = "Since the database began to refuse what devices say; 0 while it takes it."
         yield _one("edgefleet_ingest_stuck_seconds", stuck, self._ingest.stuck_s)
         yield _one(
@@ -80,6 +87,16 @@ class Collector:
         yield Family("edgefleet_server_counts_total", "counter", text, samples)
         ends = tuple(Sample(row.ends_s, {"document": row.name}) for row in self._gatherer.expiries(now))
         yield Family("edgefleet_document_end_timestamp_seconds", "gauge", "When a signed document ends.", ends)
+
+    def _stored(self) -> Iterable[Family]:
+        now = self._clock.now()
+        with self._database.read() as connection:
+            waiting_s = rollups.behind_s(connection, now)
+        yield _one(
+            "edgefleet_rollups_behind_seconds", "For how long the oldest telemetry waits to be rolled up.", waiting_s
+        )
+        size = self._database.size_bytes()
+        yield _one("edgefleet_database_bytes", "The database with its log, on disk.", size)
 
     def _devices(self, regions: Regions) -> Iterable[Family]:
         with self._database.read() as connection:

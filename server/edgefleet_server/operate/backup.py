@@ -1,5 +1,6 @@
 """A server in one file: its database, repository and identity as they were at one moment, with a digest of each."""
 
+import errno
 import hashlib
 import io
 import os
@@ -43,6 +44,14 @@ class FileRow:
 
 
 @dataclass(frozen=True)
+class _Head:
+    """What every version of a manifest begins with."""
+
+    format: int
+    version: str
+
+
+@dataclass(frozen=True)
 class Manifest:
     """What a backup says of itself."""
 
@@ -68,6 +77,8 @@ def back_up(config: ServerConfig, out: Path, *, with_keys: bool, config_file: Pa
     database = config.place
     if isinstance(database, Path) and not database.is_file():
         raise NotFound(f"{database} is not there: there is nothing to back up yet")
+    if not out.parent.is_dir():
+        raise NotFound(f"{out.parent} is no folder, so no backup can be written there: make it first")
     if out.exists():
         raise Refused(f"{out} exists, and a backup is not written over: name another file, or remove it")
     with tempfile.TemporaryDirectory(prefix=".edgefleet-backup-", dir=out.parent) as place:
@@ -105,13 +116,24 @@ def _copy_database(database: Path | str, folder: Path) -> tuple[str, str]:
 
 
 def read_manifest(file: Path) -> Manifest:
-    """Return what the backup says of itself; raise Refused for what is none."""
+    """Return what the backup says of itself; raise NotFound where there is no file, Refused for what is no backup of ours."""
+    if not file.is_file():
+        raise NotFound(f"{file} is not there, or no file")
     try:
         with tarfile.open(file) as archive:
             first = archive.next()
             if first is None or first.name != MANIFEST or (data := archive.extractfile(first)) is None:
                 raise Refused(f"{file} is no backup of this server: it does not begin with {MANIFEST}")
-            return msgspec.json.decode(data.read(64 << 20), type=Manifest)
+            said = data.read(64 << 20)
+        # A later version may write the rest in another way, so its number is read first.
+        head = msgspec.json.decode(said, type=_Head)
+        if head.format > FORMAT:
+            raise Refused(_newer(file, head.version, "of another kind"))
+        return msgspec.json.decode(said, type=Manifest)
+    except tarfile.ReadError as error:
+        raise Refused(
+            f"{file} is no backup of this server, or it is damaged: {str(error).splitlines()[0].removesuffix(':')}"
+        ) from error
     except (tarfile.TarError, msgspec.MsgspecError, zlib.error, EOFError, OSError) as error:
         raise Refused(f"{file} is no backup of this server, or it is damaged: {error}") from error
 
@@ -158,10 +180,14 @@ def _check_version(manifest: Manifest, file: Path) -> None:
         or manifest.form not in copying.own_forms()
         or _numbers(manifest.version) > _numbers(__version__)
     ):
-        raise Refused(
-            f"{file} is of EdgeFleet {manifest.version} (database {manifest.form}), newer than this one, {__version__}: install "
-            "that version, and restore with it"
-        )
+        raise Refused(_newer(file, manifest.version, f"database {manifest.form}"))
+
+
+def _newer(file: Path, version: str, what: str) -> str:
+    return (
+        f"{file} is of EdgeFleet {version} ({what}), newer than this one, {__version__}: install that version, and restore "
+        "with it"
+    )
 
 
 def _numbers(version: str) -> tuple[int, ...]:
@@ -210,6 +236,10 @@ def _copy_repository(source: Path, target: Path) -> str:
             copied.current()
             return copied.fleet
         except (TrustError, OSError) as error:  # somebody published between two files
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+                raise ServerError(
+                    f"a backup cannot be written below {target.parent.parent}: {error.strerror}"
+                ) from error
             fault = error
             time.sleep(0.2)
     raise ServerError(f"the repository {source} could not be copied whole: {fault}. See: edgefleet trust status")

@@ -53,6 +53,8 @@ def check(config: ServerConfig) -> tuple[Row, ...]:
 
 def _folders(config: ServerConfig) -> Iterator[Row]:
     for name, folder in (("data", config.data), ("repository", config.repository), ("keys", config.keys)):
+        if name == "data" and isinstance(config.place, str) and not folder.exists():
+            continue  # with PostgreSQL nothing is kept in it
         if not folder.is_dir():
             step = "edgefleet server init" if name == "data" else "edgefleet trust init"
             yield Row(f"folder {name}", "failed", f"{folder} is not there", f"Make it: {step}")

@@ -14,7 +14,7 @@ from edgefleet_protocol.trust import rollouts_role
 from edgefleet_trust.errors import TrustError
 
 from ..config import ServerConfig
-from ..errors import NotFound, Refused
+from ..errors import BadRequest, NotFound, Refused
 from ..rollouts.predict import Predictor
 from ..seams import Clock, Repository
 from ..store import audit, devices, regions, rollouts
@@ -25,6 +25,7 @@ from ..store.rollouts import Record
 from .assigning import freeze_words
 from .current import settings_of
 from .settings import Change, RegionSettings, differences, read
+from .zones import is_known
 
 TRIES = 3
 
@@ -209,6 +210,10 @@ class Regions:
         for region, rows in wanted.items():
             self.check(region)
             found[region] = settings = read(region, rows)
+            if (zone := settings.policy.timezone) is not None and not is_known(zone):
+                raise BadRequest(
+                    f"regions.{region}.policy.timezone is {zone}, which is no time zone: write one as Europe/Berlin or UTC"
+                )
             if (key := settings.online_key) is not None:
                 role = rollouts_role(region)
                 signs = self._keyids(role)

@@ -115,7 +115,15 @@ class Beginner:
                 [row.words for row in checked.order.every_stage],
             )
             verdicts = self._verdicts(connection, planned, assignment, model, base is not None)
-        return replace(planned, verdicts=verdicts), assignment, members
+        refused = planned.refused
+        under_way = current is not None and current.status in ("running", "paused")
+        if refused is None and current is not None and under_way and _is_same(current.assignment, assignment):
+            # Else a start that is typed again, with its default of everybody at once, would end the stages of the first.
+            refused = (
+                f"{checked.order.release} is under way in {region} already, at stage {current.stage + 1} of "
+                f"{len(current.assignment.stages)}"
+            )
+        return replace(planned, verdicts=verdicts, refused=refused), assignment, members
 
     def _before(self, base: Assignment | None, current: Record | None) -> dict[str, Release]:
         refs: dict[str, ReleaseRef] = {
@@ -157,6 +165,10 @@ class Beginner:
 def of_model(records: tuple[Record, ...], model: str) -> Record | None:
     """Return the record of a model among those of one region, or None."""
     return next((record for record in records if record.model == model), None)
+
+
+def _is_same(one: Assignment, other: Assignment) -> bool:
+    return one.release.sha256 == other.release.sha256
 
 
 def _refuse(order: Order, plans: list[RegionPlan]) -> None:

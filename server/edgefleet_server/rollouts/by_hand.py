@@ -6,7 +6,7 @@ from typing import Literal
 
 from ..errors import NotFound, Refused
 from ..seams import Clock
-from ..store import audit, rollouts
+from ..store import audit, regions, rollouts
 from ..store.database import Database
 from ..store.rollouts import Record, Status
 from . import waves
@@ -58,12 +58,21 @@ class Hands:
         if hand == "approve":
             self._approve(record, actor, text, now)
         elif hand == "next":
+            self._not_frozen(region)
             self._next(record, actor, text, now)
         else:
             if way.kind == "go-back" and record.status == "complete" and record.previous is None:
                 raise Refused(f"{region} ran nothing before {record.release}, so there is nothing to go back to")
             self._move(record, actor, way.kind, hand, way.after, record.stage, text, now)
         return record
+
+    def _not_frozen(self, region: str) -> None:
+        with self._database.read() as connection:
+            by = regions.freezes(connection).get(region)
+        if by is not None:
+            raise Refused(
+                f"{region} is frozen by {by}, so its rollouts do not move on. To end that: edgefleet region unfreeze {region}"
+            )
 
     def _find(self, region: str, model: str | None) -> Record:
         with self._database.read() as connection:

@@ -23,7 +23,7 @@ from ..regions.current import prune_regions
 from ..seams import Clock, Repository, Signer
 from ..store import lease as leases
 from ..store import regions, rollouts
-from ..store.database import Database
+from ..store.database import Database, Unavailable
 from ..store.lease import Lease, Lost
 from ..store.pruning import prune
 from ..store.rollouts import Record
@@ -100,8 +100,11 @@ class Controller:
             self._thread.join(timeout=30)
         with self._lock:
             if self._lease is not None:
-                with self._database.write() as connection:
-                    leases.give_back(connection, self._lease, self._clock.now())
+                try:
+                    with self._database.write() as connection:
+                        leases.give_back(connection, self._lease, self._clock.now())
+                except Unavailable as error:  # a database that is away or full must not keep the rest from ending
+                    LOG.warning("the lease could not be given back, and runs out by itself: %s", error.orig)
                 self._lease = None
 
     def look(self) -> None:

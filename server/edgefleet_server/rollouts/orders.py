@@ -40,7 +40,11 @@ class StageOrder:
     def words(self) -> str:
         """As people say it."""
         share = (
-            f"{self.count} devices" if self.count is not None else f"{self.percent or 0:g} %" if self.percent else ""
+            f"{self.count} devices"
+            if self.count is not None
+            else f"{self.percent:g} %"
+            if self.percent is not None
+            else ""
         )
         of = f"of {', '.join((*self.hardware, *self.tags))}" if self.hardware or self.tags else ""
         named = f"{len(self.devices)} named" if self.devices else ""

@@ -32,6 +32,8 @@ BUSY_MS = 10_000
 """For another process that holds the file, such as a backup, or a table of PostgreSQL."""
 SERVER, WRITER = 0xED6E0001, 0xED6E0002
 """Advisory locks in PostgreSQL: held by the one server; by who writes."""
+HELPER = 0xED6E0100
+"""And, with its number added, by each further ingest process."""
 CONNECT_TIMEOUT_S = 10
 _WHO_HAS_IT = (
     "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database AND d.datname = current_database() "
@@ -72,7 +74,7 @@ class Database:
                 self._check_form()
             else:
                 if isinstance(place, str):
-                    self._held = _hold_postgresql(self.engine, place)
+                    self._held = _hold_server(self.engine, place)
                 upgrade(self.engine)
         except DatabaseError as error:
             self.close()
@@ -81,6 +83,19 @@ class Database:
         except BaseException:
             self.close()
             raise
+
+    def hold_number(self, number: int) -> None:
+        """Have helper `number` for this process alone; raise ServerError when another has it."""
+        assert isinstance(self.place, str) and self._held is None
+        try:
+            self._held = _hold_postgresql(
+                self.engine,
+                HELPER + number,
+                f"another ingest process has number {number} at {shown(self.place)}, and the broker would end the one's connection "
+                "for the other's, again and again: give this one another --number, or end that one",
+            )
+        except DatabaseError as error:
+            raise ServerError(f"the database {shown(self.place)} cannot be used: {error.orig}. Does it run?") from error
 
     @property
     def is_postgresql(self) -> bool:
@@ -151,7 +166,7 @@ class Database:
             self._held.close()
         assert isinstance(self.place, str)
         try:
-            self._held = _hold_postgresql(self.engine, self.place)
+            self._held = _hold_server(self.engine, self.place)
         except ServerError as error:
             # As if it were away: nothing is written while another server has it, and it is tried again.
             raise OperationalError(str(error), None, error) from error
@@ -247,15 +262,21 @@ def _hold(path: Path) -> IO[bytes]:
     return file
 
 
-def _hold_postgresql(engine: Engine, place: str) -> Connection:
-    """The same for PostgreSQL: a lock that lives as long as this connection."""
+def _hold_server(engine: Engine, place: str) -> Connection:
+    return _hold_postgresql(
+        engine,
+        SERVER,
+        f"another server runs with {shown(place)}: end that one, or name another database. For more processes that take "
+        "telemetry: edgefleet server ingest",
+    )
+
+
+def _hold_postgresql(engine: Engine, key: int, refusal: str) -> Connection:
+    """The same for PostgreSQL: a lock that lives as long as this connection. Raises ServerError with `refusal` when it is held."""
     connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
     try:
-        if not connection.exec_driver_sql(f"SELECT pg_try_advisory_lock({SERVER})").scalar():
-            raise ServerError(
-                f"another server runs with {shown(place)}: end that one, or name another database. For more processes that take "
-                "telemetry: edgefleet server ingest"
-            )
+        if not connection.exec_driver_sql(f"SELECT pg_try_advisory_lock({key})").scalar():
+            raise ServerError(refusal)
         connection.detach()  # closed and not handed back to the pool: the lock must end with it
     except BaseException:
         connection.close()
