@@ -197,7 +197,7 @@ def rows_of(payloads: Sequence[tuple[str, bytes]]) -> tuple[list[tuple[Any, ...]
 WINDOW_COLUMNS = ("device", "boot", "started_monotonic_s", "placed_s", "seconds", "received_s", "facts")
 MODEL_COLUMNS = (
     "device", "boot", "started_monotonic_s", "model", "placed_s", "release", "variant", "requests", "errors", "latency", "p50_s",
-    "p95_s", "memory_bytes",
+    "p95_s", "memory_bytes", "confidence",
 )  # fmt: skip
 CHUNK = 1000
 
