@@ -11,7 +11,7 @@ def quiet(words: str) -> None:
 
 
 def test_fifty_devices_prove_a_good_model_and_a_bad_one_stays_within_the_first_stage():
-    outcome = run(named("bad-model"), 50, quiet, probation_s=6.0)
+    outcome = run(named("bad-model"), 50, quiet, probation_s=10.0)
     assert outcome.held, outcome.checks
     assert outcome.figures["exposed_percent"] < 60
 
