@@ -1,5 +1,8 @@
 """What benchmarks of compression share: all variants of a recipes file of the example, as a table in a page."""
 
+import argparse
+import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,9 +13,46 @@ from edgefleet_compress.progress import Lines, Silent
 from edgefleet_compress.targets import targets
 from edgefleet_compress.work import Work
 
+from ._report import report
+
 EXAMPLE = Path(example.__file__).parent
 DOCS = Path(__file__).resolve().parent.parent / "docs" / "reference"
 BOARDS = ("pi4", "pi5")
+
+
+def run(
+    name: str,
+    about: str | None,
+    files: tuple[str, str],
+    argv: list[str],
+    metric: str = "accuracy",
+    more: Callable[[Outcome], str] = lambda outcome: "",
+) -> int:
+    """Make every variant of `files`, a workload and its recipes; print their table, write it where asked, and report; return 0.
+
+    metric: as the table and the figures call it. more: what stands below the table.
+    """
+    parser = argparse.ArgumentParser(prog=f"make bench NAME={name}", description=about)
+    parser.add_argument("--work", type=Path, help="keep finished steps here")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--write", action="store_true", help="write the table into the page")
+    parser.add_argument("--quiet", action="store_true")
+    arguments = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory() as folder:
+        outcome = make(*files, arguments.work or Path(folder), arguments.seed, arguments.quiet)
+    text = table(outcome, metric) + more(outcome)
+    print(text)
+    if arguments.write:
+        write(DOCS / f"{name}.md", name, text)
+    figures: dict[str, float] = {}
+    for made in outcome.made:
+        variant = made.name.replace("-", "_")
+        figures |= {
+            f"{variant}_{metric.partition('@')[0].lower()}": made.measures.accuracy,
+            f"{variant}_wire_kb": made.measures.wire_bytes / 1000,
+        }
+    report(name, figures)
+    return 0
 
 
 def make(workload: str, recipes: str, work: Path, seed: int, quiet: bool) -> Outcome:

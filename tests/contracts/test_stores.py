@@ -152,7 +152,7 @@ def test_many_threads_decide_by_what_they_read_and_none_is_refused(database: Dat
 
     def write(thread: int) -> None:
         try:
-            for _ in range(15):
+            for _ in range(40):
                 with database.write() as connection:
                     seen = events.count(connection)  # a read first, as our transactions do
                     event = Event(device="one", boot="b", number=seen, at_s=1.0, kind="k", text="t")
@@ -160,14 +160,14 @@ def test_many_threads_decide_by_what_they_read_and_none_is_refused(database: Dat
         except Exception as error:
             faults.append(error)
 
-    threads = [threading.Thread(target=write, args=(n,)) for n in range(4)]
+    threads = [threading.Thread(target=write, args=(n,)) for n in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert faults == []
     with database.read() as connection:
-        assert events.count(connection) == 60
+        assert events.count(connection) == 240
 
 
 def test_a_block_that_raises_leaves_nothing(database: Database) -> None:

@@ -1,6 +1,5 @@
 """The database: its form, its one writer, and what it keeps once."""
 
-import threading
 from pathlib import Path
 
 import pytest
@@ -50,37 +49,6 @@ def test_a_file_that_is_no_database_is_called_so_and_left_as_it_is(tmp_path: Pat
     with pytest.raises(ServerError, match="cannot be used: file is not a database"):
         Database(path)
     assert path.read_bytes() == b"my notes, and no database" * 100
-
-
-def test_many_threads_write_and_none_is_refused(database: Database) -> None:
-    faults: list[Exception] = []
-
-    def write(thread: int) -> None:
-        try:
-            for number in range(40):
-                with database.write() as connection:
-                    seen = events.count(connection)  # a read first, as our transactions do
-                    event = Event(device="one", boot=f"b{thread}", number=number, at_s=seen, kind="k", text="t")
-                    assert events.add(connection, event, 1.0)
-        except Exception as error:
-            faults.append(error)
-
-    threads = [threading.Thread(target=write, args=(n,)) for n in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert faults == []
-    with database.read() as connection:
-        assert events.count(connection) == 240
-
-
-def test_a_block_that_raises_leaves_nothing(database: Database) -> None:
-    with pytest.raises(ValueError, match="on purpose"), database.write() as connection:
-        retained.put(connection, {"t": ("d", 1)})
-        raise ValueError("on purpose")
-    with database.read() as connection:
-        assert retained.every(connection) == {}
 
 
 def test_events_and_windows_are_kept_once(database: Database) -> None:
