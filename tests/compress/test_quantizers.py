@@ -15,6 +15,7 @@ from torch import nn
 
 from edgefleet_compress.candidate import Candidate
 from edgefleet_compress.errors import CannotQuantize, RecipeError, ToleranceMissed
+from edgefleet_compress.measure.macs import count_macs
 from edgefleet_compress.package.golden import golden_answers
 from edgefleet_compress.recipe import make_step, parse
 from edgefleet_compress.runtime import Array, answers, open_session
@@ -26,6 +27,7 @@ from edgefleet_compress.steps.half import Half
 from edgefleet_compress.steps.quantize_mixed import QuantizeMixed
 from edgefleet_compress.steps.quantize_static import QuantizeStatic
 from edgefleet_compress.steps.ranges import LEVELS, least_error
+from edgefleet_compress.steps.tidy import Tidy
 from edgefleet_compress.workload import Workload
 from tests.compress.conftest import Trained
 
@@ -233,6 +235,10 @@ def test_sixteen_bits_halve_the_file_and_keep_the_interface(trained: Trained) ->
     half = Half().apply(trained.exported, trained.workload, trained.context)
     whole = onnx_of(trained.exported)
     assert len(onnx_of(half)) < 0.7 * len(whole)
+    tidied = Tidy().apply(half, trained.workload, trained.context)
+    for data in (onnx_of(half), onnx_of(tidied)):
+        onnx.checker.check_model(onnx.load_from_string(data), full_check=True)
+        assert count_macs(data) == count_macs(whole)
     session = open_session(onnx_of(half))
     assert [row.type for row in (*session.get_inputs(), *session.get_outputs())] == ["tensor(float)"] * 2
     with pytest.raises(CannotQuantize, match="not 32-bit"):

@@ -6,6 +6,7 @@ from typing import ClassVar
 import numpy as np
 import onnx
 from onnxruntime.transformers.float16 import convert_float_to_float16
+from onnxruntime.transformers.onnx_model import OnnxModel
 
 from ..candidate import Candidate
 from ..errors import CannotQuantize, ExportMismatch
@@ -49,9 +50,15 @@ class Half:
         names = {node.name for node in model.graph.node}
         if unknown := [name for name in self.keep if name not in names]:
             raise CannotQuantize(f"keep names {unknown}, and the model's nodes are {sorted(names - {''})}")
-        made = convert_float_to_float16(
-            model, keep_io_types=True, node_block_list=list(self.keep), disable_shape_infer=False
-        ).SerializeToString()
+        converted = OnnxModel(
+            convert_float_to_float16(
+                model, keep_io_types=True, node_block_list=list(self.keep), disable_shape_infer=False
+            )
+        )
+        # The converter appends its casts behind what reads them, and leaves shapes that no longer fit.
+        converted.topological_sort()
+        del converted.model.graph.value_info[:]
+        made: bytes = converted.model.SerializeToString()
         if len(made) > SMALLER * len(data):
             raise CannotQuantize(
                 f"the file has {len(made)} bytes in 16 bits and {len(data)} before: its weights are not 32-bit floating point"
