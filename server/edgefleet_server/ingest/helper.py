@@ -48,7 +48,7 @@ class Helper:
                 "another that knows shared ones, write shared = true below [ingest], and start the server anew"
             )
         self.counters, self._stopping = Counters(), threading.Event()
-        topics = Topics(fleet)
+        topics, tls = Topics(fleet), _tls(config.broker, number)
         self.database = Database(config.place, helper=True)
         try:
             self.database.hold_number(number)
@@ -62,7 +62,7 @@ class Helper:
             of_helper(topics),
             on_dropped=lambda topic: self.counters.add("messages_dropped", reason=f"{topic}: too much waits already"),
             on_put_off=lambda: self.counters.add("messages_put_off"),
-            tls=_tls(config.broker, number),
+            tls=tls,
             why_not=lambda: strangers.look(config.broker, topics),
         )
         # What a device says that is gone is for nobody; the server notices it by whatever else it says.

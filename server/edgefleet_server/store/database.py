@@ -149,6 +149,10 @@ class Database:
     def close(self) -> None:
         """Close every connection, and let another server have it."""
         if self._held is not None:
+            # Said, not left to the end of the connection, which PostgreSQL notices a moment later: who starts anew is let in at once.
+            if isinstance(self._held, Connection):
+                with contextlib.suppress(DatabaseError):
+                    self._held.exec_driver_sql("SELECT pg_advisory_unlock_all()")
             with contextlib.suppress(DatabaseError):
                 self._held.close()
         self.engine.dispose()
