@@ -81,9 +81,9 @@ def _parser() -> argparse.ArgumentParser:
         one.add_argument(
             "--config",
             type=Path,
-            required=True,
+            default=configuration.PLACE,
             metavar="FILE",
-            help="the device's agent.toml; relative paths in it are relative to it",
+            help=f"the device's agent.toml; relative paths in it are relative to it (default: {configuration.PLACE})",
         )
         if verb == "run":
             _add_log_options(one)

@@ -21,6 +21,8 @@ else:
     import tomli as tomllib
 
 
+PLACE = Path("/etc/edgefleet/agent.toml")
+"""Where it is unless another place is named; the package puts it there."""
 PAGE = "docs/reference/configuration.md"
 MAX_RUN_BYTES = 89
 """Of a socket's 107: leaves room for `/`, a model's name of 12 and `.sock`. A longer name is refused when it comes."""
@@ -135,7 +137,7 @@ def load(path: Path, *, complete: bool = True) -> Config:
     try:
         data: dict[str, Any] = tomllib.loads(path.read_text())
     except OSError as error:
-        raise BadConfig(f"{path} cannot be read: {error.strerror}") from error
+        raise BadConfig(f"{path} cannot be read: {error.strerror}. Name the file with --config") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadConfig(f"{path} is not TOML: {error}") from error
     try:

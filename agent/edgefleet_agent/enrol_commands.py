@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from . import enrol_seed
-from .config import Config
+from .config import PLACE, Config
 from .enrol_seed import Seed
 from .errors import AgentError, BadConfig
 
@@ -63,9 +63,7 @@ def _verb(verbs: Any, name: str, words: str) -> argparse.ArgumentParser:
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    one.add_argument(
-        "--config", type=Path, default=Path("agent.toml"), metavar="FILE", help="default: agent.toml, here"
-    )
+    one.add_argument("--config", type=Path, default=PLACE, metavar="FILE", help=f"default: {PLACE}")
     one.add_argument("--json", action="store_true", help="one JSON object instead of words for people")
     return one
 

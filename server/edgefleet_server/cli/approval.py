@@ -2,7 +2,6 @@
 
 import argparse
 import time
-from pathlib import Path
 from typing import Any
 
 from ..config import load
@@ -11,6 +10,7 @@ from ..identity.words import moment
 from ..store import audit, enrolments
 from ..store.beside import beside
 from ..store.enrolments import Status
+from . import parser
 from .enrol_token import WHO
 from .output import as_json, table
 
@@ -33,7 +33,7 @@ def add(verbs: Verbs) -> None:
 
 def _verb(verbs: Verbs, name: str, words: str, do: Any) -> argparse.ArgumentParser:
     one: argparse.ArgumentParser = verbs.add_parser(name, help=words)
-    one.add_argument("--config", type=Path, required=True, metavar="FILE", help="server.toml")
+    parser.add_config(one)
     one.add_argument("--json", action="store_true", help="JSON instead of words for people")
     one.set_defaults(verb=do)
     return one

@@ -26,7 +26,7 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
         "the server's certificate was renewed.",
         epilog=parser.EXIT_CODES,
     )
-    one.add_argument("--config", type=Path, required=True, metavar="FILE", help="server.toml")
+    parser.add_config(one)
     one.add_argument("--out", type=Path, required=True, metavar="DIR", help="as /etc/mosquitto/edgefleet")
     one.add_argument("--port", type=_port, default=PORT, help=f"default: {PORT}")
     one.add_argument("--listen", metavar="ADDR", help="one address instead of all")

@@ -66,7 +66,7 @@ def _verb(verbs: Verbs, name: str, words: str, do: parser.Verb) -> argparse.Argu
     one: argparse.ArgumentParser = verbs.add_parser(
         name, help=words, description=f"{words[0].upper()}{words[1:]}.", epilog=parser.EXIT_CODES
     )
-    one.add_argument("--config", type=Path, required=True, metavar="FILE", help="server.toml")
+    parser.add_config(one)
     one.add_argument("--json", action="store_true", help="JSON instead of words for people")
     one.set_defaults(verb=do)
     return one

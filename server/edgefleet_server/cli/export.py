@@ -28,7 +28,7 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
         description="Write telemetry or events to a file, while the server runs or not. Columns have OpenTelemetry's names.",
         epilog=f"times: 2026-11-26, 2026-11-26T08:00 (UTC without an offset), or seconds since 1970. {parser.EXIT_CODES}",
     )
-    one.add_argument("--config", type=Path, required=True, metavar="FILE", help="server.toml")
+    parser.add_config(one)
     one.add_argument(
         "--what",
         required=True,

@@ -4,7 +4,6 @@ import argparse
 import logging
 import signal
 import threading
-from pathlib import Path
 from types import FrameType
 
 from ..config import load
@@ -22,7 +21,7 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
         "end it takes what is on its way to it, and leaves its share to the others. Everything else stays with the server.",
         epilog=parser.EXIT_CODES,
     )
-    one.add_argument("--config", type=Path, required=True, metavar="FILE", help="server.toml, as the server reads it")
+    parser.add_config(one)
     one.add_argument(
         "--number", type=parser.process_number, default=2, metavar="N",
         help="which one it is, 2 to 99 (default: 2); each runs once, with the certificate hub-N",

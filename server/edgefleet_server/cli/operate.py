@@ -48,7 +48,7 @@ def _verb(
     verbs: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, words: str
 ) -> argparse.ArgumentParser:
     one = verbs.add_parser(name, help=words, description=f"{words[0].upper()}{words[1:]}.", epilog=parser.EXIT_CODES)
-    one.add_argument("--config", type=Path, required=True, metavar="FILE", help="server.toml")
+    parser.add_config(one)
     one.add_argument("--json", action="store_true", help="print JSON")
     return one
 

@@ -17,6 +17,8 @@ EXIT_CODES = (
     "130 interrupted"
 )
 
+CONFIG = Path("/etc/edgefleet-server/server.toml")
+
 CODES: tuple[tuple[type[Exception], int], ...] = (
     (api.NoServer, 7),
     (api.NotThere, 3),
@@ -54,6 +56,11 @@ def remote(parser: argparse.ArgumentParser) -> None:
         help=f"the authority of the server's certificate (default: {CA_VARIABLE}, or what the system knows)",
     )
     parser.add_argument("--json", action="store_true", help="print the server's answer as JSON")
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names the server's configuration; the default is where its unit looks too."""
+    parser.add_argument("--config", type=Path, default=CONFIG, metavar="FILE", help=f"server.toml (default: {CONFIG})")
 
 
 def number(low: float, high: float) -> Callable[[str], float]:

@@ -1,7 +1,6 @@
 """`edgefleet server run`, and the nouns below `edgefleet server`."""
 
 import argparse
-from pathlib import Path
 
 from ..config import load
 from . import broker, enrol_token, export, identity, ingest, operate, parser, token
@@ -12,7 +11,7 @@ def main(argv: list[str]) -> int:
     top = parser.new("server", "The fleet's server: broker link, rollouts, telemetry, API and dashboard.")
     verbs = top.add_subparsers(metavar="VERB")
     run = verbs.add_parser("run", help="run until SIGTERM or Ctrl-C", epilog=parser.EXIT_CODES)
-    run.add_argument("--config", type=Path, required=True, metavar="FILE", help="server.toml")
+    parser.add_config(run)
     run.add_argument("--log-format", choices=("text", "json"), default="text", help="json: one object a line")
     run.add_argument("--verbose", action="store_true", help="say more of what it does")
     run.set_defaults(verb=_run)

@@ -8,7 +8,6 @@ import argparse
 import json
 import sys
 import time
-from pathlib import Path
 from typing import get_args
 
 import msgspec
@@ -57,7 +56,7 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 
 def _common(one: argparse.ArgumentParser) -> None:
     one.epilog = parser.EXIT_CODES
-    one.add_argument("--config", type=Path, required=True, metavar="FILE", help="server.toml")
+    parser.add_config(one)
     one.add_argument("--json", action="store_true", help="print JSON")
 
 
