@@ -147,14 +147,15 @@ class Database:
             return int(connection.exec_driver_sql("SELECT pg_database_size(current_database())").scalar_one())
 
     def close(self) -> None:
-        """Close every connection, and let another server have it."""
-        if self._held is not None:
+        """Close every connection, and let another server have it. Closing again changes nothing."""
+        held, self._held = self._held, None
+        if held is not None:
             # Said, not left to the end of the connection, which PostgreSQL notices a moment later: who starts anew is let in at once.
-            if isinstance(self._held, Connection):
+            if isinstance(held, Connection):
                 with contextlib.suppress(DatabaseError):
-                    self._held.exec_driver_sql("SELECT pg_advisory_unlock_all()")
+                    held.exec_driver_sql("SELECT pg_advisory_unlock_all()")
             with contextlib.suppress(DatabaseError):
-                self._held.close()
+                held.close()
         self.engine.dispose()
 
     def _stay_the_only_one(self) -> None:
