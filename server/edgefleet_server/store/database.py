@@ -16,17 +16,23 @@ from pathlib import Path
 from typing import IO, Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, DataError, OperationalError
 
 from ..errors import BadConfig, ServerError
 from .migrate import form_of, own_forms, upgrade
 
 LOG = logging.getLogger(__name__)
 
-__all__ = ["Connection", "Database", "Unavailable", "make_engine"]
+__all__ = ["Connection", "Database", "Unavailable", "make_engine", "of_the_database"]
 
 Unavailable = OperationalError
 """The database cannot do it now: a full disk, a locked file, a server that is away. What it will never do raises something else."""
+
+
+def of_the_database(error: Exception) -> bool:
+    """Return whether it is the database's fault, and not that of what it was given to store."""
+    return isinstance(error, DatabaseError) and not isinstance(error, DataError)
+
 
 BUSY_MS = 10_000
 """For another process that holds the file, such as a backup, or a table of PostgreSQL."""
