@@ -3,13 +3,14 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from .ingest.counters import Counters
 from .keeping import Kept, RegionKeep, bounds
 from .seams import Clock
-from .store import rollups
-from .store.database import Database, Unavailable
+from .store import rollups, rollups_aside
+from .store.database import Database, Unavailable, of_the_database
 from .store.rollup_pruning import prune_rollups, prune_windows
 
 LOG = logging.getLogger(__name__)
@@ -43,6 +44,19 @@ class Tidier:
         own = bounds(self._keep, self._regions, "windows_days", now)
         kept_from_s = min([own.others, *own.regions.values()])
         self._counters.add("windows_pruned", prune_windows(self._database, own, kept_from_s))
+        with self._database.write() as connection:
+            rollups_aside.prune(connection, kept_from_s)
+
+
+class Step(NamedTuple):
+    """What one look at what waits did."""
+
+    batches: int
+    """That were folded."""
+    came: bool
+    """Whether there were any; some may be put aside, or be folded by another process."""
+    full: bool
+    """Whether more may wait."""
 
 
 class Roller:
@@ -70,42 +84,80 @@ class Roller:
         if self._thread.is_alive():
             self._thread.join(timeout=10)
 
-    def step(self) -> rollups.Gathered | None:
-        """Fold once; return what was folded, None for nothing. Batches are added up before the one writer is asked to wait."""
+    def retry(self) -> None:
+        """Let what was put aside wait again: an older version may have done it, and this one understand it."""
         with self._database.read() as connection:
-            gathered = rollups.gather(connection)
-        if gathered is None:
-            return None
-        try:
-            with self._database.write() as connection:
-                rollups.put(connection, gathered)
-        except rollups.Taken:
-            return None
-        self._on_folded(gathered.folded)
-        self._counters.add("rollup_batches", gathered.folded.batches)
-        return gathered
+            if not rollups_aside.count(connection):
+                return  # most often: the one writer is not asked
+        with self._database.write() as connection:
+            rollups_aside.bring_back(connection)
+
+    def step(self) -> Step:
+        """Fold once what waits. Batches are added up before the one writer is asked to wait."""
+        with self._database.read() as connection:
+            waiting = rollups.waiting(connection)
+        return Step(self._fold(waiting.ids), bool(waiting.ids), waiting.full)
 
     def turn(self) -> int:
         """Fold everything that waits; return how many batches there were."""
         total = 0
-        while gathered := self.step():
-            total += gathered.folded.batches
+        while (step := self.step()).came:
+            total += step.batches
         return total
 
+    def _fold(self, ids: Sequence[int]) -> int:
+        """Fold these batches; return how many were. Those that cannot be read are put aside."""
+        if not ids:
+            return 0
+        try:
+            with self._database.read() as connection:
+                gathered = rollups.gather_these(connection, ids)
+            with self._database.write() as connection:
+                rows_aside = rollups.put(connection, gathered)
+        except rollups.Taken:
+            return 0
+        except Exception as error:
+            if of_the_database(error):
+                raise
+            return self._in_halves(ids, error)
+        if rows_aside:
+            self._say("rollup_rows_aside", rows_aside, "rows that were there could not be read, and begin anew")
+        self._on_folded(gathered.folded)
+        self._counters.add("rollup_batches", gathered.folded.batches)
+        return gathered.folded.batches
+
+    def _in_halves(self, ids: Sequence[int], error: Exception) -> int:
+        """Fold what can be of batches that cannot be folded together; put the one aside that cannot be alone."""
+        if len(ids) > 1:
+            middle = len(ids) // 2
+            return self._fold(ids[:middle]) + self._fold(ids[middle:])
+        with self._database.write() as connection:
+            if rollups_aside.put_batch(connection, ids[0], repr(error)):
+                self._say("rollup_batches_aside", 1, repr(error))
+        return 0
+
+    def _say(self, name: str, by: int, why: str) -> None:
+        """Count it; the log is told once."""
+        if not self._counters.get("rollup_batches_aside") + self._counters.get("rollup_rows_aside"):
+            LOG.error("telemetry that cannot be read is put aside, and its windows are in no roll-up: %s", why)
+        self._counters.add(name, by, reason=why)
+
     def _run(self) -> None:
-        tidied = 0.0
+        tidied, retried = 0.0, False
         while not self._stopping.is_set():
             began, full = time.monotonic(), False
             try:
-                gathered = self.step()
-                full = gathered is not None and gathered.full
+                if not retried:
+                    self.retry()
+                    retried = True
+                full = self.step().full
                 if began - tidied > TIDY_EVERY_S or not tidied:
                     tidied = began
                     self.tidy()
             except Unavailable:
                 LOG.exception("roll-ups wait: the database refused")
                 self._counters.add("rollup_faults")
-            except Exception:  # what waits stays where it is, and a later version may understand it
+            except Exception:  # what waits stays where it is
                 LOG.exception("roll-ups could not be made")
                 self._counters.add("rollup_faults")
             took_s = time.monotonic() - began

@@ -20,7 +20,7 @@ from ..config import ServerConfig
 from ..errors import BadConfig, ServerError
 from ..identity.passphrase import has_ca_passphrase
 from ..signer import online_passphrase
-from ..store import copying
+from ..store import copying, rollups_aside
 from ..store.database import held, look_at, shown
 
 State = Literal["ok", "warning", "failed"]
@@ -81,6 +81,8 @@ def _database(config: ServerConfig) -> Iterator[Row]:
         yield Row("database", "failed", f"its form is {form}, of a newer version than this one", step)
     else:
         yield Row("database", "ok", f"whole, form {form}, {path.stat().st_size / 1e6:.0f} MB, {who}")
+        if form == copying.own_forms()[0]:
+            yield from unreadable_rollups(path)
 
 
 def _postgresql(place: str) -> Iterator[Row]:
@@ -98,6 +100,20 @@ def _postgresql(place: str) -> Iterator[Row]:
         who = "a server has it" if held(place) else "no server has it now"
         size = f"{seen.bytes / 1e6:.0f} MB, {seen.days} days of telemetry"
         yield Row("database", "ok", f"{shown(place)}: {seen.version}, form {seen.form}, {size}, {who}")
+        if seen.form == copying.own_forms()[0]:
+            yield from unreadable_rollups(place)
+
+
+def unreadable_rollups(place: Path | str) -> Iterator[Row]:
+    """Yield a row when telemetry was put aside because it could not be read; none otherwise."""
+    aside = rollups_aside.look_at(place)
+    if aside.batches or aside.rows:
+        yield Row(
+            "roll-ups",
+            "warning",
+            f"{aside.batches} batches of windows and {aside.rows} rows could not be read and lie apart, in no sum: {aside.why}",
+            "Look for a fault of the disk. Batches are tried again at each start, and go when their windows do.",
+        )
 
 
 def _disk(config: ServerConfig) -> Iterator[Row]:

@@ -16,17 +16,23 @@ from pathlib import Path
 from typing import IO, Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, DataError, OperationalError
 
 from ..errors import BadConfig, ServerError
 from .migrate import form_of, own_forms, upgrade
 
 LOG = logging.getLogger(__name__)
 
-__all__ = ["Connection", "Database", "Unavailable", "make_engine"]
+__all__ = ["Connection", "Database", "Unavailable", "make_engine", "of_the_database"]
 
 Unavailable = OperationalError
 """The database cannot do it now: a full disk, a locked file, a server that is away. What it will never do raises something else."""
+
+
+def of_the_database(error: Exception) -> bool:
+    """Return whether it is the database's fault, and not that of what it was given to store."""
+    return isinstance(error, DatabaseError) and not isinstance(error, DataError)
+
 
 BUSY_MS = 10_000
 """For another process that holds the file, such as a backup, or a table of PostgreSQL."""
@@ -147,14 +153,15 @@ class Database:
             return int(connection.exec_driver_sql("SELECT pg_database_size(current_database())").scalar_one())
 
     def close(self) -> None:
-        """Close every connection, and let another server have it."""
-        if self._held is not None:
+        """Close every connection, and let another server have it. Closing again changes nothing."""
+        held, self._held = self._held, None
+        if held is not None:
             # Said, not left to the end of the connection, which PostgreSQL notices a moment later: who starts anew is let in at once.
-            if isinstance(self._held, Connection):
+            if isinstance(held, Connection):
                 with contextlib.suppress(DatabaseError):
-                    self._held.exec_driver_sql("SELECT pg_advisory_unlock_all()")
+                    held.exec_driver_sql("SELECT pg_advisory_unlock_all()")
             with contextlib.suppress(DatabaseError):
-                self._held.close()
+                held.close()
         self.engine.dispose()
 
     def _stay_the_only_one(self) -> None:

@@ -7,11 +7,11 @@ roll-ups, also in one transaction: what crashes in between is folded later, and 
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
+from operator import attrgetter
 from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy import Connection, Table, delete, func, insert, select
 
-from edgefleet_protocol.sketch import MAX_COUNT
 from edgefleet_protocol.telemetry import Window
 
 from ..telemetry.cells import (
@@ -32,7 +32,7 @@ from ..telemetry.cells import (
     rows_packed,
     sums,
 )
-from . import dialect
+from . import dialect, rollups_aside
 from .schema import device_rollups, devices, model_rollups, rollup_parts
 
 RESOLUTIONS: dict[int, int] = {0: MINUTE_S, 1: HOUR_S, 2: DAY_S}
@@ -114,16 +114,22 @@ class Gathered(NamedTuple):
     models: dict[ModelPlace, ModelCell]
     boards: dict[DevicePlace, DeviceCell]
     folded: Folded
-    full: bool
-    """Whether more may wait."""
 
 
 class Taken(Exception):
     """Another process folded these batches meanwhile."""
 
 
-def gather(connection: Connection, limit: int = BATCH) -> Gathered | None:
-    """Add up what waits, the oldest first: up to `limit` batches and MOST_BYTES; None when nothing waits. Nothing is written."""
+class Waiting(NamedTuple):
+    """Batches that wait, the oldest first."""
+
+    ids: tuple[int, ...]
+    full: bool
+    """Whether more may wait."""
+
+
+def waiting(connection: Connection, limit: int = BATCH) -> Waiting:
+    """Return what a fold takes: up to `limit` batches and MOST_BYTES."""
     columns = rollup_parts.c
     ids, size, full = [], 0, False
     for row in connection.execute(select(columns.id, func.length(columns.parts)).order_by(columns.id).limit(limit)):
@@ -131,8 +137,18 @@ def gather(connection: Connection, limit: int = BATCH) -> Gathered | None:
         size += row[1]
         if full := size >= MOST_BYTES or len(ids) == limit:
             break
-    if not ids:
-        return None
+    return Waiting(tuple(ids), full)
+
+
+def gather(connection: Connection, limit: int = BATCH) -> Gathered | None:
+    """Add up what waits, the oldest first; None when nothing waits. Nothing is written."""
+    wait = waiting(connection, limit)
+    return gather_these(connection, wait.ids) if wait.ids else None
+
+
+def gather_these(connection: Connection, ids: Sequence[int]) -> Gathered:
+    """Add up these batches. Raises whatever reading one of them does."""
+    columns = rollup_parts.c
     rows = connection.execute(select(columns.parts).where(columns.id.in_(ids))).all()
     found = sums(one for row in rows for one in rows_of(row.parts))
     found = Sums(_bounded_models(connection, found.models), _bounded_devices(connection, found.devices))
@@ -143,16 +159,18 @@ def gather(connection: Connection, limit: int = BATCH) -> Gathered | None:
     for where, cell in found.devices.items():
         for source, energy in cell.facts.energy.items():
             joules[where.region, source] = joules.get((where.region, source), 0.0) + energy.joules
-    return Gathered(tuple(ids), *spread(found), Folded(len(ids), counted, joules), full)
+    return Gathered(tuple(ids), *spread(found), Folded(len(ids), counted, joules))
 
 
-def put(connection: Connection, gathered: Gathered) -> None:
-    """Move what was gathered into the roll-ups; once, for a transaction that ends well. Raises Taken when another did it."""
+def put(connection: Connection, gathered: Gathered) -> int:
+    """Move what was gathered into the roll-ups; once, for a transaction that ends well. Raises Taken when another did it.
+
+    Returns how many rows that were there could not be read: they are put aside, and begin anew.
+    """
     gone = delete(rollup_parts).where(rollup_parts.c.id.in_(gathered.ids))
     if connection.execute(gone).rowcount != len(gathered.ids):
         raise Taken(f"of {len(gathered.ids)} batches some are not there any more")
-    _fold_models(connection, gathered.models)
-    _fold_devices(connection, gathered.boards)
+    return _fold_models(connection, gathered.models) + _fold_devices(connection, gathered.boards)
 
 
 def fold(connection: Connection, limit: int = BATCH) -> Folded:
@@ -288,39 +306,61 @@ def device_row(place: DevicePlace, cell: DeviceCell) -> dict[str, Any]:
     }
 
 
-def _fold_models(connection: Connection, cells: dict[ModelPlace, ModelCell]) -> None:
-    for row in _those_there(connection, model_rollups, cells):
-        place = (
-            row.resolution,
-            row.grain,
-            row.region,
-            row.start_s,
-            row.model,
-            row.release,
-            row.variant,
-            row.hardware_class,
-        )
-        cell = cells.get(place)
-        if cell is not None:
-            cell.windows += row.windows
-            cell.requests = min(cell.requests + row.requests, MAX_COUNT)
-            cell.errors = min(cell.errors + row.errors, MAX_COUNT)
-            most = float(row.memory_max_bytes or 0)
-            cell.memory.merge(Spread(row.memory_windows, row.memory_sum_bytes, most, most))
-            cell.latency.add_packed(row.latency)
-            cell.confidence.add_packed(row.confidence)
-            cell.seen.merge_packed(row.seen)
+def _fold_models(connection: Connection, cells: dict[ModelPlace, ModelCell]) -> int:
+    names = ("resolution", "grain", "region", "start_s", "model", "release", "variant", "hardware_class")
+    aside = _merge_there(connection, model_rollups, attrgetter(*names), cells, _model_cell)
     _put(connection, model_rollups, [model_row(place, cell) for place, cell in cells.items()])
+    return aside
 
 
-def _fold_devices(connection: Connection, cells: dict[DevicePlace, DeviceCell]) -> None:
-    for row in _those_there(connection, device_rollups, cells):
-        cell = cells.get((row.resolution, row.grain, row.region, row.start_s, row.hardware_class))
-        if cell is not None:
-            cell.windows += row.windows
-            cell.facts.merge(facts_of(row.facts))
-            cell.seen.merge_packed(row.seen)
+def _fold_devices(connection: Connection, cells: dict[DevicePlace, DeviceCell]) -> int:
+    names = ("resolution", "grain", "region", "start_s", "hardware_class")
+    aside = _merge_there(connection, device_rollups, attrgetter(*names), cells, _device_cell)
     _put(connection, device_rollups, [device_row(place, cell) for place, cell in cells.items()])
+    return aside
+
+
+def _merge_there(
+    connection: Connection,
+    table: Table,
+    place_of: Callable[[Any], Any],
+    cells: dict[Any, Any],
+    cell_of: Callable[[Any], Any],
+) -> int:
+    """Merge into `cells` what is in their places already; return how many rows could not be read."""
+    aside = 0
+    for row in _those_there(connection, table, cells):
+        cell = cells.get(place_of(row))
+        if cell is None:
+            continue
+        try:
+            there = cell_of(row)
+        except Exception as error:  # it looks at nothing but the row, so whatever it raises is the row's fault
+            rollups_aside.put_row(connection, row, repr(error))
+            aside += 1
+        else:
+            cell.merge(there)
+    return aside
+
+
+def _model_cell(row: Any) -> ModelCell:
+    """Return the cell of a row from `model_row`."""
+    cell = ModelCell()
+    cell.windows, cell.requests, cell.errors = row.windows, row.requests, row.errors
+    most = float(row.memory_max_bytes or 0)
+    cell.memory = Spread(row.memory_windows, row.memory_sum_bytes, most, most)
+    cell.latency.add_packed(row.latency)
+    cell.confidence.add_packed(row.confidence)
+    cell.seen.merge_packed(row.seen)
+    return cell
+
+
+def _device_cell(row: Any) -> DeviceCell:
+    """Return the cell of a row from `device_row`."""
+    cell = DeviceCell()
+    cell.windows, cell.facts = row.windows, facts_of(row.facts)
+    cell.seen.merge_packed(row.seen)
+    return cell
 
 
 def _those_there(connection: Connection, table: Table, places: Iterable[tuple[Any, ...]]) -> Iterable[Any]:

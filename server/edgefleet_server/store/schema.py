@@ -275,6 +275,17 @@ rollup_parts = Table(
 )
 """What was taken and is not in the roll-ups yet: one row for each batch of windows."""
 
+rollups_aside = Table(
+    "rollups_aside",
+    metadata,
+    Column("id", Big, primary_key=True),
+    Column("at_s", Float, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("why", Text, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+)
+"""What cannot be read of them, as it was found: batches that waited, and rows of roll-ups."""
+
 model_rollups = Table(
     "model_rollups",
     metadata,
