@@ -10,6 +10,7 @@ from ..store.lease import Lease, Lost, hold
 from ..store.rollouts import Record
 from . import waves
 from .decide import Move, decide
+from .emptiness import is_empty
 from .faults import fault
 from .looking import Looker, Weighed
 
@@ -54,7 +55,9 @@ class Mover:
         weighed = self._looker.weigh(record)
         proven = sum(row.standing == "proven" for row in weighed.evidence)
         compared = self._looker.compare(record, weighed)
-        move = decide(record, weighed.counts, proven, now, compared, self._wave(record, weighed))
+        wave = self._wave(record, weighed)
+        empty = not record.is_last_stage and is_empty(record.assignment, weighed.fleet)
+        move = decide(record, weighed.counts, proven, now, compared, wave, empty=empty)
         if move.kind == "wait" and move.why == record.why:
             return
         stage = move.stage(record.stage)
