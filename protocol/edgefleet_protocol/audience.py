@@ -65,9 +65,14 @@ def stage_of(
     """
     place = stable_number(device, assignment) if number is None else number
     for index, stage in enumerate(assignment.stages):
-        if device in stage.devices or (place < stage.percent and _matches(tags, hardware_class, stage)):
+        if is_for(stage, device, tags, hardware_class, place):
             return index
     return None
+
+
+def is_for(stage: Stage, device: str, tags: tuple[str, ...], hardware_class: str, number: float) -> bool:
+    """Return whether a stage, by itself, is for a device of the audience. number: its stable number."""
+    return device in stage.devices or (number < stage.percent and _matches(tags, hardware_class, stage))
 
 
 def wish_for(

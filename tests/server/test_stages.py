@@ -91,16 +91,23 @@ def test_a_stage_that_asks_for_a_yes_opens_after_it_and_never_before(
 ) -> None:
     fleet = make_fleet(make_server, repo, 10)
     begin(fleet, stages=(StageOrder(count=2), StageOrder(percent=100.0, approval=True)))
+    with pytest.raises(Refused, match=r"stage 2 of fashion/1 in eu-west does not wait for a yes yet: .* 0 of 2 proven"):
+        fleet.server.controller.by_hand(WEST, None, "bo", "approve")
+    assert fleet.turn().approved == 0, "a yes ahead is none to evidence that nobody saw"
     fleet.switch("fashion/1", fleet.admitted())
     record = fleet.turn(3)
     assert (record.stage, "waits for a person: edgefleet rollout approve eu-west" in record.why) == (0, True)
+    fleet.server.controller.by_hand(WEST, None, "bo", "pause")
     fleet.server.controller.by_hand(WEST, None, "bo", "approve", "seen them run")
+    assert fleet.turn().stage == 0, "a pause is held all the same"
+    fleet.server.controller.by_hand(WEST, None, "bo", "resume")
     assert fleet.turn().stage == 1
     with pytest.raises(Refused, match="waits for nobody's yes"):
         fleet.server.controller.by_hand(WEST, None, "bo", "approve")
     with fleet.server.database.read() as connection:
         deeds = [(row.actor, row.action) for row in audit.latest(connection)]
-    assert deeds == [("the controller", "rollout.open"), ("bo", "rollout.approve"), ("ana", "rollout.start")]
+    hands = [("bo", f"rollout.{deed}") for deed in ("resume", "approve", "pause")]
+    assert deeds == [("the controller", "rollout.open"), *hands, ("ana", "rollout.start")]
     fleet.server.database.close()
 
 

@@ -43,6 +43,7 @@ def plan_text(region: dict[str, Any], *, devices: bool = False) -> str:
         lines.append(f"It would be refused: {clean(region['breaks'])}. Accept it: --accept-interface-change")
     elif region["interface_changes"]:
         lines.append(f"It changes the interface, as accepted: {clean('; '.join(region['interface_changes']))}")
+    lines += [clean(words) for words in region["notes"]]
     if region["refused"]:
         lines.append(f"It would be refused: {clean(region['refused'])}")
     return "\n".join(lines)

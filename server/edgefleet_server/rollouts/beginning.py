@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from edgefleet_protocol.manifest import Release
 from edgefleet_protocol.rollout import Assignment, NotWorse, Policy, ReleaseRef
@@ -15,8 +16,9 @@ from ..store.database import Connection, Database
 from ..store.rollouts import Record
 from . import documents, waves
 from .compare import devices_needed, expected_s, wanted
+from .emptiness import in_words, widened, widened_words
 from .looking import Looker
-from .orders import Checked, Order, check, number_of
+from .orders import Checked, Order, check, numbers_of
 from .plan import Known, RegionPlan, plan_of
 from .words import devices_in_words, span
 
@@ -96,26 +98,22 @@ class Beginner:
             members = tuple(planning.members(connection, region, model))
             if checked.counts:
                 # A stage of so many devices: their numbers say which share that is.
-                found = (
-                    number_of(row.id, row.tags, row.hardware.hardware_class if row.hardware else "", assignment)
-                    for row in members
+                assignment = checked.assignment(partial(numbers_of, members, assignment), moment)
+            assignment = documents.told(assignment, self._looker.learner.table(checked.order.release, region))
+            said = [row.words for row in checked.order.every_stage]
+
+            def planning_of(assignment: Assignment) -> RegionPlan:
+                return plan_of(
+                    region, checked.manifest, assignment, policy, members, base, before.values(), before, said
                 )
-                assignment = checked.assignment([number for number in found if number is not None], moment)
-            told = self._looker.learner.table(checked.order.release, region)
-            assignment = documents.told(assignment, told)
-            planned = plan_of(
-                region,
-                checked.manifest,
-                assignment,
-                policy,
-                members,
-                base,
-                before.values(),
-                before,
-                [row.words for row in checked.order.every_stage],
-            )
+
+            planned, notes = planning_of(assignment), []
+            if planned.shares:
+                assignment = widened(assignment, dict(planned.shares))
+                notes = [widened_words(place, said, region) for place in planned.shares]
+                planned = planning_of(assignment)
             verdicts = self._verdicts(connection, planned, assignment, model, base is not None)
-        refused = planned.refused
+        refused = planned.refused or in_words(planned.empty, said, region)
         under_way = current is not None and current.status in ("running", "paused")
         if refused is None and current is not None and under_way and _is_same(current.assignment, assignment):
             # Else a start that is typed again, with its default of everybody at once, would end the stages of the first.
@@ -123,7 +121,7 @@ class Beginner:
                 f"{checked.order.release} is under way in {region} already, at stage {current.stage + 1} of "
                 f"{len(current.assignment.stages)}"
             )
-        return replace(planned, verdicts=verdicts, refused=refused), assignment, members
+        return replace(planned, verdicts=verdicts, refused=refused, notes=tuple(notes)), assignment, members
 
     def _before(self, base: Assignment | None, current: Record | None) -> dict[str, Release]:
         refs: dict[str, ReleaseRef] = {

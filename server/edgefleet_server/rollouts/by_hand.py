@@ -1,7 +1,7 @@
 """What a person does to a rollout: each is one stored move with its reason, and a row of the audit."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from ..errors import NotFound, Refused
@@ -11,6 +11,7 @@ from ..store.database import Database
 from ..store.rollouts import Record, Status
 from . import waves
 from .looking import Looker
+from .next_move import next_move
 
 Hand = Literal["pause", "resume", "go-back", "abort", "roll-back", "approve", "next"]
 
@@ -103,10 +104,26 @@ class Hands:
             )
         if record.approved >= stage:
             raise Refused(f"stage {stage + 1} of {record.release} in {record.region} was approved already")
+        if (waits_for := self._before_a_yes(record, stage, now)) is not None:
+            raise Refused(
+                f"stage {stage + 1} of {record.release} in {record.region} does not wait for a yes yet: {waits_for}. Approve it when it "
+                f"does; to open it without what it waits for: edgefleet rollout next {record.region}"
+            )
         with self._database.write() as connection:
             rollouts.approve(connection, record, stage, text, now)
             said = f"stage {stage + 1}: {text}"
             audit.add(connection, audit.AuditRow(now, actor, "rollout.approve", record.region, record.release, said))
+
+    def _before_a_yes(self, record: Record, stage: int, now: float) -> str | None:
+        """Return what the rollout waits for before it waits for a person, or None when that is all.
+
+        A yes that is given ahead would be one to evidence that nobody has seen.
+        """
+        self._looker.look()
+        asked = replace(record, status="running")
+        if next_move(self._looker, replace(asked, approved=stage), now)[0].kind == "open":
+            return None
+        return next_move(self._looker, asked, now)[0].why
 
     def _next(self, record: Record, actor: str, text: str, now: float) -> None:
         """Open the next stage whatever the gate waits for; after the last one it is complete."""

@@ -48,6 +48,8 @@ def decide(
     now: float,
     compared: Compared | None = None,
     wave: Wave | None = None,
+    *,
+    empty: bool = False,
 ) -> Move:
     """Return the next move of `record`.
 
@@ -55,6 +57,7 @@ def decide(
     proven_anywhere: devices of the region that have proven the release, in whichever stage.
     compared: the model against the one before; None where the gate does not ask, or nothing ran before.
     wave: how far the open stage may be opened now; None while too many are under way.
+    empty: whether the open stage, by itself, is for no device.
     """
     if record.status in ("complete", "gone-back", "superseded"):
         return Move("wait", record.why)
@@ -80,9 +83,9 @@ def decide(
         return Move("wait", f"{place}: {verdict.why}")
     if verdict.result == "too few":
         return _patience(record, f"{place}: {verdict.why}", now)
+    if not record.is_last_stage and (empty or counts.members == 0):
+        return _patience(record, f"{place}: {_nobody(record)}", now)
     if counts.members == 0:
-        if not record.is_last_stage:
-            return _open(record, f"{place}: no device of the region falls into it")
         if proven_anywhere == 0:
             return _patience(record, f"{place}: no device of the region is meant yet", now)
     elif not counts.proven and proven_anywhere == 0:
@@ -96,6 +99,19 @@ def decide(
         return _open(record, f"{place}: {said}")
     outstanding = f", {len(counts.apart)} outstanding" if counts.apart else ""
     return Move("complete", f"{place}: {said}{outstanding}")
+
+
+def _nobody(record: Record) -> str:
+    """What nobody runs proves nothing: the next stage waits for a device, or for a person's word."""
+    come = (
+        "it waits for one that comes"
+        if record.assignment.joined_before is None
+        else "those that come to the region now take it once it is complete"
+    )
+    return (
+        f"it is for no device of the region, so nothing is proven by it; {come}. To go on all the same: edgefleet rollout next "
+        f"{record.region}"
+    )
 
 
 def _open(record: Record, why: str) -> Move:

@@ -9,9 +9,10 @@ from ..store.database import Database, Unavailable
 from ..store.lease import Lease, Lost, hold
 from ..store.rollouts import Record
 from . import waves
-from .decide import Move, decide
+from .decide import Move
 from .faults import fault
 from .looking import Looker, Weighed
+from .next_move import next_move
 
 LOG = logging.getLogger(__name__)
 
@@ -51,10 +52,7 @@ class Mover:
             why = "its release was withdrawn: it is not listed any more, so no device takes it"
             self._store(record, Move("go-back", why), None, record.stage, lease, now)
             return
-        weighed = self._looker.weigh(record)
-        proven = sum(row.standing == "proven" for row in weighed.evidence)
-        compared = self._looker.compare(record, weighed)
-        move = decide(record, weighed.counts, proven, now, compared, self._wave(record, weighed))
+        move, weighed = next_move(self._looker, record, now)
         if move.kind == "wait" and move.why == record.why:
             return
         stage = move.stage(record.stage)
@@ -84,13 +82,6 @@ class Mover:
                 deed = audit.AuditRow(now, ACTOR, f"rollout.{move.kind}", record.region, record.release, move.why)
                 audit.add(connection, deed)
         LOG.info("%s in %s: %s, because %s", record.release, record.region, move.kind, move.why)
-
-    @staticmethod
-    def _wave(record: Record, weighed: Weighed) -> waves.Wave | None:
-        if record.status != "running" or record.assignment.opened_percent is None:
-            return None
-        rows = waves.newcomers(record.assignment, weighed.fleet)
-        return waves.opening(record.assignment, rows, waves.under_way(weighed.evidence))
 
     @staticmethod
     def _opened(record: Record, move: Move, stage: int, weighed: Weighed) -> float | None:

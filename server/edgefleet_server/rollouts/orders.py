@@ -1,6 +1,6 @@
 """What a person asks for when they start a rollout, checked against what there is."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -14,6 +14,7 @@ from edgefleet_protocol.rollout import Assignment, Audience, Gate, Policy, Proba
 
 from ..errors import BadRequest, NotFound, Refused
 from ..seams import Repository
+from .plan import Known
 
 DEADLINE_S = 86400.0
 MOST_BYTES = 30_000
@@ -89,19 +90,20 @@ class Checked:
     manifest: Release
     regions: tuple[str, ...]
 
-    def assignment(self, numbers: Iterable[float] | None = None, now: datetime | None = None) -> Assignment:
+    def assignment(
+        self, numbers: Callable[[Audience], Sequence[float]] | None = None, now: datetime | None = None
+    ) -> Assignment:
         """Return the assignment of the first stage.
 
-        numbers: the stable numbers of the devices that are meant, which a stage by count needs. now: when it begins, where
-        devices that come later are to wait.
+        numbers: the stable numbers, in order, of the devices with these tags and of this hardware, which a stage by count needs. now: when it
+        begins, where devices that come later are to wait.
         """
         order = self.order
-        known = sorted(numbers or ())
         return Assignment(
             model=self.manifest.model,
             release=self.ref,
             audience=order.audience,
-            stages=tuple(self._stage(row, known) for row in order.every_stage),
+            stages=tuple(self._stage(row, numbers) for row in order.every_stage),
             stage=0,
             probation=order.probation,
             deadline_s=order.deadline_s,
@@ -110,9 +112,12 @@ class Checked:
             max_under_way=order.max_under_way,
         )
 
-    def _stage(self, row: StageOrder, numbers: list[float]) -> Stage:
+    def _stage(self, row: StageOrder, numbers: Callable[[Audience], Sequence[float]] | None) -> Stage:
+        percent = row.percent or 0.0
+        if row.count is not None:
+            percent = _share_of(row.count, numbers(Audience(tags=row.tags, hardware=row.hardware)) if numbers else ())
         return Stage(
-            percent=_share_of(row.count, numbers) if row.count is not None else row.percent or 0.0,
+            percent=percent,
             gate=row.gate or self.order.gate,
             tags=row.tags,
             hardware=row.hardware,
@@ -126,12 +131,18 @@ class Checked:
         return any(row.count is not None for row in self.order.every_stage)
 
 
-def number_of(device: str, tags: tuple[str, ...], hardware_class: str, assignment: Assignment) -> float | None:
-    """Return a device's stable number, or None for one outside the audience."""
-    return None if why_outside(tags, hardware_class, assignment) else stable_number(device, assignment)
+def numbers_of(fleet: Iterable[Known], assignment: Assignment, of: Audience) -> tuple[float, ...]:
+    """Return the stable numbers of the devices of the audience that are `of` these tags and this hardware, in order."""
+    whom = msgspec.structs.replace(assignment, audience=of)
+    found = []
+    for one in fleet:
+        hardware_class = one.hardware.hardware_class if one.hardware else ""
+        if not (why_outside(one.tags, hardware_class, assignment) or why_outside(one.tags, hardware_class, whom)):
+            found.append(stable_number(one.id, assignment))
+    return tuple(sorted(found))
 
 
-def _share_of(count: int, numbers: list[float]) -> float:
+def _share_of(count: int, numbers: Sequence[float]) -> float:
     """Return the percent below which the numbers of just `count` devices lie: between the last that is in and the next."""
     if count >= len(numbers):
         return 100.0

@@ -21,6 +21,7 @@ from edgefleet_protocol.rollout import Assignment, Policy
 
 from ..store.devices import Device
 from .apart import Holding, held_words, model_held_back
+from .emptiness import Firsts
 from .evidence import joined
 from .plan_view import plan_view
 from .predict import Predictor
@@ -143,6 +144,12 @@ class RegionPlan:
     """(stage, device) of the first devices of each stage, LISTED at most: those whose requests say how long a verdict takes."""
     digest: str = ""
     """Of what it would do; see `rollout start --plan`."""
+    empty: tuple[int, ...] = ()
+    """Stages, from 0, that are for none of those that would run it."""
+    shares: Mapping[int, float] = field(default_factory=dict)
+    """Of these, by stage, the percent with which a share would be for its first device."""
+    notes: tuple[str, ...] = ()
+    """What else to know before it is begun, in words."""
     verdicts: tuple[str, ...] = ()
     """For each stage, when its gate can be expected to say something of the model, in words."""
 
@@ -239,6 +246,8 @@ def plan_of(
         classes={name: tuple(rows) for name, rows in sorted(sorter.classes.items())},
         no_fit=tuple((name, many, why) for (name, why), many in sorted(sorter.no_fit.items())),
         numbers=tuple(sorter.firsts),
+        empty=sorter.nobody.empty,
+        shares=sorter.nobody.shares,
         digest=_digest(region, release, assignment, policy, base, groups, said),
     )
 
@@ -263,6 +272,7 @@ class _Sorter:
         self.chunks: dict[str, int] = {}
         self.firsts: list[tuple[int, str]] = []
         self._of_stage: Counter[int] = Counter()
+        self.nobody = Firsts(assignment.stages)
 
     def take(self, member: Known) -> None:
         """Sort one device in."""
@@ -294,6 +304,7 @@ class _Sorter:
             kind = name, tuple(row.reason.translate(_NO_FIGURES) for row in choice.table)
             self.no_fit[name, self._no_fit_why.setdefault(kind, choice.why)] += 1
             return f"none of its variants fits: {choice.why}"
+        self.nobody.see(member.id, member.tags, name, number)
         self._add(member, hardware, choice, stage)
         return None
 

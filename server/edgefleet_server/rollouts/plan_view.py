@@ -38,6 +38,7 @@ def plan_view(plan: RegionPlan) -> dict[str, Any]:
         "wire_bytes": plan.wire_bytes,
         "move_bytes": plan.move_bytes,
         "verdicts": list(plan.verdicts),
+        "notes": list(plan.notes),
         "refused": plan.refused,
         "interface_changes": list(plan.interface_changes),
         "breaks": plan.breaks,
