@@ -153,7 +153,7 @@ class Agent:
             wakes.append(now)
         self._collect(now)
         wakes.append(self._fetch(now))
-        self.telemetry.allowed = self._policy().telemetry_fields
+        self.telemetry.policy = self._policy()
         self.telling.close_window(self.lives.values(), moment, self._policy().telemetry_interval_s)
         self.telling.tell_state(self.told, self.knowledge.refused, self.hardware, moment)
         if self._connected():

@@ -1,11 +1,19 @@
-"""Windows of telemetry: closed on time, sent from memory, and put into the outbox only when they cannot be sent."""
+"""Windows of telemetry: closed on time, sent several at once from memory, and put into the outbox only when they cannot be sent."""
 
 import zlib
 from dataclasses import dataclass, field
 
 from edgefleet_protocol.codec import encode
 from edgefleet_protocol.leaving import leaving
-from edgefleet_protocol.telemetry import MAX_BATCH_BYTES, MAX_WINDOWS, TelemetryBatch, Window
+from edgefleet_protocol.rollout import Policy
+from edgefleet_protocol.telemetry import (
+    BATCH_WINDOWS,
+    MAX_BATCH_BYTES,
+    MAX_WINDOWS,
+    TelemetryBatch,
+    Window,
+    held_back_s,
+)
 
 from .store.outbox import Key, Outbox, key_of
 
@@ -25,8 +33,10 @@ class Telemetry:
     waiting: list[tuple[float, Window]] = field(default_factory=list)
     """(closed at, window), the oldest first."""
     in_flight: tuple[int, frozenset[Key], float] | None = None
-    allowed: tuple[str, ...] = ()
-    """Groups of measurements that the region lets leave this device; none named means all."""
+    policy: Policy = field(default_factory=Policy)
+    """The region's, of now: how long a window is, and which measurements may leave this device."""
+    hurry: bool = False
+    """A model is on trial or on probation, and a rollout waits for what is measured: each window goes out at once."""
 
     def add(self, window: Window, now: float) -> None:
         """Take a window that was closed."""
@@ -43,9 +53,20 @@ class Telemetry:
             del self.waiting[0]
             self.outbox.dropped += 1
 
+    def due(self, now: float) -> bool:
+        """Return whether it is time to send: enough windows wait, or one for long enough, or somebody waits for them."""
+        if self.hurry or self.outbox.count():
+            return True  # what lies in the outbox was held back for longer than it should
+        if not self.waiting:
+            return False
+        began = self.waiting[0][1].started_monotonic_s
+        return len(self.waiting) >= BATCH_WINDOWS or now >= began + held_back_s(self.policy.telemetry_interval_s)
+
     def batch(self, now: float, dropped: int) -> tuple[bytes, frozenset[Key]] | None:
-        """Return the next message and the names of its windows; None while there is nothing, or one is under way."""
+        """Return the next message and the names of its windows; None while it is not time, or one is under way."""
         if self.in_flight is not None and now < self.in_flight[2] + SEND_AGAIN_S:
+            return None
+        if not self.due(now):
             return None
         count = MAX_WINDOWS
         while count:
@@ -54,7 +75,7 @@ class Telemetry:
             if not windows:
                 return None
             left = tuple(
-                leaving(window, self.allowed) for window in windows
+                leaving(window, self.policy.telemetry_fields) for window in windows
             )  # by the rules of now, whenever it was measured
             batch = TelemetryBatch(device=self.device, windows=left, dropped_windows=dropped)
             payload = zlib.compress(encode(batch))

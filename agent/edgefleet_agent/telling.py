@@ -21,6 +21,8 @@ from .seams import Clock, Launcher, Link, Probe, Signer
 from .store import Store
 from .telemetry import Telemetry
 
+JUDGED = ("trying", "probation")
+"""Phases of a model in which a rollout waits for what it measures."""
 ASSERT_AGAIN_S = 6 * 3600.0
 """A state that did not change is told again: who lost or overwrote what was retained has it back by then."""
 
@@ -115,10 +117,11 @@ class Telling:
         models = tuple(part for live in rows for part in live.close_window())
         served = any(row.requests or row.errors for row in models)
         window = Window(
-            start_s=began_wall,
-            seconds=min(now - began, 86400.0),
+            # In milliseconds: more digits say nothing, and are what compresses worst.
+            start_s=round(began_wall, 3),
+            seconds=min(max(round(now - began, 3), 0.001), 86400.0),
             boot=self._clock.boot(),
-            started_monotonic_s=began,
+            started_monotonic_s=round(began, 3),
             clock_trusted=moment.clock_trusted,
             device=self._metering.close(now, self._probe.device_window(), served=served),
             models=models,
@@ -171,6 +174,7 @@ class Telling:
         for event in self._store.facts.facts.events:
             if event.number not in self._events_sent.values():
                 self._events_sent[self._link.publish(self.topic("event"), encode(event))] = event.number
+        self.telemetry.hurry = any(row.phase in JUDGED for row in (self.state.models if self.state else ()))
         facts = self._store.facts.facts
         if dropped := self._store.outbox.take_dropped():
             facts = replace(facts, dropped_windows=facts.dropped_windows + dropped)

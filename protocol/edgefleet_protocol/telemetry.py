@@ -14,6 +14,18 @@ Label = Annotated[str, Meta(max_length=128)]
 MAX_BATCH_BYTES = 60_000
 """As everything else on the wire: below what every broker in use can carry."""
 MAX_WINDOWS = 64
+BATCH_WINDOWS, BATCH_WITHIN_S = 5, 300.0
+"""So many windows go out together, or what there is once the oldest began so long ago. By one, a window of a minute costs three times
+as much on the wire: a message has its own envelope, and compression little to work on."""
+WATCHED_BELOW_S = 60.0
+"""A region that asks for shorter windows watches, and gets each at once."""
+
+
+def held_back_s(interval_s: float) -> float:
+    """Return for how long a device in good order may keep a window of so many seconds after it began."""
+    return (
+        interval_s if interval_s < WATCHED_BELOW_S else max(interval_s, min(BATCH_WITHIN_S, BATCH_WINDOWS * interval_s))
+    )
 
 
 class ModelWindow(Record, frozen=True, kw_only=True):

@@ -68,6 +68,9 @@ def test_the_next_move_follows_from_the_facts(
         (device(online=False, last_seen_s=None), NOW, "offline", "offline"),
         # Its will was lost with its broker: silence says what presence does not.
         (device(online=True, last_seen_s=NOW - 1000), NOW, "offline", "offline for 17 minutes"),
+        # Windows of a minute come five at once, so that five minutes of silence are in good order.
+        (device(online=True, last_seen_s=NOW - 400), NOW, "under way", "has not answered"),
+        (device(online=True, last_seen_s=NOW - 430), NOW, "offline", "offline for 7 minutes"),
         (device(online=False, last_seen_s=NOW - 30 * 86400), LATE, "offline", "offline for 30 days"),
         (device(said=False), NOW, "under way", "has not answered yet"),
         (device(trust_problem="timestamp expired"), NOW, "under way", "trust: timestamp expired"),

@@ -8,6 +8,7 @@ from typing import Literal
 from edgefleet_protocol.audience import stable_number, why_not
 from edgefleet_protocol.manifest import Release
 from edgefleet_protocol.messages import DeviceState, ModelState
+from edgefleet_protocol.telemetry import held_back_s
 
 from ..ingest.lineage import Alarm
 from ..store.devices import Device
@@ -25,8 +26,8 @@ outside: not in the audience, or not in a stage that is open. The last four are 
 PASSING: tuple[Standing, ...] = ("under way", "away", "offline")
 """Time alone makes something else of these."""
 
-SILENT_WINDOWS = 3
-"""A connected device sends a window of telemetry each interval. One that has missed so many is gone, whatever its
+LATE_WINDOWS = 2
+"""A connected device sends its windows of telemetry in good time. One that is so many windows late is gone, whatever its
 presence says: a broker that dies with a device never sends the device's will."""
 
 
@@ -128,7 +129,8 @@ def _standing(
         return "left out", f"none of its variants fits: {choice.why}"
     silent_s = None if device.last_seen_s is None else now - device.last_seen_s
     saw_it = state is not None and state.wanted_sha256 == sha256
-    silent_too_long_s = max(offline_after_s, SILENT_WINDOWS * record.policy.telemetry_interval_s)
+    interval_s = record.policy.telemetry_interval_s
+    silent_too_long_s = max(offline_after_s, held_back_s(interval_s) + LATE_WINDOWS * interval_s)
     gone = not device.online or (silent_s is not None and silent_s > silent_too_long_s)
     if gone and not saw_it:
         if silent_s is None or silent_s > offline_after_s:
