@@ -66,5 +66,7 @@ def python(
                 print(line, end="", file=sys.stderr, flush=True)
     said = running.stdout.read()
     if running.wait() != 0:
-        raise LabError(f"on {processor.title} Python ended with {running.returncode}: {last or 'without a word'} ({log})")
+        raise LabError(
+            f"on {processor.title} Python ended with {running.returncode}: {last or 'without a word'} ({log})"
+        )
     return said

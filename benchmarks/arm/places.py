@@ -37,10 +37,17 @@ def made(target: Path, key: str, how: Callable[[Path], None], words: str) -> Pat
     return target
 
 
-def run(command: Sequence[str], cwd: Path | None = None, log: Path | None = None, env: dict[str, str] | None = None) -> None:
+def run(
+    command: Sequence[str], cwd: Path | None = None, log: Path | None = None, env: dict[str, str] | None = None
+) -> None:
     """Run `command`; what it prints goes to `log`, if given. Raises LabError with its last line when it fails."""
     done = subprocess.run(
-        command, cwd=cwd, env=None if env is None else {**os.environ, **env}, capture_output=True, text=True, check=False
+        command,
+        cwd=cwd,
+        env=None if env is None else {**os.environ, **env},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if log is not None:
         with log.open("a") as into:
