@@ -14,6 +14,9 @@
 #   make deb ARGS="--arch arm64"         the Debian packages of the device's side, for Debian 12 or 13 (--suite)
 #   make device-lab                      those packages under a real systemd, in a container (needs root)
 #
+#   make arm-lab                         the arm64 packages on emulated Cortex-A53, A72, A76 and A78AE: answers, choices, sensors
+#   make arm-lab-compress ARGS="DIR ..." every variant of these packages there: the scorer's rows, instructions counted
+#
 #   make onnx-road                       the ONNX-only road on real models that packages carry (an environment of its own)
 #   make loads ARGS="DIR ..."            every variant of these packages on onnxruntime 1.19.2, 1.23.2 and the newest
 #
@@ -30,7 +33,7 @@ TESTS ?=
 PIP_FLAGS = --disable-pip-version-check --quiet
 BIN = $(VENV)/bin
 
-.PHONY: help demo test test-device check bench crash attacks retained restarts onnx-road loads deb device-lab clean
+.PHONY: help demo test test-device check bench crash attacks retained restarts onnx-road loads deb device-lab arm-lab arm-lab-compress clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -75,6 +78,12 @@ deb: $(VENV)/ready
 
 device-lab: $(VENV)/ready
 	@PATH="$(CURDIR)/$(BIN):$$PATH" scripts/device-lab $(ARGS)
+
+arm-lab: $(VENV)/ready
+	@$(BIN)/python -m benchmarks.arm.device $(ARGS)
+
+arm-lab-compress: $(VENV)/ready
+	@$(BIN)/python -m benchmarks.arm.compress $(ARGS)
 
 clean:
 	rm -rf .venv .venv-3.*

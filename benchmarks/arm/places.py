@@ -1,0 +1,58 @@
+"""Where the lab keeps what it fetched and made, and how it says what it does."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+LAB = Path(os.environ.get("ARM_LAB") or ROOT / ".arm-lab").absolute()
+
+
+class LabError(Exception):
+    """Something that the lab needs is missing, or a step of it failed. The words say what to do next."""
+
+
+def say(words: str) -> None:
+    """Print a line of progress."""
+    print(f"arm-lab: {words}", file=sys.stderr, flush=True)
+
+
+def made(target: Path, key: str, how: Callable[[Path], None], words: str) -> Path:
+    """Return `target`, made by `how` unless it is there already, of the same `key`.
+
+    It is made beside its place and moved there, so what is there is whole, however the last run ended.
+    """
+    stamp = target.with_name(target.name + ".key")
+    if target.exists() and stamp.is_file() and stamp.read_text() == key:
+        return target
+    say(words)
+    beside = target.with_name(target.name + ".new")
+    run(["rm", "-rf", str(beside), str(target)])
+    beside.mkdir(parents=True)
+    how(beside)
+    beside.rename(target)
+    stamp.write_text(key)
+    return target
+
+
+def run(
+    command: Sequence[str], cwd: Path | None = None, log: Path | None = None, env: dict[str, str] | None = None
+) -> None:
+    """Run `command`; what it prints goes to `log`, if given. Raises LabError with its last line when it fails."""
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env=None if env is None else {**os.environ, **env},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if log is not None:
+        with log.open("a") as into:
+            into.write(f"$ {' '.join(command)}\n{done.stdout}{done.stderr}")
+    if done.returncode != 0:
+        lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
+        more = f" (more in {log})" if log else ""
+        raise LabError(f"{command[0]} ended with {done.returncode}: {lines[-1] if lines else 'without a word'}{more}")
