@@ -140,9 +140,7 @@ def _theirs(net: str, seed: int, rows: list[Row], work: Work, folder: Path) -> l
     return found
 
 
-def _row(
-    net: str, seed: int, name: str, data: bytes, whole: bytes, workload: Workload, seconds: float
-) -> Row:
+def _row(net: str, seed: int, name: str, data: bytes, whole: bytes, workload: Workload, seconds: float) -> Row:
     test = workload.test
     mine, theirs = (_labels(file, test.inputs.numpy()) for file in (data, whole))
     true = test.targets.numpy()
