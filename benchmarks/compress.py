@@ -18,6 +18,7 @@ from statistics import mean, stdev
 
 import numpy as np
 import onnx
+import torch
 
 from edgefleet_compress import workload as workloads
 from edgefleet_compress.measure.size import wire_bytes
@@ -79,6 +80,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--write", action="store_true", help="write the tables into the page")
     parser.add_argument("--quiet", action="store_true")
     arguments = parser.parse_args(argv)
+    torch.set_num_threads(1)  # the sums, and so the weights, are those of one thread wherever it runs
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         work = Work(arguments.work or Path(folder))
@@ -138,9 +140,7 @@ def _theirs(net: str, seed: int, rows: list[Row], work: Work, folder: Path) -> l
     return found
 
 
-def _row(
-    net: str, seed: int, name: str, data: bytes, whole: bytes, workload: Workload, seconds: float, work: Work
-) -> Row:
+def _row(net: str, seed: int, name: str, data: bytes, whole: bytes, workload: Workload, seconds: float) -> Row:
     test = workload.test
     mine, theirs = (_labels(file, test.inputs.numpy()) for file in (data, whole))
     true = test.targets.numpy()
@@ -207,7 +207,7 @@ def _table(rows: list[Row], nets: list[str], seeds: int) -> str:
         "convolutions and matrix products, and Q/DQ nodes left, in the graph that Arm runs.",
         "",
         "| net | variant | accuracy, % | difference, points | flips, % | file, kB | wire, kB | xz, kB | coverage | Q/DQ left | s |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for net in nets:
         for name in dict.fromkeys(row.name for row in rows if row.net == net):

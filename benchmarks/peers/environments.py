@@ -15,7 +15,7 @@ PEERS = {
     "aimet": (TORCH, "aimet-onnx==2.42.0"),
     "modelopt": (
         TORCH, "nvidia-modelopt==0.47.0", "onnx==1.23.2", "onnxruntime==1.32.0", "onnx-graphsurgeon", "onnxconverter-common",
-        "onnxslim", "polygraphy", "lief",
+        "onnxscript", "onnxslim", "polygraphy", "lief",
     ),
 }  # fmt: skip
 
@@ -31,14 +31,15 @@ class Ran:
 
 def prepare(name: str, folder: Path = FOLDER) -> Path:
     """Return the Python of a tool's environment, made if it is not there. Takes minutes and up to 2 GB each."""
-    python = folder / name / "bin" / "python"
-    if not (folder / name / "ready").exists():
+    python, ready = folder / name / "bin" / "python", folder / name / "ready"
+    wanted = "\n".join(PEERS[name])
+    if not ready.is_file() or ready.read_text() != wanted:
         print(f"installing {name} into {folder / name} …", file=sys.stderr, flush=True)
         subprocess.run([sys.executable, "-m", "venv", folder / name], check=True)
         subprocess.run(
             [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *PEERS[name]], check=True
         )
-        (folder / name / "ready").touch()
+        ready.write_text(wanted)
     return python
 
 

@@ -26,8 +26,9 @@ from edgefleet_compress.steps.quantize_static import QuantizeStatic
 from edgefleet_compress.work import Work
 from edgefleet_compress.workload import Workload, load
 from tests.compress.conftest import TINY, Trained
-from tests.compress.quantized_files import CHANNELS, one_convolution
+from tests.compress.quantized_files import CHANNELS, Bias, one_convolution, one_product
 
+FILES = Path(__file__).parent / "made_by"
 S8, U8 = TensorProto.INT8, TensorProto.UINT8
 FLAGGED = {
     "mixed, int8 first": ({"after": U8}, "input is int8 and its result uint8"),
@@ -37,6 +38,7 @@ FLAGGED = {
     "zero point 0 behind Clip": ({"activation": "Clip", "scale": 6 / 127}, "the Clip behind it stays"),
     "zero point 0 behind Relu": ({"activation": "Relu", "scale": 6 / 127}, "the Relu behind it stays"),
     "no quantizer behind": ({"after": None}, "its result goes to Sigmoid"),
+    "a bias that is computed": ({"bias": "computed"}, "its bias is not quantized"),
 }
 COVERED: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -44,9 +46,11 @@ COVERED: dict[str, dict[str, Any]] = {
     "Relu that the quantizer does": {"activation": "Relu", "zero": -128},
     "Clip that the quantizer does": {"activation": "Clip", "scale": 6 / 255, "zero": -128},
     "depthwise": {"depthwise": True},
-    "no bias": {"bias": False},
+    "no bias": {"bias": "none"},
+    "a float bias": {"bias": "float"},
+    "a float bias behind Relu": {"bias": "float", "activation": "Relu", "zero": -128},
 }
-BROKEN = one_convolution(per_channel=True, bias=False)
+BROKEN = one_convolution(per_channel=True, bias="none")
 
 
 @pytest.mark.parametrize("kind", FLAGGED)
@@ -85,6 +89,46 @@ def test_the_word_of_the_rules_is_what_the_runtime_builds(rules: Rules, trained:
     for data in (BROKEN, *hand, *(made.onnx for made in (trained.exported, *int8, unsigned))):
         assert data is not None
         assert table(data, rules).disagreements == ()
+
+
+MADE_BY = {
+    "nncf": (2, 8, ("its input is uint8 and its result int8", "its input has a scale per channel")),
+    "modelopt": (0, 8, ("it was not quantized", "the Clip behind it stays")),
+    "aimet": (8, 8, ()),
+}
+"""int8 kernels under Arm's rules, all, and what the gate must say."""
+
+
+@pytest.mark.parametrize("tool", MADE_BY)
+def test_files_that_other_tools_made_are_seen_through(tool: str) -> None:
+    int8, all_, words = MADE_BY[tool]
+    found = table((FILES / f"{tool}.onnx").read_bytes(), "arm")
+    assert (found.int8, found.all) == (int8, all_)
+    assert bool(found.flags) == (int8 < all_) and all(any(word in flag for flag in found.flags) for word in words)
+
+
+@pytest.mark.parametrize("rules", ["arm", "default"])
+@pytest.mark.parametrize("tool", MADE_BY)
+def test_the_word_of_the_rules_holds_for_files_that_other_tools_made(tool: str, rules: Rules) -> None:
+    assert table((FILES / f"{tool}.onnx").read_bytes(), rules).disagreements == ()
+
+
+@pytest.mark.parametrize("rules", ["arm", "default"])
+@pytest.mark.parametrize("bias", ["int32", "float", "none"])
+def test_the_word_of_the_rules_holds_for_every_product_between_quantizers(bias: Bias, rules: Rules) -> None:
+    behind: tuple[tuple[str, ...], ...] = (
+        ("Q",), (), ("Relu",), ("Relu", "Q"), ("Clip", "Q"), ("Relu", "Sigmoid"), ("Sigmoid",), ("Flatten", "Q"),
+    )  # fmt: skip
+    for nodes in behind:
+        for kind in (S8, U8):
+            for operator in ("Gemm", "MatMul") if bias == "none" else ("Gemm",):
+                data = one_product(operator, kind, bias, nodes)
+                assert table(data, rules).disagreements == (), (operator, kind, nodes)
+
+
+def test_weights_alone_in_few_bits_are_no_int8_kernel() -> None:
+    found = table(one_product("MatMul", S8, "none", (), before=False), "arm")
+    assert (found.rows[0].format, found.rows[0].expected, found.int8) == ("weights", "weights", 0)
 
 
 def test_the_command_prints_the_table_before_and_after(

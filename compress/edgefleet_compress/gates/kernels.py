@@ -22,8 +22,10 @@ READY = {
     "MatMulNBits": "weights", "LSTM": "float", "GRU": "float", "RNN": "float",
 }  # fmt: skip
 """Operators that name their kernel themselves."""
-PASSED = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "MaxPool")
-"""The optimizer moves quantizers across these: they only move values, or choose the largest."""
+PASSED = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "MaxPool")
+"""The optimizer moves quantizers across these, which only move values or choose the largest; not across Flatten."""
+ACTIVATIONS = ("Relu", "Clip")
+"""Gone where the quantizer behind them saturates at the same values."""
 PER_CHANNEL = "its input has a scale per channel; int8 kernels take one scale"
 _LIMITS = {onnx.TensorProto.INT8: (-128, 127), onnx.TensorProto.UINT8: (0, 255)}
 _NAMES = {onnx.TensorProto.INT8: "int8", onnx.TensorProto.UINT8: "uint8"}
@@ -93,6 +95,8 @@ class _Reading:
         for place, node in enumerate(self.graph.node):
             if node.op_type in READY:
                 found[place] = Expected(READY[node.op_type], "no int8 kernel" if READY[node.op_type] == "float" else "")
+            elif self._weights_only(node):
+                found[place] = Expected("weights")
             elif node.op_type in HEAVY:
                 why = next(self._obstacles(node), "")
                 # Tried with onnxruntime 1.32: with a bias such a convolution stays in floating point, without one it is
@@ -100,6 +104,19 @@ class _Reading:
                 broken = why == PER_CHANNEL and self.rules == "arm" and node.op_type == "Conv" and len(node.input) < 3
                 found[place] = Expected("broken" if broken else "float" if why else "int8", why)
         return found
+
+    def _weights_only(self, node: onnx.NodeProto) -> bool:
+        """Return whether a float input meets weights in few bits, with a scale for each output: for that there is a kernel."""
+        if node.op_type not in ("MatMul", "Gemm") or self.rules == "plain" or self._before(node.input[0]) is not None:
+            return False
+        maker = self._makers.get(node.input[1])
+        if maker is None or maker.op_type != "DequantizeLinear" or maker.input[0] not in self._constants:
+            return False
+        set_ = {attribute.name: attribute.i for attribute in node.attribute}
+        scale = self._constant(maker, 1)
+        axis = next((attribute.i for attribute in maker.attribute if attribute.name == "axis"), 1)
+        plain = not set_.get("transA", 0) and not set_.get("transB", 0)
+        return plain and scale is not None and (scale.size == 1 or axis in (1, -1))
 
     def _obstacles(self, node: onnx.NodeProto) -> Iterator[str]:
         if self.rules == "plain":
@@ -116,22 +133,22 @@ class _Reading:
         assert data is not None and weights is not None
         if data.scale is not None and data.scale.size > 1:
             yield PER_CHANNEL
-        if node.op_type == "Conv" and len(node.input) > 2 and node.input[2] and self._before(node.input[2]) is None:
-            yield "its bias is not quantized"
-        if node.op_type == "Gemm" and len(node.input) > 2 and node.input[2] and self._before(node.input[2]) is None:
-            yield "its bias is not quantized"
         kind = self._kind(data)
         if kind == onnx.TensorProto.INT8 and weights.kind != onnx.TensorProto.INT8:
             yield "its input is int8 and its weights uint8, for which there is no kernel"
         if kind == onnx.TensorProto.INT8 and self.rules == "default":
             yield "its input is int8, which this machine's rules leave in floating point (Arm's do not)"
         yield from self._behind(node, kind)
+        if len(node.input) > 2 and node.input[2] and self._before(node.input[2]) is None:
+            # onnxruntime quantizes a constant bias itself where a quantizer takes the result.
+            if node.input[2] not in self._constants or self._taker(node.output[0]) != "QuantizeLinear":
+                yield "its bias is not quantized"
 
     def _behind(self, node: onnx.NodeProto, kind: int) -> Iterator[str]:
         """Yield what stands between the node's result and a quantizer of the right type."""
         optional = node.op_type in ("Gemm", "MatMul")
         name = node.output[0]
-        lower, upper, activation = -np.inf, np.inf, ""
+        lower, upper, activation, beside = -np.inf, np.inf, "", True
         while True:
             readers = self._readers.get(name, [])
             quantizers = [reader for reader in readers if reader.op_type == "QuantizeLinear"]
@@ -144,16 +161,17 @@ class _Reading:
             (reader,) = readers
             if reader.op_type == "QuantizeLinear":
                 break
-            if reader.op_type in PASSED and not activation:
-                name = reader.output[0]
-            elif reader.op_type in ("Relu", "Clip") and not optional:
+            if reader.op_type in PASSED:
+                name, beside = reader.output[0], False
+            elif reader.op_type in ACTIVATIONS and beside and (not optional or self._hides(reader, node)):
                 low, high = self._clip(reader)
                 lower, upper, activation = max(lower, low), min(upper, high), reader.op_type
                 name = reader.output[0]
             elif optional and not activation:
                 return
             else:
-                yield f"its result goes to {reader.op_type} before it is quantized"
+                first = f"{activation} and " if activation and optional else ""
+                yield f"its result goes to {first}{reader.op_type} before it is quantized"
         quantizer = self._of(reader, reader.output[0])
         if quantizer.scale is not None and quantizer.scale.size > 1:
             yield "its result has a scale per channel; int8 kernels take one scale"
@@ -165,6 +183,19 @@ class _Reading:
             )
         if (got := self._kind(quantizer)) != kind:
             yield f"its input is {_NAMES.get(kind, '?')} and its result {_NAMES.get(got, '?')}; int8 kernels need one type"
+
+    def _taker(self, name: str) -> str:
+        """Return the operator that alone reads a result, beyond activations and what only moves values; or nothing."""
+        while len(readers := self._readers.get(name, [])) == 1 and name not in self._results:
+            if readers[0].op_type not in (*ACTIVATIONS, *PASSED):
+                return readers[0].op_type
+            name = readers[0].output[0]
+        return ""
+
+    def _hides(self, activation: onnx.NodeProto, node: onnx.NodeProto) -> bool:
+        """Return whether an activation right behind a matrix product has one reader: then only a quantizer that does the
+        activation's work lets the product be int8, though without an activation it needs no quantizer at all."""
+        return activation.input[0] == node.output[0] and len(self._readers.get(activation.output[0], [])) == 1
 
     def _before(self, name: str) -> _Quantizer | None:
         """Return the quantizer whose values arrive at `name`, or None."""
