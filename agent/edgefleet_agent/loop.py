@@ -39,6 +39,7 @@ def run(config: Config) -> int:
     from .hardware.probe import HardwareProbe
     from .link.mqtt import MqttLink
     from .looker import ChildLooker
+    from .serve.kept import Kept
     from .serve.launcher import ProcessLauncher
     from .serve.sockets import access_of
 
@@ -69,11 +70,13 @@ def run(config: Config) -> int:
             certificate=broker.certificate,
             key=broker.key,
         )
+        kept = Kept(config.run, Notifier())
+        launcher = ProcessLauncher(config.run, config.serve.port_base, access=access_of(config.serve), kept=kept)
         agent = Agent(
             SystemClock(),
             link,
             Store(Disk(), config.state),
-            ProcessLauncher(config.run, config.serve.port_base, access=access_of(config.serve)),
+            launcher,
             HardwareProbe(config.state, config.hardware.root, config.hardware.machine, plugins=config.hardware.sensors),
             ChildLooker(config.run),
             config,
@@ -81,6 +84,7 @@ def run(config: Config) -> int:
         )
         renewal = Renewal(config.state, link, agent.clock.monotonic()) if identity is not None else None
         turn_until_stopped(agent, link, config.run, renewal)
+        launcher.finish(config.serve.drain_s)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What the agent tells systemd: ready, how it is, and that it makes progress. sd_notify(3), by a datagram to a socket.
+"""What the agent tells systemd: ready, how it is, that it makes progress, and what to keep for it. sd_notify(3), by a datagram to a socket.
 
 Without NOTIFY_SOCKET, everything here says nothing.
 """
@@ -50,11 +50,19 @@ class Notifier:
             self._status = line
             self._say(f"STATUS={line}")
 
+    def hold(self, name: str, descriptor: int) -> None:
+        """Have the manager keep a descriptor for the next start, as far as FileDescriptorStoreMax= allows."""
+        self._say(f"FDSTORE=1\nFDNAME={name}", descriptor)
+
+    def let_go(self, name: str) -> None:
+        """Have the manager close what it keeps under that name."""
+        self._say(f"FDSTOREREMOVE=1\nFDNAME={name}")
+
     def stopping(self) -> None:
         """Say that the end was begun on purpose."""
         self._say("STOPPING=1")
 
-    def _say(self, text: str) -> None:
+    def _say(self, text: str, *descriptors: int) -> None:
         if not self._address:
             return
         # A manager that is gone or busy must not hold the agent.
@@ -62,7 +70,11 @@ class Notifier:
             contextlib.suppress(OSError),
             socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock,
         ):
-            sock.sendto(text.encode(), self._address)
+            sock.connect(self._address)
+            if descriptors:
+                socket.send_fds(sock, [text.encode()], list(descriptors))
+            else:
+                sock.send(text.encode())
 
 
 def words_of(serving: int, models: int, broker: str) -> str:

@@ -239,11 +239,12 @@ class Door:
                 _cut(guest.sock)
 
     def close_idle(self) -> None:
-        """Close every connection on which nothing is asked now."""
+        """Close every connection on which nothing is asked now. What has come already is still read and answered."""
         with self._lock:
             for guest in self._guests:
                 if guest.state == "silent":
-                    _cut(guest.sock)
+                    with contextlib.suppress(OSError):
+                        guest.sock.shutdown(socket.SHUT_RD)
 
     def _serve(self, guest: _Guest) -> None:
         guest.begun = True

@@ -9,6 +9,7 @@ from edgefleet_protocol.names import parse_release_name
 
 from ..seams import WorkerSpec
 from .gateway import Gateway
+from .kept import Kept
 from .messages import Order
 from .sockets import Access, Port
 
@@ -19,7 +20,7 @@ PORT_FILE = "port"
 class Front:
     """Made once; outlives every worker."""
 
-    def __init__(self, run_folder: Path, access: Access) -> None:
+    def __init__(self, run_folder: Path, access: Access, kept: Kept | None = None) -> None:
         """Bind the gateway's port, where loopback is allowed; raise CannotBind when there is none."""
         self._access = access
         self._serving: dict[str, int] = {}
@@ -28,7 +29,7 @@ class Front:
         self._regions: int | None = None
         if access.loopback:
             run_folder.mkdir(parents=True, exist_ok=True)
-            self._port = Port(run_folder / PORT_FILE, access.gateway_port)
+            self._port = Port(run_folder / PORT_FILE, access.gateway_port, kept)
             self._gateway = Gateway(self._port.sock, shared_memory=access.shared_memory)
         if access.shared_memory:
             self._regions = os.memfd_create("regions")

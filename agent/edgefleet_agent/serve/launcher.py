@@ -15,6 +15,7 @@ from edgefleet_protocol.sketch import Sketch, merge
 from ..seams import Served, TrialReport, WorkerSpec
 from .ask import GoldenAsking
 from .front import Front
+from .kept import Kept
 from .memory import pss_bytes
 from .messages import Counted, Do, Done, Failed, Imported, Order, Ready, Said, Tried
 from .process import KILL_AFTER_S, WORKER, Channel, Process, folder_of, sweep
@@ -22,6 +23,7 @@ from .sockets import OPEN, Access, Sockets
 
 ANSWER_S = 0.2
 """How long a count is waited for. A worker that hangs costs the agent no more than this, once a window."""
+LOOK_EVERY_S = 0.02
 HEED_S = 1.0
 """How long `accept` and `pause` wait to be heeded, so that what follows finds them done."""
 
@@ -33,9 +35,15 @@ class ProcessLauncher:
     """
 
     def __init__(
-        self, run_folder: Path, port_base: int = 0, command: Sequence[str] = WORKER, access: Access = OPEN
+        self,
+        run_folder: Path,
+        port_base: int = 0,
+        command: Sequence[str] = WORKER,
+        access: Access = OPEN,
+        kept: Kept | None = None,
     ) -> None:
-        """run_folder: where the sockets lie. port_base: first loopback port, 0 for any free one."""
+        """run_folder: where the sockets lie. port_base: first loopback port, 0 for any free one. kept: by systemd."""
+        self._kept = kept or Kept(run_folder, environment={})
         self._access = access
         self._front: Front | None = None
         self._run = run_folder
@@ -54,7 +62,7 @@ class ProcessLauncher:
     def sockets(self, model: str) -> None:
         """Bind the sockets of `model`, unless they are; raise CannotBind when they cannot be had."""
         if model not in self._sockets:
-            self._sockets[model] = Sockets(self._run, model, self._port_base, self._access)
+            self._sockets[model] = Sockets(self._run, model, self._port_base, self._access, self._kept)
             self.front.add(model)
 
     def close_sockets(self, model: str) -> None:
@@ -68,7 +76,7 @@ class ProcessLauncher:
     def front(self) -> Front:
         """What all models share: the gateway, and the regions of shared memory."""
         if self._front is None:
-            self._front = Front(self._run, self._access)
+            self._front = Front(self._run, self._access, self._kept)
         return self._front
 
     def port(self, model: str) -> int:
@@ -95,6 +103,20 @@ class ProcessLauncher:
     def sweep(self) -> None:
         """Reap and kill what is due."""
         sweep(self._processes)
+        self._kept.tidy()
+
+    def finish(self, drain_s: float) -> None:
+        """End every process once it has answered what it was asked, or after `drain_s`; then close the sockets.
+
+        Workers die with the agent: one that ends without this takes the requests under way with it.
+        """
+        for process in self._processes:
+            process.channel.say(Do(what="stop", drain_s=drain_s, ending=True))
+        end = time.monotonic() + drain_s + KILL_AFTER_S
+        while self._processes and time.monotonic() < end:
+            self.sweep()
+            time.sleep(LOOK_EVERY_S)
+        self.close()
 
     def close(self) -> None:
         """End every process now and close the sockets; their names stay for the next start."""

@@ -50,6 +50,8 @@ class Do(msgspec.Struct, frozen=True, kw_only=True):
 
     what: Literal["accept", "pause", "served", "stop"]
     drain_s: float = 0.0
+    ending: bool = False
+    """The agent ends too, so that connections on which nothing is asked are not waited for."""
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):

@@ -1,6 +1,7 @@
 """The listening sockets of one model: bound once by the agent, inherited by each worker that serves it.
 
-They outlive every worker, so between two workers a client waits in the queue instead of being refused.
+They outlive every worker, so between two workers a client waits in the queue instead of being refused; and where systemd
+keeps them (`kept`), between two agents too.
 """
 
 import grp
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from ..config import Serve
 from .errors import CannotBind
+from .kept import Kept
 
 BACKLOG = 128
 PORTS_TRIED = 200
@@ -52,16 +54,24 @@ def access_of(serve: Serve) -> Access:
 class Sockets:
     """The Unix socket RUN/<model>.sock and the loopback port that RUN/<model>.port names."""
 
-    def __init__(self, run_folder: Path, model: str, port_base: int, access: Access = OPEN) -> None:
-        """Bind both; raise CannotBind, with what to do, when one cannot be had."""
+    def __init__(
+        self, run_folder: Path, model: str, port_base: int, access: Access = OPEN, kept: Kept | None = None
+    ) -> None:
+        """Bind what systemd has not kept; raise CannotBind, with what to do, when one cannot be had."""
         self.path = run_folder / f"{model}.sock"
-        self.unix = _bind_unix(self.path, access.group)
+        self._kept = kept or Kept(run_folder, environment={})
+        gid = _gid(access.group) if access.group else None
+        handed = self._kept.unix(self.path, gid)
+        self.unix = handed or _bind_unix(self.path, gid)
         self._port: Port | None = None
         try:
+            if handed is None:
+                self._kept.keep(self.path, self.unix)
             if access.loopback:
-                self._port = Port(run_folder / f"{model}.port", port_base)
+                self._port = Port(run_folder / f"{model}.port", port_base, self._kept)
             else:
                 (run_folder / f"{model}.port").unlink(missing_ok=True)
+                self._kept.forget(f"{model}.port")
         except BaseException:
             self.unix.close()
             raise
@@ -82,18 +92,22 @@ class Sockets:
         if self._port:
             self._port.close(unlink=unlink)
         if unlink:
+            self._kept.forget(self.path.name)
             self.path.unlink(missing_ok=True)
 
 
 class Port:
     """A loopback port whose number stands in a file: an application that was told it finds it again after a restart."""
 
-    def __init__(self, file: Path, base: int) -> None:
-        """Bind the port of the last run, else one from `base` on, 0 for any; raise CannotBind."""
-        self._file = file
-        self.sock = _bind_tcp(self._recorded(), base)
+    def __init__(self, file: Path, base: int, kept: Kept | None = None) -> None:
+        """Take what systemd kept, else bind the port of the last run, else one from `base` on, 0 for any; raise CannotBind."""
+        self._file, self._kept = file, kept or Kept(file.parent, environment={})
+        handed = self._kept.tcp(file, base, PORTS_TRIED)
+        self.sock = handed or _bind_tcp(self._recorded(), base)
         self.number: int = self.sock.getsockname()[1]
         try:
+            if handed is None:
+                self._kept.keep(file, self.sock)
             _write(file, f"{self.number}\n")
         except BaseException:
             self.sock.close()
@@ -110,10 +124,11 @@ class Port:
         """Close, and forget the number where `unlink` says so."""
         self.sock.close()
         if unlink:
+            self._kept.forget(self._file.name)
             self._file.unlink(missing_ok=True)
 
 
-def _bind_unix(path: Path, group: str) -> socket.socket:
+def _bind_unix(path: Path, gid: int | None) -> socket.socket:
     """Bind beside the name and rename over it: no moment in which an application finds nothing there."""
     beside = path.with_suffix(".new")
     if len(os.fsencode(beside)) > 107:
@@ -125,8 +140,8 @@ def _bind_unix(path: Path, group: str) -> socket.socket:
         path.parent.mkdir(parents=True, exist_ok=True)
         beside.unlink(missing_ok=True)
         sock.bind(str(beside))
-        if group:
-            os.chown(beside, -1, _gid(group))
+        if gid is not None:
+            os.chown(beside, -1, gid)
             beside.chmod(0o660)
         else:
             # Any application of the device may ask, as it may on loopback: a socket of one user would only seem safer.

@@ -22,6 +22,8 @@ from .limits import limits_of, take
 from .messages import MAX_PACKET_BYTES, Do, Done, Failed, Imported, Order, Ready, Said, decode_do, decode_order, encode
 
 TICK_S = 0.2
+IDLE_WHEN_ENDING_S = 1.0
+"""How long a connection on which nothing is asked may keep a worker that ends: who asks often is told with an answer."""
 
 
 def main() -> int:
@@ -110,6 +112,7 @@ def _serve(order: Order, control: socket.socket, held: dict[str, str]) -> int:
     welcome = Peers(order.allow_uids, order.allow_gids).welcome
     door = Door(listeners, Protocol(core, regions).answer, core, handoff=handoff, back=back, welcome=welcome)
     end: float | None = None
+    idle_until: float | None = None
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         control_ours.send(encode(Do(what="stop", drain_s=5.0)))
@@ -127,6 +130,8 @@ def _serve(order: Order, control: socket.socket, held: dict[str, str]) -> int:
             door.tidy()
             if end is not None and (door.connections == 0 or time.monotonic() >= end):
                 break
+            if idle_until is not None and time.monotonic() >= idle_until:
+                door.close_idle()
             # Nothing to look after: sleep until somebody asks. A device at rest should rest.
             for key, _ in selector.select(TICK_S if end is not None or door.untidy else None):
                 sock = key.fileobj
@@ -153,6 +158,7 @@ def _serve(order: Order, control: socket.socket, held: dict[str, str]) -> int:
                     case "stop":
                         door.shut(selector)
                         end = time.monotonic() + do.drain_s
+                        idle_until = time.monotonic() + IDLE_WHEN_ENDING_S if do.ending else None
     door.close_idle()
     _last(control, counters.take())
     return 0
