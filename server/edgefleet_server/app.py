@@ -1,10 +1,6 @@
 """The server: built once, from its configuration, with every part handed what it needs."""
 
-import logging
-import signal
-from types import FrameType, TracebackType
-
-import uvicorn
+from types import TracebackType
 
 from edgefleet_protocol.topics import Topics
 from edgefleet_trust.online import OnlineKeys
@@ -21,12 +17,14 @@ from .api.learnt_routes import make_learnt_routes
 from .api.region_routes import make_region_routes
 from .api.telemetry_routes import make_telemetry_routes
 from .api.web import make_app
+from .beating import SERVER, Beat
 from .broker import access, strangers
 from .broker.keeper import ListKeeper
 from .broker.revocation import Revocation
 from .commanding import Commander
 from .config import ServerConfig
-from .errors import OpenBroker, ServerError
+from .errors import OpenBroker
+from .http_serving import Serving
 from .identity.passphrase import ca_passphrase, has_ca_passphrase
 from .identity.service import Identities
 from .ingest.counters import Counters
@@ -46,10 +44,9 @@ from .seams import Clock, WallClock
 from .signer import OnlineSigner
 from .store.database import Database
 from .views import Views
+from .views.processes import every_process
 from .views.telemetry_views import TelemetryViews
 from .watching import Watching
-
-LOG = logging.getLogger(__name__)
 
 
 class Server:
@@ -181,6 +178,8 @@ class Server:
                 make_telemetry_routes(asking, telemetry),
             ),
         )
+        self.beat = Beat(self.database, self.clock, SERVER, "server", self._says)
+        self.views.processes = lambda: every_process(self.database, self.clock)
         self.identities: Identities | None = None
         if config.enrolment.port or (config.identity is not None and has_ca_passphrase()):
             self.identities = Identities(
@@ -212,6 +211,7 @@ class Server:
         self.controller.start()
         self.roller.start()
         self.watching.start()
+        self.beat.start()
         if self.identities is not None:
             self.identities.start()
         return self
@@ -221,6 +221,7 @@ class Server:
     ) -> None:
         if self.identities is not None:
             self.identities.stop()
+        self.beat.stop()
         self.watching.stop()
         self.controller.stop()
         self.publisher.stop()
@@ -232,37 +233,8 @@ class Server:
 
     def serve(self) -> None:
         """Answer HTTP until SIGTERM or Ctrl-C; raise ServerError when the address is taken."""
-        host, port = self.config.http.host, self.config.http.port
-        tls = {"ssl_certfile": self.config.http.certificate, "ssl_keyfile": self.config.http.key}
-        settings = uvicorn.Config(
-            self.web,
-            host=host,
-            port=port,
-            log_level="warning",
-            access_log=False,
-            lifespan="off",
-            timeout_graceful_shutdown=3,  # a live stream would never end by itself
-            server_header=False,
-            **(tls if self.config.http.certificate else {}),  # type: ignore[arg-type]
-        )
-        http = uvicorn.Server(settings)
-
-        def end(number: int, frame: FrameType | None) -> None:
-            http.should_exit = True
-
-        # uvicorn raises the signal again once it has ended, for the handler that was there before: without one of ours
-        # the process would die there, its rollouts unsigned and its database open.
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, end)
-        # The address first: a second server must not take the first one's place at the broker before it finds out.
-        try:
-            listener = settings.bind_socket()
-        except SystemExit as error:  # uvicorn's way to say that it could not
-            self.database.close()
-            raise ServerError(f"could not listen on {host}:{port}: is another server running there?") from error
-        with listener, self:
-            LOG.info("fleet %s: %s://%s:%d", self.topics.fleet, "https" if settings.is_ssl else "http", host, port)
-            http.run(sockets=[listener])
+        serving = Serving(self.web, self.config.http)
+        serving.run(self, f"fleet {self.topics.fleet}", otherwise=self.database.close)
 
     def _why_not(self) -> str | None:
         return strangers.look(self.config.broker, self.topics)
@@ -273,6 +245,14 @@ class Server:
             "problem": self.broker.problem or self.list_keeper.problem,
             "open": self.config.broker.open,
             "revocation_list_days_left": self.list_keeper.days_left,
+        }
+
+    def _says(self) -> dict[str, object]:
+        """What the processes beside this one should know of it."""
+        return {
+            "broker_connected": self.broker.session is not None,
+            "broker": self._broker_health(),
+            "address": self.config.http.address,
         }
 
     def _regions_changed(self) -> None:

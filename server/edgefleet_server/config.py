@@ -70,6 +70,14 @@ class HttpConfig:
     """Something before this server speaks TLS to the world, and it alone can reach `host`."""
     names: tuple[str, ...] = ()
     """Hosts that requests may be for, beside those of loopback."""
+    url: str = ""
+    """Where clients reach the one server: processes beside it name it to whoever asks for what it alone can do."""
+
+    @property
+    def address(self) -> str:
+        """Return `url`, or else what this process would be reached by on its own machine."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return self.url or f"{'https' if self.certificate else 'http'}://{host}:{self.port}"
 
 
 @dataclass(frozen=True)
@@ -278,6 +286,11 @@ def _http(http: HttpConfig, base: Path) -> HttpConfig:
             'names = ["fleet.example.org"]'
         )
     return http
+
+
+def listening(config: ServerConfig, host: str, port: int) -> ServerConfig:
+    """Return `config` for a process that listens elsewhere; raise BadConfig where the same rules would refuse the address."""
+    return replace(config, http=_http(replace(config.http, host=host, port=port), Path()))
 
 
 def is_loopback(host: str) -> bool:

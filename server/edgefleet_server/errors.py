@@ -6,6 +6,7 @@ ServerError
 ├── Refused           a rule forbids it: the message names the rule and the way out
 │   ├── NotAllowed    the actor may not do this in that region
 │   └── OpenBroker    the broker lets strangers in, and must not carry a fleet
+├── NotHere           the one server alone can do it, and this process is another
 ├── NoToken           nobody knows who asks
 ├── BadRequest        what was asked makes no sense as it was written
 └── NoBroker          a broker could not be started or reached
@@ -42,6 +43,18 @@ class OpenBroker(Refused):
 
 class NoToken(ServerError):
     """Nobody knows who asks: there is no token, or it is not good any more."""
+
+
+class NotHere(ServerError):
+    """The one server alone can do it. Nothing was done. `address`: where that one is asked, empty while nobody knows."""
+
+    def __init__(self, what: str, address: str) -> None:
+        where = f" at {address}" if address else ""
+        super().__init__(
+            f"this process answers beside the server and has neither its keys nor its broker, and here {what}: nothing was done. "
+            f"Ask the server itself{where}"
+        )
+        self.address = address
 
 
 class NoBroker(ServerError):

@@ -505,12 +505,12 @@ def test_the_two_percentiles_are_those_of_the_sketch(values: list[float]) -> Non
 
 def test_a_helper_needs_postgresql_and_the_servers_form(tmp_path: Path, postgres: Postgres) -> None:
     with pytest.raises(BadConfig, match="SQLite has one writer"):
-        Database(tmp_path / "server.sqlite3", helper=True)
+        Database(tmp_path / "server.sqlite3", helper="ingest")
     url = postgres.new()
     with pytest.raises(ServerError, match="start the server of this version first"):
-        Database(url, helper=True)
+        Database(url, helper="ingest")
     server = Database(url)
-    helper = Database(url, helper=True)
+    helper = Database(url, helper="ingest")
     helper.close()
     server.close()
 
@@ -518,7 +518,7 @@ def test_a_helper_needs_postgresql_and_the_servers_form(tmp_path: Path, postgres
 def test_two_processes_that_get_the_same_messages_keep_each_once(postgres: Postgres) -> None:
     url = postgres.new()
     server = Database(url)
-    helper = Database(url, helper=True)
+    helper = Database(url, helper="ingest")
     takers = [intake(one) for one in (server, helper)]
     said = [message(window(n, start_s=NOW - n * HOUR_S), device=f"d{n % 7}") for n in range(60)]
 

@@ -33,7 +33,7 @@ def compose() -> dict[str, Any]:
 
 def test_the_compose_file_names_nothing_that_it_does_not_define(compose: dict[str, Any]) -> None:
     assert set(compose) == {"name", "services", "secrets", "volumes"}
-    assert {"mosquitto", "server", "postgres", "prometheus", "grafana"} == set(compose["services"])
+    assert {"mosquitto", "server", "api", "postgres", "prometheus", "grafana"} == set(compose["services"])
     volumes, secrets = set(), set()
     for name, service in compose["services"].items():
         assert set(service) <= SERVICE_KEYS, name
@@ -49,6 +49,8 @@ def test_the_compose_file_names_nothing_that_it_does_not_define(compose: dict[st
             assert target.startswith("/")
             if not source.startswith("."):
                 volumes.add(source)
+            elif name == "api":
+                assert volume.endswith(":ro"), volume
             elif source.startswith(".."):  # what the repository brings
                 assert (DEPLOY / "compose" / source).exists(), source
             else:

@@ -196,7 +196,7 @@ def test_it_lives_without_a_broker_and_is_ready_only_with_all_its_parts(server: 
     ask = TestClient(server.web, base_url="http://127.0.0.1:8300")
     assert ask.get("/livez").status_code == 200
     answer = ask.get("/readyz")
-    assert (answer.status_code, answer.json()) == (503, {"ready": False, "waiting_for": ["broker"]})
+    assert (answer.status_code, answer.json()) == (503, {"ready": False, "waiting_for": ["broker"], "without": []})
     server.controller.turned_s = time.time() - 3600
     assert ask.get("/readyz").json()["waiting_for"] == ["broker", "controller"]
     assert ask.get("/metrics").status_code == 401

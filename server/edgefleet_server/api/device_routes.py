@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Query
 
 from edgefleet_protocol.names import check_label
 
-from ..broker.revocation import Revocation
+from ..regions.gone import CutOff
 from ..rollouts.controller import Controller
 from ..store import audit, devices
 from ..store.device_list import Filter, Status
@@ -35,7 +35,7 @@ def filter_of(
 Which = Annotated[Filter, Depends(filter_of)]
 
 
-def make_device_routes(asking: Asking, controller: Controller, views: Views, revocation: Revocation) -> APIRouter:
+def make_device_routes(asking: Asking, controller: Controller, views: Views, revocation: CutOff) -> APIRouter:
     """Return the routes over this controller and these views."""
     routes = APIRouter()
     may, on, database = asking.may, asking.region_of, asking.database

@@ -7,6 +7,7 @@ kept: whoever comes back with `Last-Event-ID` gets those that it missed, or, whe
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 import time
@@ -73,6 +74,7 @@ class Live:
         self._known: dict[Key, str] | None = None
         self._last: deque[Message] = deque(maxlen=LAST)
         self._number = 0
+        self._ended = False
         self.looks = 0
 
     async def watch(
@@ -89,6 +91,8 @@ class Live:
         may_still: asked in a thread each COMMENT_S.
         """
         loop, began, asked = asyncio.get_running_loop(), time.monotonic(), time.monotonic()
+        if self._ended:
+            return
         watcher = Watcher(regions, region)
         # What was missed first, and in the same breath it is among those that are told: nothing falls in between.
         missed = self._since(last_id)
@@ -96,7 +100,7 @@ class Live:
         try:
             self._begin()
             yield f"retry: 2000\n: edgefleet {self._epoch}\n\n"
-            while self._known is None and (seconds is None or time.monotonic() < began + seconds):
+            while self._known is None and not self._ended and (seconds is None or time.monotonic() < began + seconds):
                 await asyncio.sleep(0.05)  # until the first look; a look that fails is tried again each second
             word = "reset" if missed is None else "ready"
             yield f"id: {self._epoch}-{self._number}\nevent: {word}\ndata: {{}}\n\n"
@@ -118,6 +122,14 @@ class Live:
                     asked = time.monotonic()
         finally:
             self._watchers.discard(watcher)
+
+    def end(self) -> None:
+        """End every stream, so that nobody has to be cut off; called on the loop that they run on."""
+        self._ended = True
+        for watcher in tuple(self._watchers):
+            self._watchers.discard(watcher)
+            with contextlib.suppress(asyncio.QueueFull):  # then its end is in there already
+                watcher.queue.put_nowait(None)
 
     @property
     def full(self) -> bool:

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from edgefleet_protocol.errors import ProtocolError
 from edgefleet_trust.errors import BreaksRule, NotThere, TrustError
 
-from ..errors import BadRequest, NotAllowed, NotFound, NoToken, Refused, ServerError
+from ..errors import BadRequest, NotAllowed, NotFound, NotHere, NoToken, Refused, ServerError
 from ..store.database import Unavailable
 
 Page = Callable[[Request, dict[str, Any]], Response]
@@ -29,6 +29,7 @@ STATUS: tuple[tuple[type[Exception], int, str], ...] = (
     (BreaksRule, 409, "breaks-rule"),
     (BadRequest, 422, "bad-request"),
     (ProtocolError, 422, "bad-request"),
+    (NotHere, 503, "not-here"),
     (ServerError, 500, "fault"),
     (TrustError, 500, "fault"),
     (Unavailable, 503, "unavailable"),
@@ -53,11 +54,14 @@ KINDS: dict[str, tuple[str, str | None]] = {
         "The server cannot do it now",
         "try again in a moment; edgefleet server check says what it waits for",
     ),
+    "not-here": ("Only the server itself can do it", None),
     "key-reused": ("The idempotency key was used for another request", None),
     "in-progress": ("The same request is still at work", None),
     "answer-not-kept": ("It was done, and its answer is not kept", None),
 }
 """Last word of a problem's type -> its title, and what to do next where that is always the same."""
+RETRY_AFTER_S = "2"
+"""For whoever asked while the database is away."""
 BY_STATUS = {
     401: "no-token",
     403: "foreign-request",
@@ -93,6 +97,13 @@ def in_words(row: Mapping[str, Any]) -> str:
     return f"{field}{was}: {row['msg'][:1].lower()}{row['msg'][1:]}"
 
 
+def _further(error: Exception) -> dict[str, Any]:
+    """Return what a problem says beside its words: for what only the server can do, where that one is asked."""
+    if isinstance(error, NotHere) and error.address:
+        return {"server": error.address, "next": f"send the same request to {error.address}"}
+    return {}
+
+
 def install(app: FastAPI) -> None:
     """Answer every error of `app` with a problem; what a browser asked for as a page, with a page that says the same."""
 
@@ -107,9 +118,9 @@ def install(app: FastAPI) -> None:
     def ours(request: Request, error: Exception) -> Response:
         status, kind = next((status, word) for kind, status, word in STATUS if isinstance(error, kind))
         said = str(error) if not isinstance(error, Unavailable) else f"the database cannot do it now: {error.orig}"
-        answer = problem(status, said, kind=kind)
-        if status == 503:
-            answer.headers["Retry-After"] = "2"
+        answer = problem(status, said, kind=kind, **_further(error))
+        if isinstance(error, Unavailable):
+            answer.headers["Retry-After"] = RETRY_AFTER_S
         return told(request, answer)
 
     for kind, _, _ in STATUS:

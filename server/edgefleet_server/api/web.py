@@ -5,11 +5,11 @@ from collections.abc import Collection
 from fastapi import APIRouter, FastAPI
 
 from .. import __version__
-from ..broker.revocation import Revocation
 from ..commanding import Commander
 from ..dashboard.deeds import make_deed_routes, make_door_routes
 from ..dashboard.page import make_page_routes, mount
 from ..dashboard.telemetry import FromWindows, Telemetry
+from ..regions.gone import CutOff
 from ..rollouts.controller import Controller
 from ..seams import Clock
 from ..store.database import Database
@@ -34,7 +34,7 @@ def make_app(
     clock: Clock,
     *,
     commander: Commander,
-    revocation: Revocation,
+    revocation: CutOff,
     door: Door,
     names: Collection[str] = (),
     more: Collection[APIRouter] = (),

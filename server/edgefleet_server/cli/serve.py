@@ -3,7 +3,7 @@
 import argparse
 
 from ..config import load
-from . import broker, enrol_token, export, identity, ingest, operate, parser, token
+from . import api, broker, enrol_token, export, identity, ingest, operate, parser, token
 
 
 def main(argv: list[str]) -> int:
@@ -16,6 +16,7 @@ def main(argv: list[str]) -> int:
     run.add_argument("--verbose", action="store_true", help="say more of what it does")
     run.set_defaults(verb=_run)
     ingest.add(verbs)
+    api.add(verbs)
     operate.add(verbs)
     export.add(verbs)
     token.add(verbs)

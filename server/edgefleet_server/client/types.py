@@ -44,6 +44,12 @@ class Health(Answer, frozen=True, kw_only=True):
     counters: dict[str, int] = {}
     """Only for whoever has rights in every region."""
     last_reasons: dict[str, Any] = {}
+    role: str = "server"
+    """`replica`: a process that answers beside the server, and has neither keys nor a broker of its own."""
+    server: dict[str, Any] = {}
+    """Of a replica: whether the server is `here`, `why` not, and its `address`."""
+    processes: list[dict[str, Any]] = []
+    """All over this database, with PostgreSQL; only for whoever has rights in every region."""
 
 
 class Measured(Answer, frozen=True, kw_only=True):

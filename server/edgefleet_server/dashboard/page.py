@@ -61,6 +61,7 @@ class Pages:
             actor=actor,
             fleet_name=self.views.fleet,
             connected=self.views.connected,
+            server_away=self.views.server_health().get("why") or "",
             now=self.asking.clock.now(),
             alerts_open=len(self.alerts(actor)) if sight.may("alert.read") else 0,
             **{"region": None, "last": None, **facts},

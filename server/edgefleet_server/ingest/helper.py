@@ -49,7 +49,7 @@ class Helper:
             )
         self.counters, self._stopping = Counters(), threading.Event()
         topics, tls = Topics(fleet), _tls(config.broker, number)
-        self.database = Database(config.place, helper=True)
+        self.database = Database(config.place, helper="ingest")
         try:
             self.database.hold_number(number)
         except BaseException:

@@ -66,8 +66,14 @@ class Controller:
         counters: Counters,
         on_signed: Callable[[], None],
         alone: bool | None = None,
+        *,
+        may_lead: bool = True,
     ) -> None:
-        """alone: whether no other controller can be at work over this database; None asks the database."""
+        """alone: whether no other controller can be at work over this database; None asks the database.
+
+        may_lead: else it only stores what is asked for, and another one moves and signs it.
+        """
+        self._may_lead = may_lead
         self._alone = database.engine.dialect.name == "sqlite" if alone is None else alone
         self._repository, self._database = repository, database
         self._config, self._clock, self._counters, self._on_signed = config, clock, counters, on_signed
@@ -168,6 +174,8 @@ class Controller:
 
     def _take(self, now: float) -> Lease | None:
         """Take or keep the lease; return None while another controller has it."""
+        if not self._may_lead:
+            return None
         held = self._lease
         if held is not None and held.until_s - now > LEASE_S / 2:
             return held

@@ -13,13 +13,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, DataError, OperationalError
 
 from ..errors import BadConfig, ServerError
 from .migrate import form_of, own_forms, upgrade
+from .outage import Outage
 
 LOG = logging.getLogger(__name__)
 
@@ -41,6 +42,11 @@ SERVER, WRITER = 0xED6E0001, 0xED6E0002
 HELPER = 0xED6E0100
 """And, with its number added, by each further ingest process."""
 CONNECT_TIMEOUT_S = 10
+Beside = Literal["ingest", "api"]
+_ENOUGH: dict[Beside, str] = {
+    "ingest": "One process takes all that one file can",
+    "api": "The server itself answers the API over one file, and a copy to look at is what edgefleet server backup makes",
+}
 _WHO_HAS_IT = (
     "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database AND d.datname = current_database() "
     f"WHERE l.locktype = 'advisory' AND l.granted AND (l.classid::bigint << 32) + l.objid::bigint = {SERVER}"
@@ -53,23 +59,25 @@ class Database:
     Raises ServerError when another server has it, or when it is no database that can be written.
     """
 
-    def __init__(self, place: Path | str, *, helper: bool = False) -> None:
+    def __init__(self, place: Path | str, *, helper: Beside | None = None) -> None:
         """place: an SQLite file, or a URL of PostgreSQL.
 
-        helper: a process beside the server, which takes telemetry only: it neither has the database for itself nor changes its
-        form. PostgreSQL alone can have one.
+        helper: a process beside the server, which takes telemetry (`ingest`) or answers the API (`api`): it neither has the
+        database for itself nor changes its form. PostgreSQL alone can have one.
         """
-        if helper and isinstance(place, Path):
+        if helper is not None and isinstance(place, Path):
             raise BadConfig(
                 "SQLite has one writer, and a second process would only wait for the first: name a PostgreSQL database in "
-                "server.toml ([database] url) to run further ingest processes. One process takes all that one file can"
+                f"server.toml ([database] url) to run further processes. {_ENOUGH[helper]}"
             )
         self.place = place
         self._writer = threading.Lock()
         self._next = threading.Lock()
         """Held by who waits for `_writer`. A lock alone is not fair: whoever stores one batch after the other took it again
         before the rollout controller, which waited for it, could."""
-        self._helper = helper
+        self._helper = helper is not None
+        self.outage = Outage()
+        """What is said of a database that refuses, by everybody who uses this one."""
         self._held: IO[bytes] | Connection | None = None
         if isinstance(place, Path):
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -77,7 +85,7 @@ class Database:
         self.engine = make_engine(place)
         try:
             if helper:
-                self._check_form()
+                self.check_form()
             else:
                 if isinstance(place, str):
                     self._held = _hold_server(self.engine, place)
@@ -182,7 +190,7 @@ class Database:
             # As if it were away: nothing is written while another server has it, and it is tried again.
             raise OperationalError(str(error), None, error) from error
 
-    def _check_form(self) -> None:
+    def check_form(self) -> None:
         """Raise ServerError unless the server has brought the tables to this version's form."""
         with self.engine.connect() as connection:
             form = form_of(connection)
@@ -193,13 +201,18 @@ class Database:
             )
 
 
+def is_served(connection: Connection) -> bool:
+    """Return whether a server has this PostgreSQL database now, asked over a connection to it."""
+    return bool(connection.exec_driver_sql(_WHO_HAS_IT).scalar())
+
+
 def held(place: Path | str) -> bool:
     """Return whether a server has the database at `place` now."""
     if isinstance(place, str):
         engine = make_engine(place)
         try:
             with engine.connect() as connection:
-                return bool(connection.exec_driver_sql(_WHO_HAS_IT).scalar())
+                return is_served(connection)
         except DatabaseError as error:
             raise ServerError(f"the database {shown(place)} cannot be used: {error.orig}. Does it run?") from error
         finally:

@@ -432,3 +432,13 @@ measurements = Table(
     Column("updated_s", Float, nullable=False),
     PrimaryKeyConstraint("release", "variant", "hardware_class"),
 )
+
+processes = Table(
+    "processes",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("started_s", Float, nullable=False),
+    Column("seen_s", Float, nullable=False),
+    Column("says", Text, nullable=False),
+)

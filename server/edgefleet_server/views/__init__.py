@@ -50,6 +50,9 @@ class Views:
         self._repository, self._database, self._controller = repository, database, controller
         self._counters, self._clock, self._session = counters, clock, session
         self.broker_health: Callable[[], dict[str, object]] = dict
+        self.server_health: Callable[[], dict[str, object]] = dict
+        """Of a process beside the server: whether that one is here. Empty in the server itself."""
+        self.processes: Callable[[], list[dict[str, Any]]] = list
         self._lock = threading.Lock()
         self._overviews: dict[Regions, tuple[float, dict[str, Any]]] = {}
         self._frozen_after_s = frozen_after_s
@@ -66,9 +69,12 @@ class Views:
             "now_s": self._clock.now(),
             "broker_connected": self.connected,
             "broker": self.broker_health(),
+            "role": "replica" if (server := self.server_health()) else "server",
+            "server": server,
         }
         if regions is None:
             shown |= {"counters": self._counters.snapshot(), "last_reasons": self._counters.reasons()}
+            shown["processes"] = self.processes()
         return shown
 
     @property

@@ -1,0 +1,31 @@
+"""The processes over one database, as they are shown: which there are, and which of them went silent."""
+
+from typing import Any
+
+from ..beating import SILENT_S
+from ..seams import Clock
+from ..store import processes
+from ..store.database import Database, Unavailable
+
+
+def every_process(database: Database, clock: Clock) -> list[dict[str, Any]]:
+    """Return each process; none with SQLite, which has one only, and none while the database is away."""
+    if not database.is_postgresql:
+        return []
+    now = clock.now()
+    try:
+        with database.read() as connection:
+            rows = processes.every(connection)
+    except Unavailable:
+        return []
+    return [
+        {
+            "name": row.name,
+            "kind": row.kind,
+            "since_s": row.started_s,
+            "seen_s": row.seen_s,
+            "silent": now - row.seen_s > SILENT_S,
+            **{key: value for key, value in row.says.items() if key in ("address", "taken")},
+        }
+        for row in rows
+    ]
