@@ -7,6 +7,7 @@ from edgefleet_protocol.rollout import Gate, NotWorse
 from edgefleet_server.alerts.facts import AlertFacts
 from edgefleet_server.alerts.findings import find
 from edgefleet_server.alerts.rules import DEFAULTS
+from edgefleet_server.cli.rollout_text import plan_text
 from edgefleet_server.errors import BadRequest, Refused
 from edgefleet_server.rollouts.orders import Order, StageOrder
 from edgefleet_server.store import audit
@@ -257,4 +258,35 @@ def test_a_gate_of_a_stage_is_its_own(make_server: MakeServer, repo: FakeReposit
     begin(fleet, stages=(StageOrder(count=4, gate=own), StageOrder(percent=100.0)))
     stages = fleet.record.assignment.stages
     assert (stages[0].gate, stages[1].gate) == (own, Gate())
+    fleet.server.database.close()
+
+
+def test_a_start_that_cuts_another_short_says_so_before_and_afterwards_on_both(
+    make_server: MakeServer, repo: FakeRepository
+) -> None:
+    fleet = make_fleet(make_server, repo, 10)
+    begin(fleet)
+    fleet.switch("fashion/1")
+    assert fleet.turn().status == "complete"
+    begin(fleet, "fashion/2", stages=(StageOrder(count=2), StageOrder(percent=100.0)))
+    fleet.turn()
+    order = Order("fashion/1", regions=(WEST,), force=True)
+    (plan,) = fleet.server.controller.plan(order)
+    cut = "fashion/2 (rollout 2), which is running at stage 1 of 2"
+    assert plan.notes == (
+        f"It takes the place of {cut}: that one ends there, and devices that it let in go back to fashion/1 until fashion/1 lets "
+        "them in",
+    )
+    assert plan_text(plan.to_json()).splitlines()[-2] == plan.notes[0]
+    fleet.server.controller.begin(order, "bo")
+    new, old, first = fleet.server.views.rollouts(WEST, past=True)
+    assert f"bo started it for 10 devices, in the place of {cut}" in new["why"]
+    assert old["why"].startswith("fashion/1 (rollout 3, started by bo) took its place; it was running at stage 1: ")
+    assert old["moves"][-1]["kind"] == "superseded" and old["moves"][-1]["why"] == old["why"]
+    assert first["why"].startswith("fashion/2 (rollout 2, started by ana) took its place; it was complete")
+    with fleet.server.database.read() as connection:
+        deeds = [(row.actor, row.action, row.subject) for row in audit.latest(connection)][:2]
+    assert deeds == [("bo", "rollout.supersede", "fashion/2"), ("bo", "rollout.start", "fashion/1")]
+    (again,) = fleet.server.controller.plan(Order("fashion/1", regions=(WEST,)))
+    assert "takes the place of fashion/1 (rollout 3), which is running" in again.notes[0]
     fleet.server.database.close()

@@ -12,6 +12,8 @@ from .client import Client
 from .output import ago, as_json, clean, table, warn_unsent
 from .rollout_text import plan_text, stage_text
 
+RESULTS = {"too little": "too little evidence"}
+
 
 def main(argv: list[str]) -> int:
     """Run `edgefleet rollout …`; return its exit code."""
@@ -101,6 +103,8 @@ def _start(arguments: argparse.Namespace) -> int:
             print(f"{region['release']} started in {region['region']} for {devices_in_words(region['matched'])}")
             if region["refused"]:
                 print(f"  by force, although {clean(region['refused'])}")
+            for note in region["notes"]:
+                print(f"  {clean(note)}")
     warn_unsent(answer)
     return 0
 
@@ -145,10 +149,16 @@ def _compare(arguments: argparse.Namespace) -> int:
         print(f"No rollout was started in {arguments.region} yet.")
     for row in rows:
         asked = "" if row["asked"] else "; its gate does not ask, and nothing follows from it"
-        print(f"{row['release']} in {row['region']}: {row['result']}{asked}")
+        print(f"{row['release']} in {row['region']}: {RESULTS.get(row['result'], row['result'])}{asked}")
         print(f"  {clean(row['why'])}")
         cells = [
-            (one["metric"], one["hardware_class"] or "all", one["result"], one["devices"], one["figure"])
+            (
+                one["metric"],
+                one["hardware_class"] or "all",
+                RESULTS.get(one["result"], one["result"]),
+                one["devices"],
+                one["figure"],
+            )
             for one in row["findings"]
         ]
         if cells:

@@ -314,12 +314,17 @@ class RegionPlan(Answer, frozen=True, kw_only=True):
     refused: str | None = None
     breaks: str | None = None
     interface_changes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What else to know, in words: a rollout that is cut short, a share that was made wider."""
+    digest: str = ""
 
 
 class Plan(Answer, frozen=True, kw_only=True):
     """What a rollout would do."""
 
     regions: tuple[RegionPlan, ...]
+    digest: str = ""
+    """Of all of it: what is started with it is what was planned."""
 
 
 class Started(Answer, frozen=True, kw_only=True):

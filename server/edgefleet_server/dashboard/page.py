@@ -253,6 +253,7 @@ def make_page_routes(asking: Asking, views: Views, telemetry: Telemetry) -> APIR
             region=region,
             last=last,
             rollout=row,
+            compared=views.comparison(region, number),
             most=EVIDENCE,
             telemetry=counted,
             charts=[chart for chart in drawn if chart],

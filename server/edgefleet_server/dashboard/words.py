@@ -10,10 +10,11 @@ KIND = {
     "online": "good", "silent": "idle", "quarantine": "bad", "stuck": "bad",
     "open": "bad", "acknowledged": "busy", "silenced": "idle", "resolved": "good",
     "passed": "good", "to come": "idle", "ended": "idle",
+    "worse": "bad", "not worse": "good", "too little": "busy",
     "critical": "bad", "warning": "busy", "info": "idle",
 }  # fmt: skip
 """What a word means at a glance: a colour and a shape beside it, never without it."""
-WORD = {"gone-back": "went back"}
+WORD = {"gone-back": "went back", "too little": "too little evidence"}
 BAD_EVENTS = ("fail", "refus", "fell", "crash", "no-space", "problem", "cloned", "quarantine")
 
 

@@ -20,6 +20,7 @@ from .emptiness import in_words, widened, widened_words
 from .looking import Looker
 from .orders import Checked, Order, check, numbers_of
 from .plan import Known, RegionPlan, plan_of
+from .taking import before_it_starts, taken
 from .words import devices_in_words, span
 
 ASKED = 200
@@ -69,9 +70,11 @@ class Beginner:
         signed = self._repository.rollout(row.region)
         previous, previous_policy = documents.base_of(checked.manifest.model, current, signed)
         why = f"{actor} started it for {devices_in_words(row.matched)}"
+        if (cut_short := taken(current)) is not None:
+            why += f", in the place of {cut_short}"
         if row.refused:
             why += f", by force, although {row.refused}"
-        rollouts.add(
+        number = rollouts.add(
             connection,
             region=row.region,
             assignment=documents.told(assignment, ()),
@@ -81,8 +84,14 @@ class Beginner:
             previous_policy=previous_policy,
             why=why,
             now=now,
+            by=actor,
         )
         audit.add(connection, audit.AuditRow(now, actor, "rollout.start", row.region, order.release, why))
+        if current is not None and cut_short is not None:
+            said = (
+                f"cut short by {order.release} (rollout {number}): it was {current.status} at stage {current.stage + 1}"
+            )
+            audit.add(connection, audit.AuditRow(now, actor, "rollout.supersede", row.region, current.release, said))
 
     def _plan(
         self, checked: Checked, region: str, now: float | None = None
@@ -113,6 +122,8 @@ class Beginner:
                 notes = [widened_words(place, said, region) for place in planned.shares]
                 planned = planning_of(assignment)
             verdicts = self._verdicts(connection, planned, assignment, model, base is not None)
+        if (note := before_it_starts(current, base, checked.order.release)) is not None:
+            notes.append(note)
         refused = planned.refused or in_words(planned.empty, said, region)
         under_way = current is not None and current.status in ("running", "paused")
         if refused is None and current is not None and under_way and _is_same(current.assignment, assignment):
@@ -193,11 +204,15 @@ def whole_digest(plans: Sequence[RegionPlan]) -> str:
 
 
 def _verdict(rules: NotWorse, devices: int, rates: Mapping[str, float]) -> str:
+    after = "goes on" if rules.too_little == "go-on" else "pauses"
+    if not wanted(rules):
+        return (
+            f"its gate compares and names no margin, so it {after} with too little evidence after {span(rules.wait_s)}"
+        )
     enough = devices_needed((), rules)
-    what = ", ".join(wanted(rules)) or "nothing"
+    what = ", ".join(wanted(rules))
     if enough is None or devices < enough:
         many = f"about {enough}" if enough is not None else f"more than {rules.max_devices}"
-        after = "goes on" if rules.too_little == "go-on" else "pauses"
         return (
             f"{what}: {devices_in_words(devices)} until then and {many} are needed to say that it is not worse, so it {after} with too "
             f"little evidence after {span(rules.wait_s)}, unless it is clearly worse"

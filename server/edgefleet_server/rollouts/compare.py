@@ -65,7 +65,8 @@ def compare(
     metrics = wanted(rules)
     count = len(pairs)
     if not metrics:
-        return Comparison("not worse", "its gate looks at nothing", devices=count)
+        why = "its gate looks at nothing, so nothing speaks for the model or against it"
+        return Comparison("too little", why, devices=count)
     # Agreement is a fact of the two releases and no sample: it needs no share of alpha.
     sampled = [metric for metric in metrics if metric != "agreement"]
     share = rules.alpha / max(len(sampled), 1)

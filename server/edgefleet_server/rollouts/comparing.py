@@ -10,7 +10,7 @@ from ..store.database import Database
 from ..store.devices import Device
 from ..store.rollouts import Record
 from .agreement import Agreement
-from .compare import compare, expected_s
+from .compare import Comparison, compare, expected_s
 from .decide import Compared
 from .evidence import Evidence
 from .pairs import BEFORE_S, Pair, Seen, drift_of, pair_of
@@ -64,6 +64,14 @@ class Comparer:
         done = {pair.device for pair in known.pairs}
         waiting = [known.rates[row.device] for row in _runs(evidence, done) if row.device in known.rates]
         return Compared(found, expected_s(waiting, rules, len(done), found.needed))
+
+    def found(self, record: Record, agreed: Agreement | None) -> Comparison:
+        """Return what the devices that were compared say, by the open stage's gate; where it does not ask, by the usual margins."""
+        if record.previous is None:
+            return Comparison("too little", "nothing ran before, so there is nothing to compare with")
+        rules = record.assignment.stages[record.stage].gate.not_worse or NotWorse()
+        known = self._of(record)
+        return compare(known.pairs, rules, agreed, known.drifts)
 
     def pairs(self, record: Record) -> tuple[Pair, ...]:
         """Return the devices that were compared."""

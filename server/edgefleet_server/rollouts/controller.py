@@ -27,9 +27,9 @@ from ..store.database import Database, Unavailable
 from ..store.lease import Lease, Lost
 from ..store.pruning import prune
 from ..store.rollouts import Record
-from .agreement import Agreement
 from .beginning import Beginner, of_model
 from .by_hand import Hand, Hands
+from .compare import Comparison
 from .evidence import Evidence
 from .gates import Tally
 from .keeper import Keeper
@@ -212,9 +212,9 @@ class Controller:
         """Return the devices on which the model was compared with the one before."""
         return self._looker.pairs(record)
 
-    def agreement(self, record: Record) -> Agreement | None:
-        """Return how the golden answers of the release agree with those of the one before; None where no gate asks."""
-        return self._looker.agreement(record)
+    def found(self, record: Record) -> Comparison:
+        """Return what is known of the model against the one before."""
+        return self._looker.found(record)
 
     def learnt(self) -> dict[Key, Learnt]:
         """Return what classes of devices measured, by release, variant and class."""

@@ -15,6 +15,7 @@ from ..store.devices import Device
 from ..store.fleet import Fleet
 from ..store.rollouts import Record
 from .agreement import Agreement, agreement
+from .compare import Comparison
 from .comparing import Comparer
 from .decide import Compared
 from .evidence import Evidence, Settled, weigh
@@ -126,6 +127,11 @@ class Looker:
         """Return the devices on which the model was compared with the one before."""
         with self._lock:
             return self._comparer.pairs(record)
+
+    def found(self, record: Record) -> Comparison:
+        """Return what is known of the model against the one before, without looking for more."""
+        with self._lock:
+            return self._comparer.found(record, self.agreement(record))
 
     def manifest(self, ref: ReleaseRef) -> Release:
         """Return a release; they never change, so each is read once."""

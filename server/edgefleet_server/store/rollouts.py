@@ -82,13 +82,10 @@ def add(
     previous_policy: Policy | None,
     why: str,
     now: float,
+    by: str = "",
 ) -> int:
-    """Start a rollout; the one of the same model before it is superseded. Returns its number."""
-    connection.execute(
-        update(rollouts)
-        .where(rollouts.c.region == region, rollouts.c.model == assignment.model, rollouts.c.status != "superseded")
-        .values(status="superseded", why=f"{release} took its place", updated_s=now)
-    )
+    """Start a rollout; the one of the same model before it is superseded, and says so. Returns its number. by: who starts it."""
+    before = [row for row in current(connection, region) if row.model == assignment.model]
     result = connection.execute(
         insert(rollouts).values(
             region=region,
@@ -108,6 +105,13 @@ def add(
     assert result.inserted_primary_key is not None
     number = int(result.inserted_primary_key[0])
     _add_move(connection, number, now, "start", assignment.stage, why)
+    for row in before:
+        started = f", started by {by}" if by else ""
+        said = f"{release} (rollout {number}{started}) took its place; it was {row.status} at stage {row.stage + 1}: {row.why}"
+        connection.execute(
+            update(rollouts).where(rollouts.c.id == row.id).values(status="superseded", why=said, updated_s=now)
+        )
+        _add_move(connection, row.id, now, "superseded", row.stage, said)
     return number
 
 

@@ -8,6 +8,9 @@ from typing import Any
 
 import msgspec
 
+from edgefleet_protocol.errors import ProtocolError
+from edgefleet_trust.errors import TrustError
+
 from .. import __version__
 from ..errors import NotFound
 from ..ingest.counters import Counters
@@ -20,6 +23,7 @@ from ..store.device_list import Filter
 from ..store.devices import Device
 from ..store.rollouts import MoveRow, Record
 from ..store.telemetry import ModelRow
+from .compared import compared_view
 from .device import command_view, curve, device_view
 from .held import Held
 from .lists import Lists
@@ -200,6 +204,17 @@ class Views:
         """Weigh a rollout; in a large fleet that takes long. One that moved is weighed anew."""
         key = (record.id, record.status, record.stage, record.why, record.updated_s, len(history))
         return self._weighings.get(key, lambda: rollout_view(self._controller, record, history))
+
+    def comparison(self, region: str, number: int) -> dict[str, Any] | None:
+        """Return the two models of a rollout on the same devices; None where its open stage does not ask, or it is past."""
+        with self._database.read() as connection:
+            record = next((row for row in rollouts.current(connection, region) if row.id == number), None)
+        if record is None or record.assignment.stages[record.stage].gate.not_worse is None:
+            return None
+        try:
+            return compared_view(record, self._controller.pairs(record), self._controller.found(record))
+        except (TrustError, ProtocolError):
+            return None  # a release that cannot be read: the record's reason says so
 
     def rollouts_of(self, region: str) -> list[dict[str, Any]]:
         """The rollouts of one region; raise NotFound for a region that is none."""

@@ -7,8 +7,7 @@ import msgspec
 
 from edgefleet_protocol.rollout import NotWorse
 
-from ..rollouts.agreement import Agreement
-from ..rollouts.compare import compare
+from ..rollouts.compare import Comparison
 from ..rollouts.pairs import Pair
 from ..store.rollouts import Record
 from .rollout import rules_view
@@ -16,10 +15,9 @@ from .rollout import rules_view
 LISTED = 200
 
 
-def compared_view(record: Record, pairs: Sequence[Pair], agreed: Agreement | None = None) -> dict[str, Any]:
+def compared_view(record: Record, pairs: Sequence[Pair], found: Comparison) -> dict[str, Any]:
     """Return what is found on the devices that were compared, and each of them."""
     rules = record.assignment.stages[record.stage].gate.not_worse
-    found = compare(pairs, rules or NotWorse(), agreed)
     return {
         "region": record.region,
         "model": record.model,
