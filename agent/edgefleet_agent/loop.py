@@ -29,6 +29,8 @@ from .store.disk import Disk
 STATE_FILE, BROKER_FILE = "state.json", "broker.json"
 """In the run folder, which is in memory: what the agent last told, and how it stands with the broker, for `status`.
 Not facts, so never synced."""
+DOOR = "EDGEFLEET_WORKER_DOOR"
+"""The environment's word for where workers in units of their own are asked for; the agent's unit says it."""
 LOCK_TRIES = 5
 """`status` holds the lock for an instant to see whether anybody else does: an agent that starts just then tries again."""
 
@@ -71,7 +73,9 @@ def run(config: Config) -> int:
             key=broker.key,
         )
         kept = Kept(config.run, Notifier())
-        launcher = ProcessLauncher(config.run, config.serve.port_base, access=access_of(config.serve), kept=kept)
+        door = Path(known) if (known := os.environ.get(DOOR)) else None
+        access = access_of(config.serve)
+        launcher = ProcessLauncher(config.run, config.serve.port_base, access=access, kept=kept, door=door)
         agent = Agent(
             SystemClock(),
             link,

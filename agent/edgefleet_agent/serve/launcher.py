@@ -12,12 +12,14 @@ from typing import Literal
 
 from edgefleet_protocol.sketch import Sketch, merge
 
+from ..log import LOG
 from ..seams import Served, TrialReport, WorkerSpec
 from .ask import GoldenAsking
 from .front import Front
 from .kept import Kept
 from .memory import pss_bytes
 from .messages import Counted, Do, Done, Failed, Imported, Order, Ready, Said, Tried
+from .probing import limits_in_unit
 from .process import KILL_AFTER_S, WORKER, Channel, Process, folder_of, sweep
 from .sockets import OPEN, Access, Sockets
 
@@ -41,8 +43,13 @@ class ProcessLauncher:
         command: Sequence[str] = WORKER,
         access: Access = OPEN,
         kept: Kept | None = None,
+        door: Path | None = None,
     ) -> None:
-        """run_folder: where the sockets lie. port_base: first loopback port, 0 for any free one. kept: by systemd."""
+        """run_folder: where the sockets lie. port_base: first loopback port, 0 for any free one. kept: by systemd.
+
+        door: where workers in units of their own are asked for; children do where that fails, which is tried first.
+        """
+        self._door = door
         self._kept = kept or Kept(run_folder, environment={})
         self._access = access
         self._front: Front | None = None
@@ -55,6 +62,11 @@ class ProcessLauncher:
 
     def limits_held(self) -> dict[str, str]:
         """As tried once in a process that took them all; about 0.1 s at the first call."""
+        if self._limits is None and self._door is not None:
+            self._limits = limits_in_unit(self._door)
+            if self._limits is None:
+                LOG.warning("no unit can be had for a worker at %s: workers are children of the agent", self._door)
+                self._door = None
         if self._limits is None:
             self._limits = _try_limits()
         return dict(self._limits)
@@ -137,6 +149,8 @@ class ProcessLauncher:
         if trial_wall_s is None:
             # RLIMIT_CPU counts the whole life of a process: one that serves would die of age.
             spec = dataclasses.replace(spec, cpu_limit_s=None)
+        if self._door is not None:
+            self.limits_held()
         channel = Channel()
         order = Order(
             spec=spec,
@@ -147,7 +161,9 @@ class ProcessLauncher:
         )
         if trial_wall_s is None:
             order = self.front.complete(order)
-        process = Process(order, channel, self._command)
+        # In a unit every other user looks like nobody, so one that must know who asks is a child.
+        door = None if order.allow_uids or order.allow_gids else self._door
+        process = Process(order, channel, self._command, door)
         self._processes.append(process)
         return process
 

@@ -50,17 +50,20 @@ class Limits:
     own_users: bool = True
     """Whether the network may be dropped together with the knowledge of users: in a namespace of its own, a process
     sees every other user as nobody, and could not tell who connects to it."""
+    in_unit: bool = False
+    """Whether this is a unit of its own, in which systemd has taken the network away."""
 
 
-def limits_of(order: Order) -> Limits:
+def limits_of(order: Order, *, in_unit: bool = False) -> Limits:
     """Return what a worker that was started with `order` takes."""
     spec = order.spec
     return Limits(
         memory_bytes=spec.memory_limit_bytes if memory_is_limited(spec.provider) else None,
         cpu_s=spec.cpu_limit_s,
-        agent_pid=order.agent_pid,
+        agent_pid=None if in_unit else order.agent_pid,
         trial=order.trial_wall_s is not None,
         own_users=not (order.allow_uids or order.allow_gids),
+        in_unit=in_unit,
     )
 
 
@@ -76,16 +79,27 @@ def take(limits: Limits) -> dict[str, str]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
     held["files"] = "rlimit"
     held["privileges"] = _call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or "no new ones"
-    held["network"] = _drop_network(limits.own_users)
+    held["network"] = "namespace" if limits.in_unit and _is_alone() else _drop_network(limits.own_users)
     _drop_capabilities()
     held["memory"] = _memory(limits.memory_bytes)
     held["cpu"] = _cpu(limits.cpu_s)
     held["oom"] = _first_to_go(limits.trial)
+    if limits.in_unit:
+        held["orphan"] = "ends when its line to the agent does"
+        return held
     # After the namespaces: a change of credentials would clear it.
     held["orphan"] = _call("prctl", _PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0) or "killed with the agent"
     if limits.agent_pid is not None and os.getppid() != limits.agent_pid:
         sys.exit("the agent that started this worker is gone")
     return held
+
+
+def _is_alone() -> bool:
+    """Return whether there is no way out of here: only a loopback, and nobody listens there."""
+    rows = Path("/proc/self/net/dev").read_text().splitlines()[2:]
+    return [row.partition(":")[0].strip() for row in rows] == ["lo"] and not Path(
+        "/proc/self/net/tcp"
+    ).read_text().splitlines()[1:]
 
 
 def _drop_network(own_users: bool) -> str:
@@ -156,5 +170,10 @@ def _call(name: str, *arguments: int) -> str | None:
     return f"none: {name} says {errno.errorcode.get(code, code)} ({os.strerror(code)})"
 
 
+def try_all(*, in_unit: bool = False) -> str:
+    """Take all limits; return as JSON how each holds."""
+    return msgspec.json.encode(take(Limits(memory_bytes=2**30, cpu_s=60, in_unit=in_unit))).decode()
+
+
 if __name__ == "__main__":
-    print(msgspec.json.encode(take(Limits(memory_bytes=2**30, cpu_s=60))).decode())
+    print(try_all())

@@ -4,6 +4,7 @@ The order to work is one document, handed over in an anonymous file so that nobo
 is small: one message is one packet.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -115,6 +116,22 @@ def encode(message: Order | Do | Said) -> bytes:
 def decode_order(data: bytes) -> Order:
     """Return the order in `data`; raise msgspec.MsgspecError when it is none."""
     return msgspec.json.decode(data, type=Order, dec_hook=_path)
+
+
+def renumbered(data: bytes, here: Sequence[int]) -> Order:
+    """Return the order in `data` with the numbers that its descriptors have in this process, in the order of `inherited`."""
+    order = decode_order(data)
+    number = dict(zip(order.inherited, here, strict=True))
+    return msgspec.structs.replace(
+        order,
+        control=number[order.control],
+        listeners=tuple(number[each] for each in order.listeners),
+        **{
+            name: number[value]
+            for name in ("handoff", "back", "regions")
+            if (value := getattr(order, name)) is not None
+        },
+    )
 
 
 def decode_do(data: bytes) -> Do:

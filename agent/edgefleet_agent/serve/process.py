@@ -11,7 +11,9 @@ from pathlib import Path
 
 import msgspec
 
+from ..log import LOG
 from .messages import MAX_PACKET_BYTES, Do, Order, Said, decode_said, encode
+from .units import Called, Child
 
 KILL_AFTER_S = 2.0
 """Beyond its time to drain, until it is killed."""
@@ -83,34 +85,44 @@ def environment() -> dict[str, str]:
 class Process:
     """One worker process."""
 
-    def __init__(self, order: Order, channel: Channel, command: Sequence[str]) -> None:
-        """Start it. The worker's end of `channel` is closed here once it has been inherited."""
+    def __init__(self, order: Order, channel: Channel, command: Sequence[str], door: Path | None = None) -> None:
+        """Start it. The worker's end of `channel` is closed here once it has been inherited. door: of units, for one in a unit."""
         self.order = order
         # Kept for as long as the process: a channel that closes tells the worker that its agent is gone.
         self.channel = channel
-        spec = order.spec
         given = os.memfd_create("order")
+        ours, theirs = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(ours, False)
+        self._errors = os.fdopen(ours, "rb", buffering=0)
         try:
             os.write(given, encode(order))
             os.lseek(given, 0, os.SEEK_SET)
-            self._child = subprocess.Popen(
-                # The names are for people who look at `ps`; the worker ignores them.
-                [*command, spec.release, spec.variant],
-                stdin=given,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                pass_fds=order.inherited,
-                cwd="/",
-                env=environment(),
-            )
+            self._child = self._start(command, given, theirs, door)
         finally:
             os.close(given)
+            os.close(theirs)
             channel.theirs.close()
-        assert self._child.stderr is not None
-        os.set_blocking(self._child.stderr.fileno(), False)
         self._last_line = b""
         self.kill_at: float | None = None
         self.killed_because: str | None = None
+
+    def _start(self, command: Sequence[str], given: int, errors: int, door: Path | None) -> Child:
+        if door is not None:
+            try:
+                return Called(door, [given, errors, *self.order.inherited])
+            except OSError as error:
+                LOG.warning("no unit for a worker at %s: %s; it is a child of the agent", door, error.strerror)
+        spec = self.order.spec
+        return subprocess.Popen(
+            # The names are for people who look at `ps`; the worker ignores them.
+            [*command, spec.release, spec.variant],
+            stdin=given,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            pass_fds=self.order.inherited,
+            cwd="/",
+            env=environment(),
+        )
 
     @property
     def pid(self) -> int:
@@ -172,16 +184,12 @@ class Process:
             return "without a reason that is known"
 
     def _read_errors(self) -> None:
-        stream = self._child.stderr
-        if stream is None or stream.closed:
-            return
-        while True:
-            try:
-                data = os.read(stream.fileno(), 65536)
-            except BlockingIOError:
+        while not self._errors.closed:
+            data = self._errors.read(65536)
+            if data is None:  # nothing now
                 return
             if not data:
-                stream.close()
+                self._errors.close()
                 return
             # Only the last line is kept, whatever comes.
             lines = [line for line in (self._last_line + data)[-4096:].split(b"\n") if line.strip()]

@@ -4,6 +4,7 @@ Takes its order from standard input, then its limits, then the model, then what 
 The order is what protects the device: no byte of a model is read before the limits hold and the network is gone.
 """
 
+import fcntl
 import os
 import selectors
 import signal
@@ -27,8 +28,12 @@ IDLE_WHEN_ENDING_S = 1.0
 
 
 def main() -> int:
-    """Do what standard input orders. Returns the exit code: 0 done, 1 the model cannot be served."""
-    order = decode_order(sys.stdin.buffer.read())
+    """Do what standard input orders."""
+    return work(decode_order(sys.stdin.buffer.read()))
+
+
+def work(order: Order, *, in_unit: bool = False) -> int:
+    """Do what `order` says; in_unit: in one of systemd's own. Returns the exit code: 0 done, 1 the model cannot be served."""
     control = socket.socket(fileno=order.control)
     # A worker that prints without end must not wait for an agent that reads now and then.
     os.set_blocking(2, False)
@@ -38,8 +43,12 @@ def main() -> int:
     if order.trial_wall_s is not None:
         # Without a handler the kernel ends the process, also in the middle of the runtime's C code.
         signal.setitimer(signal.ITIMER_REAL, order.trial_wall_s)
+        if in_unit:
+            # No child of the agent dies with it by itself: here SIGIO ends it, once the agent's end of this is closed.
+            fcntl.fcntl(control, fcntl.F_SETOWN, os.getpid())
+            fcntl.fcntl(control, fcntl.F_SETFL, fcntl.fcntl(control, fcntl.F_GETFL) | os.O_ASYNC)
     spec = order.spec
-    held = take(limits_of(order))
+    held = take(limits_of(order, in_unit=in_unit))
     try:
         find_runtime(order.spec)
         _say(control, Imported())

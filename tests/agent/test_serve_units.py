@@ -1,0 +1,130 @@
+"""Workers that systemd starts in units of their own do what children do."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edgefleet_agent.serve.launcher import ProcessLauncher, ProcessWorker
+from edgefleet_agent.serve.probing import limits_in_unit
+from tests.fakes.served import ask_golden, ready, rogue, until, write_model
+from tests.fakes.socket_unit import SocketUnit
+
+ALLOWED_S = 60.0
+
+
+@pytest.fixture
+def unit(tmp_path: Path) -> Iterator[SocketUnit]:
+    with SocketUnit(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def launcher(unit: SocketUnit, tmp_path: Path) -> Iterator[ProcessLauncher]:
+    made = ProcessLauncher(tmp_path / "run", door=unit.door)
+    yield made
+    made.close()
+
+
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def test_a_model_is_tried_and_served_by_processes_that_are_no_children(
+    launcher: ProcessLauncher, unit: SocketUnit, tmp_path: Path
+) -> None:
+    spec = write_model(tmp_path / "model")
+    trial = launcher.try_out(spec, ALLOWED_S)
+    until(lambda: trial.poll() is not None, "the trial ends")
+    report = trial.poll()
+    assert report is not None and report.ok, report
+    worker = launcher.start(spec)
+    ready(worker)
+    worker.accept()
+    assert parent(worker.pid) in {shell.pid for shell in unit.shells} and parent(worker.pid) != os.getpid()
+    assert ask_golden(launcher, spec, ALLOWED_S) is None
+    assert worker.served().requests > 0 and (worker.served().memory_bytes or 0) > 0
+    worker.stop(0.1)
+    until(lambda: worker.poll() == "dead", "the worker ends")
+    assert worker.why_dead() == "ended with exit code 0"
+
+
+def test_how_a_worker_ended_is_told_though_it_is_nobodys_child_here(launcher: ProcessLauncher, tmp_path: Path) -> None:
+    worker = launcher.start(write_model(tmp_path / "model"))
+    ready(worker)
+    os.kill(worker.pid, signal.SIGSEGV)
+    until(lambda: worker.poll() == "dead", "the worker ends")
+    assert worker.why_dead().startswith("killed by SIGSEGV: a crash inside the runtime")
+
+
+def test_a_worker_whose_runtime_is_not_there_says_so_in_its_own_words(
+    launcher: ProcessLauncher, tmp_path: Path
+) -> None:
+    trial = launcher.try_out(rogue(write_model(tmp_path / "model"), "none-such"), ALLOWED_S)
+    until(lambda: trial.poll() is not None, "the trial ends")
+    report = trial.poll()
+    assert report is not None and not report.ok and "none-such" in report.reason
+
+
+def test_the_agent_ends_one_at_once(launcher: ProcessLauncher, tmp_path: Path) -> None:
+    worker = launcher.start(write_model(tmp_path / "model"))
+    worker.kill("by hand, before it said a word")
+    assert worker.poll() == "dead" and worker.why_dead() == "by hand, before it said a word"
+    other = launcher.start(write_model(tmp_path / "model"))
+    ready(other)
+    pid = other.pid
+    other.kill("by hand")
+    until(lambda: other.poll() == "dead", "the worker ends")
+    until(lambda: not Path(f"/proc/{pid}").exists(), "the process is gone")
+
+
+def test_a_trial_ends_when_its_agent_does(launcher: ProcessLauncher, unit: SocketUnit, tmp_path: Path) -> None:
+    trial = launcher.try_out(write_model(tmp_path / "model"), ALLOWED_S)
+    process = trial._process
+
+    def known() -> bool:
+        return process._child.poll() is not None or process.pid > 0
+
+    until(known, "its process is known")
+    process.channel.close()
+    until(lambda: not process.alive, "the trial ends")
+    assert process.words().startswith(("killed by SIGIO", "ended with exit code"))
+
+
+def test_where_no_unit_can_be_had_workers_are_children(tmp_path: Path) -> None:
+    assert limits_in_unit(tmp_path / "door") is None
+    for program in (None, "raise SystemExit(1)"):
+        launcher = ProcessLauncher(tmp_path / "run", door=tmp_path / "door")
+        if program is None:
+            worker = started(launcher, tmp_path)
+        else:
+            with SocketUnit(tmp_path, program):
+                worker = started(launcher, tmp_path)
+        assert parent(worker.pid) == os.getpid()
+        launcher.close()
+
+
+def started(launcher: ProcessLauncher, folder: Path) -> ProcessWorker:
+    worker = launcher.start(write_model(folder / "model"))
+    ready(worker)
+    return worker
+
+
+def test_a_door_that_is_gone_later_makes_children_too(
+    launcher: ProcessLauncher, unit: SocketUnit, tmp_path: Path
+) -> None:
+    held = launcher.limits_held()
+    assert held["orphan"] == "ends when its line to the agent does"
+    unit.door.unlink()
+    assert parent(started(launcher, tmp_path).pid) == os.getpid()
+
+
+def test_one_that_must_know_who_asks_is_a_child(unit: SocketUnit, tmp_path: Path) -> None:
+    from edgefleet_agent.serve.sockets import Access
+
+    access = Access(loopback=False, allow_uids=(os.getuid(),))
+    launcher = ProcessLauncher(tmp_path / "run", door=unit.door, access=access)
+    assert parent(started(launcher, tmp_path).pid) == os.getpid()
+    launcher.close()
