@@ -89,7 +89,7 @@ class Actions:
         return Answer(True, status_words(state, True), {"explain": explain_words(rows, hardware)})
 
     def _diag(self, arguments: Mapping[str, str]) -> Answer:
-        from .diagnosing import diagnosis
+        from .diagnosis import diagnosis
 
         state, hardware = self._state(), self._hardware()
         if state is None or hardware is None:

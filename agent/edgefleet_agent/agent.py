@@ -148,6 +148,7 @@ class Agent:
             self.commanding.step(moment, self._session or 0)
             wakes += [now + LOOK_EVERY_S] if self.commanding.busy else []
         wakes += [self._guarded_turn(model, moment) for model in self._models()]
+        self.sensing.follow(self.lives.values(), now)
         if not self._linked:
             self._connect()  # serve first, then connect
             wakes.append(now)

@@ -29,7 +29,7 @@ def _check(config: Config, arguments: argparse.Namespace) -> int:
 
 
 def _diag(config: Config, arguments: argparse.Namespace) -> int:
-    from .diag import bundle
+    from .bundle import bundle
 
     data = bundle(config)
     if str(arguments.out) == "-":

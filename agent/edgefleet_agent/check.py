@@ -32,7 +32,7 @@ def findings(config: Config) -> list[Finding]:
     """Return every finding. Takes a few seconds, most of them where something does not answer."""
     found: list[Finding] = []
     checks: tuple[Callable[[Config], Iterator[Finding]], ...] = (
-        _clock, _disk, _permissions, _broker, _runtime, _limits, _sensors, _cgroup,
+        _clock, _disk, _system, _permissions, _broker, _runtime, _limits, _sensors, _cgroup,
     )  # fmt: skip
     for check in checks:
         try:
@@ -68,6 +68,18 @@ def _disk(config: Config) -> Iterator[Finding]:
         yield Finding("disk", "warning", f"only {row.f_favail} more files can be made")
     if row.f_flag & os.ST_RDONLY:
         yield Finding("disk", "failed", f"{there} is read-only")
+
+
+def _system(config: Config) -> Iterator[Finding]:
+    from .hardware.board import system
+    from .hardware.oddities import oddities
+
+    found = oddities(config.hardware.root, config.state, config.hardware.machine)
+    yield from (Finding("system", "warning", words) for words in found)
+    if not found:
+        yield Finding(
+            "system", "ok", system(config.hardware.root) or "it does not say its name, and nothing odd is known of it"
+        )
 
 
 def _permissions(config: Config) -> Iterator[Finding]:

@@ -143,6 +143,10 @@ class Live:
         self.window.add(served)
         self.sampled_at = now
 
+    def was_asked(self, since: float) -> bool:
+        """Return whether the reading of its counts after `since` showed requests."""
+        return self.last is not None and self.last.requests > 0 and self.sampled_at >= since
+
     def watch(self, now: float, every_s: float) -> None:
         """Read the counts of a model that serves, every few seconds; forget deaths that are long ago."""
         if self.server is None or self.server.accepting_since is None:

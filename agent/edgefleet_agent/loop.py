@@ -38,6 +38,7 @@ LOCK_TRIES = 5
 def run(config: Config) -> int:
     """Run until SIGTERM or SIGINT; return 0 when it ended in good order."""
     # Imported here, so that `status` and `explain` start fast and need none of it.
+    from .hardware.oddities import oddities
     from .hardware.probe import HardwareProbe
     from .link.mqtt import MqttLink
     from .looker import ChildLooker
@@ -62,6 +63,8 @@ def run(config: Config) -> int:
             "edgefleet agent %s: device %s of fleet %s, state %s, sockets %s",
             *(__version__, config.device, config.fleet, config.state, config.run),
         )
+        for odd in oddities(config.hardware.root, config.state, config.hardware.machine):
+            LOG.warning("%s", odd)
         broker = config.broker
         link = MqttLink(
             config.device,

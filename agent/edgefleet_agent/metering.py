@@ -1,10 +1,12 @@
 """What adds up over a window: energy, seconds held back, bytes. Readings in, one finished DeviceWindow out; reads nothing itself.
 
-Energy is the trapezoid of the readings of power. Power at rest is the 5th percentile of what was read in windows without a
+Energy is the trapezoid of the readings of power, of which there are several a second while requests run. Power at rest is the 5th percentile of what was read in windows without a
 request: of those, for a device that serves without a pause never rests.
 """
 
 from collections import deque
+from collections.abc import Sequence
+from itertools import pairwise
 
 from msgspec.structs import replace
 
@@ -14,6 +16,10 @@ MAX_GAP_S = 15.0
 """Between two readings further apart nobody knows what was drawn: nothing is counted for it."""
 IDLE_KEPT, IDLE_NEEDED = 720, 12
 """Readings at rest: kept, and needed before a percentile of them is told."""
+
+
+Powers = Sequence[tuple[float, float]]
+"""(monotonic seconds, watts), the oldest first."""
 
 
 class Metering:
@@ -27,20 +33,23 @@ class Metering:
         self._idle: deque[float] = deque(maxlen=IDLE_KEPT)
         self._closed: DeviceWindow | None = None
 
-    def sample(self, now: float, read: DeviceWindow) -> DeviceWindow:
-        """Count one reading, taken at `now` in monotonic seconds; return it as it is."""
+    def sample(self, now: float, read: DeviceWindow, between: Powers = ()) -> DeviceWindow:
+        """Count one reading, taken at `now` in monotonic seconds; return it as it is.
+
+        between: what was read of the same source of power alone since the reading before.
+        """
         if read.throttled is not None and self._held is None:
             self._held = {}
         if self._last is not None:
-            self._between(now - self._last[0], self._last[1], read)
+            self._between(self._last[0], self._last[1], now, read, between)
         if read.power_w is not None:
             self._read.append(read.power_w)
         self._last = (now, read)
         return read
 
-    def close(self, now: float, read: DeviceWindow, *, served: bool) -> DeviceWindow:
+    def close(self, now: float, read: DeviceWindow, between: Powers = (), *, served: bool) -> DeviceWindow:
         """Return the window's row, and begin the next. `served`: whether any request came in the window."""
-        self.sample(now, read)
+        self.sample(now, read, between)
         if not served:
             self._idle.extend(self._read)
         before, self._closed = self._closed, read
@@ -61,15 +70,24 @@ class Metering:
             self._held = {}
         return row
 
-    def _between(self, seconds: float, before: DeviceWindow, after: DeviceWindow) -> None:
+    def _between(self, began: float, before: DeviceWindow, now: float, after: DeviceWindow, powers: Powers) -> None:
+        if before.power_w is not None and after.power_w is not None and before.power_source == after.power_source:
+            rows = [(at, watts) for at, watts in powers if began < at < now]
+            self._draw([(began, before.power_w), *rows, (now, after.power_w)])
+        seconds = now - began
         if not 0 < seconds <= MAX_GAP_S:
             return
-        if before.power_w is not None and after.power_w is not None and before.power_source == after.power_source:
-            self._energy_j += seconds * (before.power_w + after.power_w) / 2
-            self._energy_s += seconds
         for word in after.throttled or ():
             if self._held is not None:
                 self._held[word] = self._held.get(word, 0.0) + seconds
+
+    def _draw(self, rows: Powers) -> None:
+        """Add what was drawn between readings, in their order; nothing for a gap in which nobody looked."""
+        for (first, one), (second, other) in pairwise(rows):
+            seconds = second - first
+            if 0 < seconds <= MAX_GAP_S:
+                self._energy_j += seconds * (one + other) / 2
+                self._energy_s += seconds
 
 
 def _grown(before: int | None, now: int | None) -> int | None:

@@ -254,6 +254,12 @@ class Probe(Protocol):
     def memory_pressure_percent(self) -> float | None:
         """Share of the last ten seconds in which some task waited for memory."""
 
+    def measure_power(self, until: float) -> None:
+        """Read power several times a second until then, in monotonic seconds, where that can be done; never waits."""
+
+    def power_readings(self) -> tuple[tuple[float, float], ...]:
+        """(monotonic seconds, watts) of what was read so since the last call, of the source of the last `device_window`."""
+
     def interface(self) -> str | None:
         """The network interface of the way out, `wlan0`."""
 

@@ -1,11 +1,13 @@
 """How the device is: battery, heat, disk, memory and the way out, read no more often than it changes; and what presses it."""
 
 import dataclasses
+from collections.abc import Iterable
 
 from edgefleet_protocol.rollout import Policy
 
 from .conditions import Surroundings
 from .config import Config
+from .live import Live
 from .metering import Metering
 from .rules.governor import watch
 from .rules.permits import is_named
@@ -13,6 +15,8 @@ from .rules.seen import Strain
 from .seams import Probe
 
 SENSE_EVERY_S = 5.0
+MEASURE_S = 2 * SENSE_EVERY_S
+"""Power is read often for so long after requests were seen: until the counts were read again, and once more."""
 
 
 class Sensing:
@@ -25,6 +29,11 @@ class Sensing:
         self.strain = Strain()
         """What presses the device, as of the last reading."""
 
+    def follow(self, lives: Iterable[Live], now: float) -> None:
+        """Have power read often while any model is asked, for the energy of an inference; with none, nothing is read."""
+        if any(live.was_asked(now - SENSE_EVERY_S) for live in lives):
+            self._probe.measure_power(now + MEASURE_S)
+
     def around(self, policy: Policy, now: float) -> Surroundings:
         """Return how the device is; its free space and memory as they are now.
 
@@ -35,7 +44,7 @@ class Sensing:
         if self._read is None or now >= self._read[0] + SENSE_EVERY_S:
             interface = self._probe.interface()
             around = Surroundings(
-                device=self.metering.sample(now, self._probe.device_window()),
+                device=self.metering.sample(now, self._probe.device_window(), self._probe.power_readings()),
                 storage_free_bytes=free_bytes,
                 memory_available_bytes=memory_bytes,
                 reserve_bytes=self._config.limits.reserve_bytes,

@@ -123,7 +123,7 @@ class Telling:
             boot=self._clock.boot(),
             started_monotonic_s=round(began, 3),
             clock_trusted=moment.clock_trusted,
-            device=self._metering.close(now, self._probe.device_window(), served=served),
+            device=self._metering.close(now, self._probe.device_window(), self._probe.power_readings(), served=served),
             models=models,
         )
         self._window_began = (now, moment.wall_s)

@@ -52,6 +52,13 @@ class VirtualProbe:
         """No virtual board is short of memory."""
         return None
 
+    def measure_power(self, until: float) -> None:
+        """No virtual board has a power sensor."""
+
+    def power_readings(self) -> tuple[tuple[float, float], ...]:
+        """None."""
+        return ()
+
     def interface(self) -> str | None:
         """The way out."""
         return "wlan0"

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from edgefleet_agent import config as configuration
+from edgefleet_agent.bundle import bundle
 from edgefleet_agent.check import Finding, exit_code, findings
 from edgefleet_agent.commands import main
-from edgefleet_agent.diag import bundle
 from edgefleet_agent.enrol_seed import Seed, save
 from edgefleet_agent.identity_crypto import new_key
 from edgefleet_protocol.hardware import Hardware
@@ -68,6 +68,19 @@ def test_a_jetson_whose_runtime_has_no_cuda_is_told_loudly(tmp_path: Path, toml:
     toml.write_text(toml.read_text() + '[hardware]\nroot = "board"\n')
     row = next(row for row in findings(configuration.load(toml)) if row.name == "gpu")
     assert row.level == "warning" and "no CUDA provider" in row.words
+
+
+def test_a_root_that_forgets_at_reboot_is_warned_of_and_an_ordinary_system_is_named(tmp_path: Path, toml: Path) -> None:
+    board = tmp_path / "board"
+    for folder in ("proc", "etc"):
+        (board / folder).mkdir(parents=True)
+    (board / "proc/mounts").write_text("overlay / overlay rw,lowerdir=/lower,upperdir=/upper/upper 0 0\n")
+    (board / "etc/os-release").write_text('PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\n')
+    toml.write_text(toml.read_text() + '[hardware]\nroot = "board"\n')
+    for cmdline, level, words in (("boot=overlay", "warning", "gone at reboot"), ("quiet", "ok", "bookworm")):
+        (board / "proc/cmdline").write_text(cmdline + "\n")
+        row = next(row for row in findings(configuration.load(toml)) if row.name == "system")
+        assert row.level == level and words in row.words
 
 
 def test_only_what_failed_makes_the_exit_code(toml: Path, capsys: pytest.CaptureFixture[str]) -> None:

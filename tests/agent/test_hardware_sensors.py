@@ -8,6 +8,7 @@ import psutil
 import pytest
 
 from edgefleet_agent.hardware import samples, sensors
+from edgefleet_agent.hardware.rails import Rails
 
 
 def write(root: Path, files: dict[str, str]) -> Path:
@@ -26,6 +27,8 @@ def write(root: Path, files: dict[str, str]) -> Path:
         ("pi4", 58.426, (), (None, None), None),
         ("pi5", 49.85, (), (None, None), None),
         ("orin-nano", 48.031, None, (70.8, True), 5.25),
+        ("jetson-nano", 48.312, None, (None, None), 2.875),
+        ("tx2", 48.312, None, (None, None), 3.418),
     ],
 )
 def test_each_board_has_what_it_has(
@@ -39,7 +42,7 @@ def test_each_board_has_what_it_has(
     assert sensors.temperature_c(root) == pytest.approx(temperature)
     assert sensors.throttled(root) == throttled
     assert sensors.battery(root) == battery
-    assert sensors.power_w(root) == (None if power is None else pytest.approx(power, abs=0.01))
+    assert Rails(root).power_w() == (None if power is None else pytest.approx(power, abs=0.01))
     assert (sensors.memory_available_bytes(root) or 0) > 100e6
 
 
@@ -93,7 +96,7 @@ def test_rails_are_added_where_none_is_the_input(tmp_path: Path) -> None:
     for number, label, millivolts, milliamperes in ((1, "CPU", 5000, 400), (2, "GPU", 5000, 200), (3, "NC", 5000, 900)):
         files |= {f"{monitor}/in{number}_label": label, f"{monitor}/in{number}_input": str(millivolts),
                   f"{monitor}/curr{number}_input": str(milliamperes)}  # fmt: skip
-    assert sensors.power_w(write(tmp_path, files)) == pytest.approx(3.0)
+    assert Rails(write(tmp_path, files)).power_w() == pytest.approx(3.0)
 
 
 def test_the_load_is_the_share_of_time_since_the_last_reading(tmp_path: Path) -> None:
@@ -143,3 +146,24 @@ def test_a_machine_on_which_psutil_cannot_read_falls_back_or_says_nothing(monkey
     assert sensors.memory_available_bytes(HERE) is not None
     monkeypatch.setattr(sensors, "matching", lambda root, pattern: [])
     assert sensors.temperature_c(HERE) is None and sensors.battery(HERE) == (None, None)
+
+
+def test_rails_of_jetpack_4_are_read_from_nvidia_s_own_driver_by_either_name_of_its_folder(tmp_path: Path) -> None:
+    for folder, chips in (("iio:device0", ("1-0040", "1-0041")), ("iio_device", ("7-0040",))):
+        for chip in chips:
+            at = f"sys/bus/i2c/drivers/ina3221x/{chip}/{folder}"
+            write(tmp_path / folder, {f"{at}/rail_name_0": f"CPU-{chip}", f"{at}/in_power0_input": "1159",
+                                      f"{at}/rail_name_1": "NC", f"{at}/in_power1_input": "90",
+                                      f"{at}/rail_name_2": "SOC", f"{at}/in_power2_input": "nonsense"})  # fmt: skip
+        assert Rails(tmp_path / folder).power_w() == pytest.approx(1.159 * len(chips)), folder
+
+
+def test_a_sensor_whose_module_comes_later_or_changes_its_number_is_found(tmp_path: Path) -> None:
+    rails = Rails(tmp_path)
+    assert rails.power_w() is None
+    for number in (1, 2):
+        at = f"sys/class/hwmon/hwmon{number}"
+        write(tmp_path, {f"{at}/name": "ina3221", f"{at}/in1_label": "VDD_IN", f"{at}/in1_input": "5000",
+                         f"{at}/curr1_input": f"{number}000"})  # fmt: skip
+        assert rails.power_w() == 5.0 * number
+        shutil.rmtree(tmp_path / at)

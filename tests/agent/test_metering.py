@@ -26,6 +26,16 @@ def test_energy_is_the_trapezoid_of_the_readings_and_a_gap_counts_for_nothing() 
     assert meter.close(306, DeviceWindow(), served=True).energy_j is None
 
 
+def test_what_is_read_several_times_a_second_is_counted_between_two_readings() -> None:
+    meter = Metering()
+    meter.sample(0, power(4.0))
+    meter.sample(4, power(4.0), ((1.0, 4.0), (1.5, 12.0), (2.0, 4.0)))
+    row = meter.close(8, power(4.0), ((3.0, 99.0), (9.0, 99.0)), served=True)
+    assert (row.energy_j, row.energy_s) == (4 * 4 + 4 + 4 * 4, 8), "and what is not of this time is not"
+    meter.sample(10, power(2.0, "pmic"), ((9.0, 50.0),))
+    assert meter.close(11, DeviceWindow(), served=True).energy_j is None, "nor what is of another source"
+
+
 def test_power_at_rest_is_known_only_from_windows_without_requests() -> None:
     meter = Metering()
     for at in range(20):

@@ -1,12 +1,8 @@
 """S25: ten days without a broker while telemetry is on. One turn a window, so that ten days take a second."""
 
-import zlib
-
 from edgefleet_agent.store import outbox as outboxes
-from edgefleet_protocol.codec import decode
 from edgefleet_protocol.rollout import Policy
-from edgefleet_protocol.telemetry import TelemetryBatch, Window
-from tests.fakes.device import DEVICE, STATE, FakeDevice, assign, fleet, package, proven
+from tests.fakes.device import STATE, FakeDevice, assign, fleet, package, proven
 from tests.fakes.disk import ALL_LOST
 
 WINDOW_S = 600.0
@@ -27,17 +23,6 @@ def offline_for(device: FakeDevice, windows: int) -> int:
     return most
 
 
-def windows_at_the_server(device: FakeDevice) -> list[Window]:
-    """Return each window once, as the server counts them."""
-    batches = [decode(zlib.decompress(row), TelemetryBatch) for row in device.broker.payloads(f"/telemetry/{DEVICE}")]
-    return list({(row.boot, row.started_monotonic_s): row for batch in batches for row in batch.windows}.values())
-
-
-def told_dropped(device: FakeDevice) -> int:
-    payload = device.broker.payloads(f"/telemetry/{DEVICE}")[-1]
-    return decode(zlib.decompress(payload), TelemetryBatch).dropped_windows
-
-
 def test_s25_ten_days_offline_cost_resolution_and_never_space_and_a_power_cut_costs_ten_minutes() -> None:
     device, hub = fleet()
     first = package(1)
@@ -45,7 +30,7 @@ def test_s25_ten_days_offline_cost_resolution_and_never_space_and_a_power_cut_co
     hub.roll_out(assign(first), policy=Policy(telemetry_interval_s=WINDOW_S))
     device.boot().run(until=proven(first))
     device.run(until=lambda one: one.agent.telemetry.in_flight is None and not one.agent.telemetry.waiting)
-    before = len(windows_at_the_server(device))
+    before = len(device.windows())
     device.broker.cut()
     device.broker.reachable = False
     began = device.clock.wall
@@ -61,10 +46,10 @@ def test_s25_ten_days_offline_cost_resolution_and_never_space_and_a_power_cut_co
     device.broker.reachable = True
     ended = device.clock.wall
     device.run(until=lambda one: one.agent.store.outbox.count() == 0 and not one.agent.telemetry.waiting)
-    came = windows_at_the_server(device)[before:]
+    came = device.windows()[before:]
     covered = sum(window.seconds for window in came)
     assert ended - began - 3 * WINDOW_S <= covered <= ended - began + 2 * WINDOW_S, "all but what was in memory"
     assert max(window.seconds for window in came) <= outboxes.MAX_WINDOW_S
-    assert WINDOWS - 4 <= len(came) + told_dropped(device) <= WINDOWS + 4, "what was merged is counted"
+    assert WINDOWS - 4 <= len(came) + device.batches()[-1].dropped_windows <= WINDOWS + 4, "what was merged is counted"
     assert (device.disk.size(STATE / "outbox/outbox.db") or 0) < outboxes.SHRINK_FROM_BYTES / 2, "space is given back"
     assert device.serving() == "fashion/1"

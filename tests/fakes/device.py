@@ -1,6 +1,7 @@
 """A whole fake device, and a hub that feeds it: the agent is real, everything around it is a small working model."""
 
 import json
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -30,6 +31,7 @@ from edgefleet_protocol.manifest import (
 )
 from edgefleet_protocol.messages import Command, DeviceState, Event, ModelState, Reply
 from edgefleet_protocol.rollout import Assignment, DeviceAssignment, Policy, Probation, ReleaseRef, Rollout
+from edgefleet_protocol.telemetry import TelemetryBatch, Window
 from edgefleet_protocol.topics import Topics
 from edgefleet_protocol.trust import COMMAND_TYPE, DEVICE_ASSIGNMENT_TYPE, PublicKey, release_path
 from tests.fakes.clock import FakeClock
@@ -306,6 +308,15 @@ class FakeDevice:
     def events(self) -> list[Event]:
         """Return the events that the server got."""
         return [decode(payload, Event) for payload in self.broker.payloads("/event")]
+
+    def batches(self) -> list[TelemetryBatch]:
+        """Return the telemetry that the server got, message by message."""
+        return [decode(zlib.decompress(row), TelemetryBatch) for row in self.broker.payloads(f"/telemetry/{DEVICE}")]
+
+    def windows(self) -> list[Window]:
+        """Return each window once, as the server counts them."""
+        rows = (row for batch in self.batches() for row in batch.windows)
+        return list({(row.boot, row.started_monotonic_s): row for row in rows}.values())
 
     def kinds(self) -> list[str]:
         return [event.kind for event in self.events()]

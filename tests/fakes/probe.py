@@ -29,6 +29,9 @@ class FakeProbe:
     way_out: str | None = None
 
     serial: str = "10000000a1b2c3d4"
+    measured_until: float = 0.0
+    readings: list[tuple[float, float]] = field(default_factory=list)
+    """Of power, for the next who asks."""
 
     def machine(self) -> str:
         return self.serial
@@ -47,6 +50,13 @@ class FakeProbe:
 
     def memory_pressure_percent(self) -> float | None:
         return self.pressure_percent
+
+    def measure_power(self, until: float) -> None:
+        self.measured_until = until
+
+    def power_readings(self) -> tuple[tuple[float, float], ...]:
+        found, self.readings = tuple(self.readings), []
+        return found
 
     def interface(self) -> str | None:
         return self.way_out

@@ -7,9 +7,12 @@ from edgefleet_protocol.hardware import Hardware, class_of
 from edgefleet_protocol.telemetry import DeviceWindow
 
 from ..log import LOG
-from . import board, firmware, network, pressure, sensors, traffic
+from . import board, firmware, network, pressure, rails, sensors, traffic, wattmeter
 from . import plugins as others
 from .runtimes import runtimes
+
+RAILS_EVERY_S, PMIC_EVERY_S = 0.2, 0.5
+"""While requests run: two small files, or a tool that must be started."""
 
 
 class HardwareProbe:
@@ -34,6 +37,13 @@ class HardwareProbe:
         self._hardware: Hardware | None = None
         self._load = sensors.Load(root)
         self._firmware = firmware.Firmware(root)
+        self._rails = rails.Rails(root)
+        self._meters = {
+            "ina3221": wattmeter.Wattmeter(self._rails.power_w, RAILS_EVERY_S),
+            "pmic": wattmeter.Wattmeter(self._firmware.power_w, PMIC_EVERY_S),
+        }
+        self._source: str | None = None
+        """Of power, at the last reading."""
         found, troubles = others.find(plugins)
         self._plugins = others.Plugins(found, root)
         for words in troubles:
@@ -70,7 +80,7 @@ class HardwareProbe:
     def device_window(self) -> DeviceWindow:
         """Return how the device is now. `cpu_percent` is since the last call; bytes are since boot, as `metering` wants them."""
         percent, charging = sensors.battery(self._root)
-        watts, source = sensors.power_w(self._root), "ina3221"
+        watts, source = self._rails.power_w(), "ina3221"
         if watts is None and self.hardware().hardware_class == "pi5":
             watts, source = self._firmware.power_w(), "pmic"
         if (other := self._plugins.read()) is not None:
@@ -79,6 +89,7 @@ class HardwareProbe:
                 percent, charging = row.battery_percent, row.battery_charging
             if watts is None and row.power_w is not None:
                 watts, source = row.power_w, name
+        self._source = None if watts is None else source
         held = sensors.throttled(self._root)
         if held is None and self.hardware().board.startswith("raspberrypi,"):
             held = self._firmware.throttled()
@@ -89,7 +100,7 @@ class HardwareProbe:
             temperature_c=sensors.temperature_c(self._root),
             throttled=held,
             power_w=watts,
-            power_source=None if watts is None else source,
+            power_source=self._source,
             storage_written_bytes=traffic.written_bytes(self._root, self._state),
             storage_wear_percent=traffic.wear_percent(self._root, self._state),
             network=traffic.interfaces(self._root),
@@ -109,6 +120,16 @@ class HardwareProbe:
     def memory_pressure_percent(self) -> float | None:
         """Share of the last ten seconds in which some task waited for memory."""
         return pressure.memory_pressure_percent(self._root)
+
+    def measure_power(self, until: float) -> None:
+        """Read power several times a second until then, where a sensor of the board's own said it last."""
+        if self._source in self._meters:
+            self._meters[self._source].want(until)
+
+    def power_readings(self) -> tuple[tuple[float, float], ...]:
+        """What was read so, since the last call: (monotonic seconds, watts)."""
+        taken = {source: meter.take() for source, meter in self._meters.items()}
+        return taken.get(self._source or "", ())
 
     def interface(self) -> str | None:
         """The network interface of the way out."""

@@ -2,7 +2,7 @@
 
 On the machine itself (root `/`) psutil (tried with 7.2) reads what it reads better: it knows older kernels, and sensors that
 our own readers miss. It has no prefix for /sys, so for the roots of tests and the demo, and for what it does not know at all
-(throttling, power, zones that do not compute), there are readers of our own.
+(throttling, zones that do not compute), there are readers of our own.
 """
 
 import re
@@ -13,7 +13,6 @@ from typing import Protocol, TypeVar
 import psutil
 
 from ..serve.memory import pss_bytes
-from .board import hwmons
 from .files import kilobytes, matching, text, whole
 
 _THROTTLED = ((0, "under-voltage"), (1, "capped"), (2, "throttled"), (3, "soft-limit"))
@@ -106,21 +105,6 @@ def _percent(path: Path) -> float | None:
         if now is not None and full:
             return round(min(100.0, max(0.0, 100 * now / full)), 1)
     return None
-
-
-def power_w(root: Path) -> float | None:
-    """Return what the board draws, from its INA3221: the input rail, or the sum of the rails where none is the input."""
-    rails: dict[str, float] = {}
-    for monitor in hwmons(root, "ina3221"):
-        for number in (1, 2, 3):
-            label = text(monitor / f"in{number}_label")
-            volts, amperes = whole(monitor / f"in{number}_input"), whole(monitor / f"curr{number}_input")
-            if label and label != "NC" and volts is not None and amperes is not None:
-                rails[label] = volts * amperes / 1e6
-    for inlet in ("VDD_IN", "POM_5V_IN"):
-        if inlet in rails:
-            return rails[inlet]
-    return sum(rails.values()) if rails else None
 
 
 _TIMES = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")

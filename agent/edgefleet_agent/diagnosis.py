@@ -1,4 +1,7 @@
-"""Everything that helps somebody who cannot come here, in words: what the agent knows, and nothing that is secret."""
+"""The command `diag`: what a running agent knows of itself, in words, for somebody who cannot come here, and nothing secret.
+
+Whoever is at the device, or has one whose agent is dead, uses `edgefleet agent diag`, which is `bundle`.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -35,21 +38,21 @@ def diagnosis(
         ("status", status_words(state, True)),
         ("explain", explain_words(rows, hardware)),
         ("versions", f"agent {__version__}, Python {hardware.python}, {hardware.os}"),
-        ("hardware", _fields(msgspec.to_builtins(hardware).items())),
-        ("left", _fields(free.items())),
-        ("limits held", _fields(state.limits_held.items())),
-        ("trust", _fields([*sorted(trust.verified.items()), ("refused", dict(trust.refused)), ("ends", trust.expires)])),
-        ("owner", _fields(msgspec.to_builtins(hands).items())),
-        ("counters", _fields([("starts", facts.boots), ("events waiting", len(facts.events)),
+        ("hardware", fields(msgspec.to_builtins(hardware).items())),
+        ("left", fields(free.items())),
+        ("limits held", fields(state.limits_held.items())),
+        ("trust", fields([*sorted(trust.verified.items()), ("refused", dict(trust.refused)), ("ends", trust.expires)])),
+        ("owner", fields(msgspec.to_builtins(hands).items())),
+        ("counters", fields([("starts", facts.boots), ("events waiting", len(facts.events)),
                               ("windows dropped", facts.dropped_windows)])),
-        ("settings", _fields(_settings(config))),
+        ("settings", fields(settings(config))),
         ("log", "\n".join(lines[-LOG_LINES:]) or "no lines are kept"),
     ]  # fmt: skip
     return redacted("".join(f"== {name}\n{text.rstrip()}\n\n" for name, text in parts))
 
 
-def _settings(config: Config) -> Iterable[tuple[str, object]]:
-    """Where keys lie may be told; what is in them is not read here at all."""
+def settings(config: Config) -> Iterable[tuple[str, object]]:
+    """Return each setting by name. Where keys lie may be told; what is in them is not read here at all."""
     for name in config.__struct_fields__:
         value = getattr(config, name)
         if isinstance(value, msgspec.Struct):
@@ -58,5 +61,6 @@ def _settings(config: Config) -> Iterable[tuple[str, object]]:
             yield name, value
 
 
-def _fields(rows: Iterable[tuple[str, object]]) -> str:
+def fields(rows: Iterable[tuple[str, object]]) -> str:
+    """Return a line for each row that says something."""
     return "\n".join(f"{name}: {value}" for name, value in rows if value not in (None, "", (), {})) or "nothing"

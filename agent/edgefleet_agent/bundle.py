@@ -1,4 +1,6 @@
-"""A bundle for whoever helps from afar: what this device is and does, and no secret.
+"""`edgefleet agent diag`: a bundle of files for whoever helps, gathered from outside the agent, which may be dead, and no secret.
+
+What a running agent tells of itself when it is commanded to is in `diagnosis`.
 
 Keys, tokens and what an application sent are never read; what was read goes through `redacted` once more.
 """
@@ -17,6 +19,7 @@ from edgefleet_protocol.hardware import Hardware
 
 from . import __version__
 from .config import Config
+from .diagnosis import fields, settings
 from .identity import CERTIFICATE, FOLDER, KEY
 from .rules.redact import redacted
 
@@ -57,7 +60,7 @@ def _parts(config: Config, hardware: Hardware | None) -> Iterator[tuple[str, str
                                            "at_s": round(time.time(), 1)})),
         ("status.txt", lambda: _status(config, hardware)),
         ("check.txt", lambda: _check(config)),
-        ("settings.txt", lambda: repr(config).replace(", ", ",\n")),
+        ("settings.txt", lambda: fields(settings(config))),
         ("identity.txt", lambda: _identity(config.state / FOLDER)),
         ("files.txt", lambda: "\n".join(_files(config.state))),
         ("journal.txt", lambda: _said("journalctl", "--unit", UNIT, "--lines", LOG_LINES, "--no-pager", "--output", "short-iso")),
