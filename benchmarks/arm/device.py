@@ -175,6 +175,20 @@ def judged(processor: Processor, release: Release, said: dict[str, Any]) -> Iter
         f"memory: the worker {_mb(served.get('memory_bytes'))}, of which {_mb(said['bare_python_bytes'])} are those of a bare "
         "Python in the emulator",
     )
+    service = said["service"]
+    sensed = next((row["words"] for row in service.get("check", ()) if row["name"] == "sensors"), "")
+    yield line(
+        service.get("exit_code") == 0 and bool(service.get("memory_bytes")),
+        "the service: "
+        + (
+            service.get("why_not")
+            or f"runs, without a broker, in {_mb(service['memory_bytes'])}, and ends in good order"
+        ),
+    )
+    yield line(
+        "battery_percent" in sensed and "temperature_c" in sensed,
+        f"edgefleet agent check: sensors: {sensed or 'nothing'}",
+    )
     window = said["window"]
     yield line(
         (window.get("battery_percent"), window.get("battery_charging")) == (63.0, False),
@@ -195,6 +209,7 @@ def measured(processor: Processor, said: dict[str, Any]) -> dict[str, float]:
     served = said.get("served", {})
     return {
         f"{short}_worker_mb": (served.get("memory_bytes") or 0) / 1e6,
+        f"{short}_service_mb": (said["service"].get("memory_bytes") or 0) / 1e6,
         f"{short}_bare_python_mb": (said["bare_python_bytes"] or 0) / 1e6,
     }
 

@@ -42,7 +42,7 @@ def main(board: Path, package: Path, objectives: list[str]) -> None:
     say("asking the agent what it is on")
     hardware = probe.hardware()
     release = decode((package / "release.json").read_bytes(), Release)
-    chosen = {}
+    chosen: dict[str, dict[str, Any]] = {}
     for objective in objectives:
         choice = choose(release, hardware, msgspec.convert({"objective": objective}, Policy))
         chosen[objective] = {
@@ -72,8 +72,39 @@ def main(board: Path, package: Path, objectives: list[str]) -> None:
             said["served"] = {"variant": first, **served(launcher, specification(package, first))}
     finally:
         launcher.close()
-    said["agent_bytes"] = pss_bytes(Path("/proc/self"))
+    say("running the service without a broker")
+    said["service"] = service(board)
     print(json.dumps(said))
+
+
+def service(board: Path) -> dict[str, Any]:
+    """Run the agent as its unit does, with no broker to be found; return what it says of itself, and how it ended."""
+    folder = Path("/tmp/service")
+    folder.mkdir()
+    (folder / "root.json").write_text("{}")
+    (folder / "agent.toml").write_text(
+        f'fleet = "lab"\ndevice = "emulated"\nroot = "root.json"\nstate = "state"\nrun = "run"\n'
+        f'[broker]\nport = 1\n[hardware]\nroot = "{board}"\n'
+    )
+    command, config = "/usr/bin/edgefleet-agent", ["--config", str(folder / "agent.toml")]
+    with subprocess.Popen([command, "run", *config], stdin=subprocess.DEVNULL) as running:
+        end = time.monotonic() + WAIT_S
+        while not (folder / "run/state.json").exists():
+            if running.poll() is not None or time.monotonic() > end:
+                running.kill()
+                return {"why_not": f"it ended with {running.poll()} or told nothing in {WAIT_S:.0f} s"}
+            time.sleep(0.2)
+        status = json.loads(asked([command, "status", *config, "--json"]))
+        checked = json.loads(asked([command, "check", *config, "--json"]))
+        memory = pss_bytes(Path("/proc") / str(running.pid))
+        running.terminate()
+        code = running.wait(WAIT_S)
+    return {"status": status, "check": checked, "memory_bytes": memory, "exit_code": code}
+
+
+def asked(command: list[str]) -> str:
+    """Return what a verb printed; `check` ends with 1 here, for want of a broker."""
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=WAIT_S).stdout
 
 
 def specification(package: Path, variant: str) -> WorkerSpec:
