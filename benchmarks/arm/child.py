@@ -41,7 +41,7 @@ def answer(session: Any, inputs: dict[str, Any], names: list[str], work: dict[st
     every = len(next(iter(inputs.values())))
     parts = [session.run(names, row(inputs, number)) for number in range(every)]
     joined = {name: np.concatenate([part[place] for part in parts]) for place, name in enumerate(names)}
-    np.savez(work["outputs"], **joined)
+    np.savez(work["outputs"], **joined)  # type: ignore[arg-type]
 
 
 def count(session: Any, inputs: dict[str, Any]) -> None:

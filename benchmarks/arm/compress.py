@@ -77,7 +77,7 @@ def measured(package: Package, processor: Processor, counting: counter.Counter |
     """Return the lines of one package on one processor."""
     modules = packages.runtime()
     agreed = agreements(package, processor, modules)
-    counted = None
+    counted: dict[str, dict[str, float]] | None = None
     # The counter is of one version of QEMU, which may lack a newer processor.
     if counting is not None and processor.suite == "trixie":
         counted = instructions(package, processor, modules, counting)
@@ -91,7 +91,7 @@ def measured(package: Package, processor: Processor, counting: counter.Counter |
             quantized[variant.name],
             float_of(variant, floats).name if floats else "",
             agreed[variant.name],
-            counted and counted[variant.name],
+            counted[variant.name] if counted is not None else None,
         )
         for variant in package.runnable
     ]

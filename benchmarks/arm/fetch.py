@@ -76,7 +76,7 @@ def emulator(suite: str) -> Path:
 
     def fetch(folder: Path) -> None:
         check_tools()
-        Apt(suite, _own()).get("download", "qemu-user", cwd=folder)
+        Apt(suite, own_architecture()).get("download", "qemu-user", cwd=folder)
         for deb in folder.glob("qemu-user_*.deb"):
             files = subprocess.run(["dpkg-deb", "--fsys-tarfile", str(deb)], capture_output=True, check=True).stdout
             subprocess.run(["tar", "-x", "-C", str(folder), "./usr/bin/qemu-aarch64"], input=files, check=True)
@@ -114,7 +114,7 @@ def unpacked(deb: Path, folder: Path) -> None:
     )
 
 
-def _own() -> str:
+def own_architecture() -> str:
     said = subprocess.run(["dpkg", "--print-architecture"], capture_output=True, text=True, check=True)
     return said.stdout.strip()
 

@@ -166,7 +166,7 @@ def float_of(variant: Variant, floats: Sequence[Variant]) -> Variant:
 
 
 def _order(package: Package, folder: Path) -> Path:
-    np.savez(folder / "inputs.npz", **package.rows)
+    np.savez(folder / "inputs.npz", **package.rows)  # type: ignore[arg-type]
     work = [
         {
             "name": variant.name,

@@ -40,19 +40,26 @@ def made(target: Path, key: str, how: Callable[[Path], None], words: str) -> Pat
 def run(
     command: Sequence[str], cwd: Path | None = None, log: Path | None = None, env: dict[str, str] | None = None
 ) -> None:
-    """Run `command`; what it prints goes to `log`, if given. Raises LabError with its last line when it fails."""
-    done = subprocess.run(
-        command,
-        cwd=cwd,
-        env=None if env is None else {**os.environ, **env},
-        capture_output=True,
-        text=True,
-        check=False,
+    """Run `command`; what it prints goes to `log`. Raises LabError with its last line when it fails."""
+    into = LAB / "last.log" if log is None else log
+    into.parent.mkdir(parents=True, exist_ok=True)
+    with into.open("a+") as file:
+        file.write(f"$ {' '.join(command)}\n")
+        file.flush()
+        began = file.tell()
+        done = subprocess.run(
+            command,
+            cwd=cwd,
+            env=None if env is None else {**os.environ, **env},
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+        if done.returncode == 0:
+            return
+        file.seek(began)
+        lines = [line.strip() for line in file if line.strip()]
+    raise LabError(
+        f"{command[0]} ended with {done.returncode}: {lines[-1] if lines else 'without a word'} (more in {into})"
     )
-    if log is not None:
-        with log.open("a") as into:
-            into.write(f"$ {' '.join(command)}\n{done.stdout}{done.stderr}")
-    if done.returncode != 0:
-        lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-        more = f" (more in {log})" if log else ""
-        raise LabError(f"{command[0]} ended with {done.returncode}: {lines[-1] if lines else 'without a word'}{more}")
