@@ -189,7 +189,7 @@ class _Reading:
         """Return the operator that alone reads a result, beyond activations and what only moves values; or nothing."""
         while len(readers := self._readers.get(name, [])) == 1 and name not in self._results:
             if readers[0].op_type not in (*ACTIVATIONS, *PASSED):
-                return readers[0].op_type
+                return str(readers[0].op_type)
             name = readers[0].output[0]
         return ""
 
