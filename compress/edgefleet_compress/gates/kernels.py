@@ -139,10 +139,11 @@ class _Reading:
         if kind == onnx.TensorProto.INT8 and self.rules == "default":
             yield "its input is int8, which this machine's rules leave in floating point (Arm's do not)"
         yield from self._behind(node, kind)
-        if len(node.input) > 2 and node.input[2] and self._before(node.input[2]) is None:
-            # onnxruntime quantizes a constant bias itself where a quantizer takes the result.
-            if node.input[2] not in self._constants or self._taker(node.output[0]) != "QuantizeLinear":
-                yield "its bias is not quantized"
+        unquantized = len(node.input) > 2 and node.input[2] and self._before(node.input[2]) is None
+        # onnxruntime quantizes a constant bias itself where a quantizer takes the result.
+        itself = unquantized and node.input[2] in self._constants and self._taker(node.output[0]) == "QuantizeLinear"
+        if unquantized and not itself:
+            yield "its bias is not quantized"
 
     def _behind(self, node: onnx.NodeProto, kind: int) -> Iterator[str]:
         """Yield what stands between the node's result and a quantizer of the right type."""
@@ -188,7 +189,7 @@ class _Reading:
         """Return the operator that alone reads a result, beyond activations and what only moves values; or nothing."""
         while len(readers := self._readers.get(name, [])) == 1 and name not in self._results:
             if readers[0].op_type not in (*ACTIVATIONS, *PASSED):
-                return readers[0].op_type
+                return str(readers[0].op_type)
             name = readers[0].output[0]
         return ""
 
