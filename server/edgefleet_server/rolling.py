@@ -102,9 +102,10 @@ class Roller:
                 if began - tidied > TIDY_EVERY_S or not tidied:
                     tidied = began
                     self.tidy()
-            except Unavailable:
-                LOG.exception("roll-ups wait: the database refused")
-                self._counters.add("rollup_faults")
+                self._database.outage.works("roll-ups")
+            except Unavailable as error:
+                self._database.outage.refused("roll-ups", error)
+                self._counters.add("rollup_faults", reason=str(error))
             except Exception:  # what waits stays where it is, and a later version may understand it
                 LOG.exception("roll-ups could not be made")
                 self._counters.add("rollup_faults")

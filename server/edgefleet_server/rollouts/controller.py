@@ -122,6 +122,11 @@ class Controller:
             began_s = time.monotonic()
             try:
                 self.turn()
+                self._database.outage.works("rollouts")
+            except Unavailable as error:
+                self._database.outage.refused("rollouts", error)
+                self._counters.add("controller_faults", reason=str(error))
+                self._stopping.wait(1.0)
             except Exception:  # a repository that a person is changing, a full disk: say so, and look again
                 LOG.exception("the rollout controller could not finish its look")
                 self._counters.add("controller_faults")
