@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Mapping
 
 from .ingest.counters import Counters
-from .keeping import Kept, RegionKeep, bounds
+from .keeping import Kept, RegionKeep, at_most, bounds
+from .regions.current import keep_days
 from .seams import Clock
 from .store import rollups
 from .store.database import Database, Unavailable
@@ -42,6 +43,8 @@ class Tidier:
             self._counters.add("rollups_pruned", gone)
         own = bounds(self._keep, self._regions, "windows_days", now)
         kept_from_s = min([own.others, *own.regions.values()])
+        with self._database.read() as connection:
+            own = at_most(own, keep_days(connection), now)
         self._counters.add("windows_pruned", prune_windows(self._database, own, kept_from_s))
 
 

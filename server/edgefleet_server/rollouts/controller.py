@@ -19,7 +19,6 @@ from edgefleet_trust.errors import TrustError
 
 from ..config import ServerConfig
 from ..ingest.counters import Counters
-from ..regions.current import prune_regions
 from ..seams import Clock, Repository, Signer
 from ..store import lease as leases
 from ..store import regions, rollouts
@@ -306,5 +305,5 @@ class Controller:
             windows_before_s=now - keep.windows_days * DAY_S,
             events_before_s=now - keep.events_days * DAY_S,
         )
-        self._counters.add("windows_pruned", gone.windows + prune_regions(self._database, now))
+        self._counters.add("windows_pruned", gone.windows)
         self._counters.add("events_pruned", gone.events)
