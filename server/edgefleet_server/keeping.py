@@ -79,3 +79,35 @@ def bounds(keep: Kept, regions: Mapping[str, RegionKeep], name: str, now: float)
     return Bounds(
         {region: now - days * DAY_S for region, days in sorted(own.items())}, now - getattr(keep, name) * DAY_S
     )
+
+
+def at_most(found: Bounds, days: Mapping[str, float], now: float) -> Bounds:
+    """Return bounds under which these regions keep no more than so many days: what a region's version says only shortens."""
+    own = {region: max(now - kept * DAY_S, found.regions.get(region, found.others)) for region, kept in days.items()}
+    return Bounds({**found.regions, **own}, found.others)
+
+
+@dataclass(frozen=True)
+class WindowsKept:
+    """For how long a region's windows are kept, and which of the two places that may say so has the last word."""
+
+    days: float
+    words: str
+
+
+def windows_kept(keep: Kept, regions: Mapping[str, RegionKeep], region: str, version_days: float | None) -> WindowsKept:
+    """Return what holds in a region. version_days: `telemetry.keep_days` of its newest version."""
+    own = regions[region].windows_days if region in regions else None
+    allowed = keep.windows_days if own is None else own
+    key = f"[{'keep' if own is None else f'regions.{region}.keep'}] windows_days of server.toml"
+    if version_days is None:
+        return WindowsKept(allowed, f"windows are kept for {_days(allowed)}: {key}")
+    if version_days <= allowed:
+        words = f"windows are kept for {_days(version_days)}: telemetry.keep_days of its version; {key} would allow {allowed:g}"
+        return WindowsKept(version_days, words)
+    words = f"windows are kept for {_days(allowed)}: {key} allows no more, though telemetry.keep_days of its version says {version_days:g}"
+    return WindowsKept(allowed, words)
+
+
+def _days(days: float) -> str:
+    return f"{days:g} day{'' if days == 1 else 's'}"

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from .ingest.counters import Counters
-from .keeping import Kept, RegionKeep, bounds
+from .keeping import Kept, RegionKeep, at_most, bounds
+from .regions.current import keep_days
 from .seams import Clock
 from .store import rollups, rollups_aside
 from .store.database import Database, Unavailable, of_the_database
@@ -43,6 +44,8 @@ class Tidier:
             self._counters.add("rollups_pruned", gone)
         own = bounds(self._keep, self._regions, "windows_days", now)
         kept_from_s = min([own.others, *own.regions.values()])
+        with self._database.read() as connection:
+            own = at_most(own, keep_days(connection), now)
         self._counters.add("windows_pruned", prune_windows(self._database, own, kept_from_s))
         with self._database.write() as connection:
             rollups_aside.prune(connection, kept_from_s)
@@ -154,9 +157,10 @@ class Roller:
                 if began - tidied > TIDY_EVERY_S or not tidied:
                     tidied = began
                     self.tidy()
-            except Unavailable:
-                LOG.exception("roll-ups wait: the database refused")
-                self._counters.add("rollup_faults")
+                self._database.outage.works("roll-ups")
+            except Unavailable as error:
+                self._database.outage.refused("roll-ups", error)
+                self._counters.add("rollup_faults", reason=str(error))
             except Exception:  # what waits stays where it is
                 LOG.exception("roll-ups could not be made")
                 self._counters.add("rollup_faults")

@@ -15,10 +15,11 @@ from edgefleet_protocol.rollout import Policy, Rollout
 from edgefleet_protocol.telemetry import DeviceWindow, Window
 from edgefleet_server.app import Server
 from edgefleet_server.cli import toml_out
+from edgefleet_server.cli.region import effect_text
 from edgefleet_server.cli.region import read as read_file
 from edgefleet_server.errors import BadRequest
+from edgefleet_server.keeping import RegionKeep
 from edgefleet_server.link.inbox import Incoming
-from edgefleet_server.regions.current import prune_regions
 from edgefleet_server.regions.residency import kept_groups, kept_window
 from edgefleet_server.regions.settings import RegionSettings, TelemetrySettings, from_bytes, to_bytes
 from edgefleet_server.store import devices, schema, telemetry
@@ -375,10 +376,60 @@ def test_what_is_older_than_its_region_keeps_it_is_removed_and_nothing_else(serv
             for days in (1, 3):
                 window = Window(start_s=now, seconds=10.0, boot="b", started_monotonic_s=float(days))
                 telemetry.add(connection, device, window, now - days * 86400, now)
-    assert prune_regions(server.database, now) == 1
+    server.roller.tidy()
+    assert server.counters.get("windows_pruned") == 1
     with server.database.read() as connection:
         left = {name: telemetry.count_of(connection, name, 0, now + 1) for name in ("one", "far")}
     assert left == {"one": 1, "far": 2}
+
+
+@pytest.mark.parametrize(
+    ("version", "own", "days", "said"),
+    [
+        (None, None, 7.0, "7 days: [keep] windows_days of server.toml"),
+        (3, None, 3.0, "3 days: telemetry.keep_days of its version; [keep] windows_days of server.toml would allow 7"),
+        (
+            30,
+            None,
+            7.0,
+            "7 days: [keep] windows_days of server.toml allows no more, though telemetry.keep_days of its version says 30",
+        ),
+        (
+            30,
+            60.0,
+            30.0,
+            "30 days: telemetry.keep_days of its version; [regions.eu-west.keep] windows_days of server.toml would allow 60",
+        ),
+        (
+            3,
+            1.0,
+            1.0,
+            "1 day: [regions.eu-west.keep] windows_days of server.toml allows no more, though telemetry.keep_days",
+        ),
+    ],
+)
+def test_a_region_says_which_setting_keeps_its_windows_and_they_go_by_it(
+    make_server: MakeServer, version: float | None, own: float | None, days: float, said: str
+) -> None:
+    keeps = {} if own is None else {WEST: RegionKeep(windows_days=own)}
+    server, now = make_server(1, region_keeps=keeps), time.time()
+    client = TestClient(server.web, base_url="http://127.0.0.1:8300")
+    if version is not None:
+        done = apply(client, {"telemetry": {"keep_days": version}}).json()["regions"][0]
+        assert said in done["kept"] and said in effect_text(done, planned=False)
+    state = DeviceState(device="one", session=1, boot="b", at_s=1.0, agent_version="0.1.0", region=WEST, hardware=PI4)
+    with server.database.write() as connection:
+        devices.put_state(connection, state, encode(state), now, live=True)
+        for age in (days - 0.5, days + 0.5):
+            window = Window(start_s=now, seconds=10.0, boot="b", started_monotonic_s=age)
+            telemetry.add(connection, "one", window, now - age * 86400, now)
+    shown = client.get(f"/v1/regions/{WEST}").json()["windows_kept"]
+    assert shown["days"] == days and said in shown["words"]
+    server.controller._prune(now)
+    server.roller.tidy()
+    with server.database.read() as connection:
+        assert telemetry.count_of(connection, "one", 0, now + 1) == 1
+    server.database.close()
 
 
 def test_a_file_that_is_nested_too_deep_is_no_toml(tmp_path: Path) -> None:

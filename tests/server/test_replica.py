@@ -116,7 +116,7 @@ def test_a_rollout_started_at_a_replica_is_carried_out_by_the_server_and_seen_th
         assert len([*api.devices(region=WEST)]) == 2
         page = httpx.get(f"{url}/", trust_env=False)
         assert page.status_code == 200 and "server is away" in page.text
-        with pytest.raises(Failed, match="nothing was done. Ask the server itself at http://main.example"):
+        with pytest.raises(Failed, match=r"nothing was done\. Ask the server itself at http://main\.example"):
             api.assign("one", SOUTH)
         assert device_command(["revoke", "one", "--server", url]) == 1
         assert "Next: send the same request to http://main.example" in capsys.readouterr().err
@@ -255,7 +255,7 @@ def test_a_replica_needs_postgresql_the_servers_tables_and_an_address_that_is_sa
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     server = make_server(1)
-    with pytest.raises(BadConfig, match="SQLite has one writer.*The server itself answers the API"):
+    with pytest.raises(BadConfig, match=r"SQLite has one writer.*The server itself answers the API"):
         Replica(server.config)
     server.database.close()
     with pytest.raises(ServerError, match="start the server of this version first"):

@@ -6,7 +6,7 @@ import threading
 from ..ingest.counters import Counters
 from ..seams import Clock
 from ..store import alerts
-from ..store.database import Database
+from ..store.database import Database, Unavailable
 from .config import AlertsConfig
 from .gather import Gatherer
 from .judge import judge
@@ -69,6 +69,10 @@ class Watch:
         while not self._stopping.is_set():
             try:
                 self.look()
+                self._database.outage.works("alerts")
+            except Unavailable as error:
+                self._database.outage.refused("alerts", error)
+                self._counters.add("alert_faults", reason=str(error))
             except Exception as error:  # a full disk, a repository that is changed just now: look again
                 if self._counters.reasons().get("alert_faults") != str(error)[:500]:
                     LOG.exception("the rules could not be asked")

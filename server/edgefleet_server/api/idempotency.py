@@ -21,7 +21,7 @@ from ..store import answers
 from ..store.database import Database, Unavailable
 from .actor import actor_of
 from .door import Door
-from .problems import problem
+from .problems import RETRY_AFTER_S, problem
 
 LOG = logging.getLogger(__name__)
 HEADER = "idempotency-key"
@@ -60,7 +60,10 @@ class Idempotent:
         try:
             known = await run_in_threadpool(self._claim, actor, key, digest)
         except Unavailable as error:
-            await problem(503, f"the database cannot do it now: {error.orig}")(scope, receive, send)
+            self._database.outage.met("requests", error)
+            answer = problem(503, f"the database cannot do it now: {error.orig}")
+            answer.headers["Retry-After"] = RETRY_AFTER_S
+            await answer(scope, receive, send)
             return
         if known is None:
             await self._first(scope, _replay(body, receive), send, actor, key)
@@ -127,8 +130,8 @@ class Idempotent:
                     answers.free(connection, actor, key)
                 else:
                     answers.keep(connection, actor, key, status, kind, packed if len(packed) <= MOST_BYTES else b"")
-        except Unavailable:  # it was done, and its sender is told so; sent again it is said to be at work
-            LOG.exception("the answer to a request with a key could not be kept")
+        except Unavailable as error:  # it was done, and its sender is told so; sent again it is said to be at work
+            self._database.outage.met("answers to keep", error)
 
 
 def digest_of(path: str, query: bytes, body: bytes) -> str:

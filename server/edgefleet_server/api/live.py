@@ -18,6 +18,9 @@ from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 
+from ..store.database import Unavailable
+from ..store.outage import Outage
+
 LOG = logging.getLogger(__name__)
 EVERY_S = 1.0
 COMMENT_S = 15.0
@@ -64,11 +67,11 @@ class Watcher:
 class Live:
     """Tells watchers what changed. It looks only while somebody watches.
 
-    look: returns what there is, by (event, region, name), as plain objects; it runs in a thread.
+    look: returns what there is, by (event, region, name), as plain objects; it runs in a thread. outage: of the database that it reads.
     """
 
-    def __init__(self, look: Callable[[], dict[Key, Any]], epoch: str) -> None:
-        self._look, self._epoch = look, epoch
+    def __init__(self, look: Callable[[], dict[Key, Any]], epoch: str, outage: Outage | None = None) -> None:
+        self._look, self._epoch, self._outage = look, epoch, outage or Outage()
         self._watchers: set[Watcher] = set()
         self._task: asyncio.Task[None] | None = None
         self._known: dict[Key, str] | None = None
@@ -151,6 +154,9 @@ class Live:
                 found = await run_in_threadpool(self._look)
                 self._tell({key: json.dumps(value, ensure_ascii=False) for key, value in found.items()})
                 self.looks += 1
+                self._outage.works("live stream")
+            except Unavailable as error:
+                self._outage.met("live stream", error)  # the last watcher may leave before it is over
             except Exception:  # a locked database now may be well in a second
                 LOG.exception("the live stream could not look")
             await asyncio.sleep(EVERY_S)

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from ..errors import NoToken
+from ..store.outage import Outage
 from ..views import Views
 from .actor import actor_of
 from .asking import Asking, Who
@@ -17,9 +18,9 @@ NEWEST_EVENTS = 50
 ALERT = ("id", "status", "rule", "severity", "region", "text", "next", "count")
 
 
-def make_live(views: Views) -> Live:
-    """Return the task that looks at the fleet for all watchers."""
-    return Live(lambda: look(views), secrets.token_hex(4))
+def make_live(views: Views, outage: Outage) -> Live:
+    """Return the task that looks at the fleet for all watchers. outage: of the database that the views read."""
+    return Live(lambda: look(views), secrets.token_hex(4), outage)
 
 
 def make_live_routes(asking: Asking, views: Views, live: Live) -> APIRouter:

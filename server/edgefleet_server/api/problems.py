@@ -16,6 +16,7 @@ from edgefleet_trust.errors import BreaksRule, NotThere, TrustError
 
 from ..errors import BadRequest, NotAllowed, NotFound, NotHere, NoToken, Refused, ServerError
 from ..store.database import Unavailable
+from ..store.outage import Outage
 
 Page = Callable[[Request, dict[str, Any]], Response]
 """Makes a page of a problem, for a browser."""
@@ -104,7 +105,7 @@ def _further(error: Exception) -> dict[str, Any]:
     return {}
 
 
-def install(app: FastAPI) -> None:
+def install(app: FastAPI, outage: Outage) -> None:
     """Answer every error of `app` with a problem; what a browser asked for as a page, with a page that says the same."""
 
     def told(request: Request, answer: JSONResponse) -> Response:
@@ -120,6 +121,7 @@ def install(app: FastAPI) -> None:
         said = str(error) if not isinstance(error, Unavailable) else f"the database cannot do it now: {error.orig}"
         answer = problem(status, said, kind=kind, **_further(error))
         if isinstance(error, Unavailable):
+            outage.met("requests", error)
             answer.headers["Retry-After"] = RETRY_AFTER_S
         return told(request, answer)
 

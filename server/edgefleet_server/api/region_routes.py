@@ -47,6 +47,7 @@ def make_region_routes(asking: Asking, regions: Regions) -> APIRouter:
             "why": version.why if version else "",
             "frozen": regions.frozen().get(region),
             "settings": msgspec.to_builtins(settings),
+            "windows_kept": msgspec.to_builtins(regions.kept(region, settings)),
         }
 
     @routes.get("/v1/regions")

@@ -21,7 +21,8 @@ def main(argv: list[str]) -> int:
         "apply",
         help="set regions anew, from a file",
         description="Set regions anew, as FILE says in [regions.NAME.policy], [regions.NAME.telemetry] and [regions.NAME]. What the "
-        "file leaves out is set to its default. All regions of the file, or none.",
+        "file leaves out is set to its default. All regions of the file, or none. telemetry.keep_days only shortens what server.toml "
+        "([keep], [regions.NAME.keep]) allows.",
     )
     one.add_argument("file", type=Path, metavar="FILE", help="TOML; edgefleet region show REGION --toml writes one")
     one.add_argument("--plan", action="store_true", help="say what would happen, and change nothing")
@@ -34,7 +35,7 @@ def main(argv: list[str]) -> int:
     one = verbs.add_parser("list", help="every region with its version, and whether it is frozen")
     parser.remote(one)
     one.set_defaults(verb=_list)
-    one = verbs.add_parser("show", help="how a region is set now")
+    one = verbs.add_parser("show", help="how a region is set now, and for how long its windows are kept")
     one.add_argument("region")
     one.add_argument("--toml", action="store_true", help="as a file that can be changed and applied")
     parser.remote(one)
@@ -88,6 +89,8 @@ def effect_text(row: dict[str, Any], planned: bool) -> str:
     else:
         lines = [f"{row['region']}: version {row['version']} {word} what holds"]
         lines += [f"  {change_text(change)}" for change in row["changes"]]
+    if any(change["key"] == "telemetry.keep_days" for change in row["changes"]):
+        lines.append(f"  {row['kept']}")
     for fact in row["rollouts"]:
         follows = "follows" if fact["follows"] else "keeps what it has"
         lines.append(f"  {fact['release']} ({fact['status']}) {follows}: {fact['why']}")
@@ -160,6 +163,7 @@ def _show(arguments: argparse.Namespace) -> int:
     print("\n" + "\n".join(clean(line) if line else "" for line in text.splitlines()))
     if text.strip() == f"[regions.{row['region']}]":
         print("everything is at its default: see docs/reference/configuration.md")
+    print("\n" + clean(row["windows_kept"]["words"]))
     return 0
 
 

@@ -76,7 +76,7 @@ class Helper:
             Residency(config),
             gone.is_gone,
         )
-        self._lane = Lane(self.intake, self.broker.done, self.counters, self._stopping)
+        self._lane = Lane(self.intake, self.broker.done, self.counters, self._stopping, self.database.outage)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ingest", daemon=True)
 

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from ..link.inbox import Incoming
+from ..store.outage import Outage
 from .counters import Counters
 from .intake import Batch, Intake
 from .steady import Steady
@@ -20,10 +21,15 @@ class Lane:
     """`done` is told of messages whose windows are committed, and not before."""
 
     def __init__(
-        self, intake: Intake, done: Callable[[Sequence[Incoming]], None], counters: Counters, stopping: threading.Event
+        self,
+        intake: Intake,
+        done: Callable[[Sequence[Incoming]], None],
+        counters: Counters,
+        stopping: threading.Event,
+        outage: Outage,
     ) -> None:
         self._intake, self._done, self._stopping = intake, done, stopping
-        self.steady = Steady(counters, stopping)
+        self.steady = Steady(counters, stopping, outage, "telemetry")
         self._ready: queue.Queue[Work | None] = queue.Queue(maxsize=1)
         self._stored = 0
         self._thread = threading.Thread(target=self._run, name="ingest-store", daemon=True)

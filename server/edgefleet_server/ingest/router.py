@@ -71,8 +71,8 @@ class Router:
         self.intake = Intake(topics, database, clock, counters, self._keep, residency)
         self._telemetry = topics.all_devices("telemetry").removesuffix("+")
         self._stopping = threading.Event()
-        self._steady = Steady(counters, self._stopping)
-        self._lane = Lane(self.intake, broker.done, counters, self._stopping)
+        self._steady = Steady(counters, self._stopping, database.outage, "what devices say")
+        self._lane = Lane(self.intake, broker.done, counters, self._stopping, database.outage)
         self._thread = threading.Thread(target=self._run, name="ingest", daemon=True)
 
     def start(self) -> None:

@@ -5,6 +5,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from ..store.database import Unavailable
+from ..store.outage import Outage
 from .counters import Counters
 
 LOG = logging.getLogger(__name__)
@@ -15,8 +17,9 @@ PAUSE_S = 1.0
 class Steady:
     """Tries until it works. `stuck_s` may be asked from every thread."""
 
-    def __init__(self, counters: Counters, stopping: threading.Event) -> None:
-        self._counters, self._stopping = counters, stopping
+    def __init__(self, counters: Counters, stopping: threading.Event, outage: Outage, part: str) -> None:
+        """outage: of the database, which tells of it; part: what this one is called there."""
+        self._counters, self._stopping, self._outage, self._part = counters, stopping, outage, part
         self._since: float | None = None
 
     @property
@@ -33,13 +36,16 @@ class Steady:
             except Exception as error:
                 # A full disk, a locked file or a database that is away is no fault of the message: it is kept, in its order.
                 self._counters.add("database_faults", reason=str(error))
-                if self._since is None:
+                first = self._since is None
+                if first:
                     self._since = time.monotonic()
-                    LOG.exception("the database refused; nothing is acknowledged until it works again")
+                if isinstance(error, Unavailable):
+                    self._outage.refused(self._part, error)
+                elif first:
+                    LOG.exception("it could not be stored; nothing is acknowledged until it can")
                 if self._stopping.wait(PAUSE_S):
                     return False
                 continue
-            if self._since is not None:
-                LOG.warning("the database works again, after %.0f s", self.stuck_s)
-                self._since = None
+            self._since = None
+            self._outage.works(self._part)
             return True

@@ -116,6 +116,14 @@ def unreadable_rollups(place: Path | str) -> Iterator[Row]:
         )
 
 
+def _keep(config: ServerConfig) -> Iterator[Row]:
+    """What server.toml allows; a region's version may say less, and is asked for with `edgefleet region show`."""
+    own = sorted((name, row.windows_days) for name, row in config.region_keeps.items() if row.windows_days is not None)
+    said = "".join(f", of {name} {days:g}" for name, days in own)
+    text = f"windows of {config.keep.windows_days:g} days at most{said}; a region's version may say less (edgefleet region show)"
+    yield Row("keep", "ok", text)
+
+
 def _disk(config: ServerConfig) -> Iterator[Row]:
     folder = next(path for path in (config.data, *config.data.parents) if path.is_dir())
     free = shutil.disk_usage(folder).free
@@ -196,6 +204,7 @@ def _clock(config: ServerConfig) -> Iterator[Row]:
 LOOKS: dict[str, Callable[[ServerConfig], Iterator[Row]]] = {
     "folders": _folders,
     "database": _database,
+    "keep": _keep,
     "disk": _disk,
     "broker": _broker,
     "online keys": _keys,

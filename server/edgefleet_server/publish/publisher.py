@@ -18,7 +18,7 @@ from ..ingest.counters import Counters
 from ..link.broker import Broker
 from ..seams import Clock, Repository
 from ..store import devices, retained
-from ..store.database import Database
+from ..store.database import Database, Unavailable
 from ..store.retained import UNSETTLED
 from .needs import Needs
 from .picks import picked
@@ -107,6 +107,11 @@ class Publisher:
             began = time.monotonic()
             try:
                 self.turn()
+                self._database.outage.works("publishing")
+            except Unavailable as error:
+                self._database.outage.refused("publishing", error)
+                self._counters.add("publish_faults", reason=str(error))
+                self._stopping.wait(1.0)
             except LostBroker:
                 LOG.info("lost the broker while publishing; beginning again once it is back")
                 self._present = None

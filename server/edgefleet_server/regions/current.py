@@ -8,12 +8,10 @@ from edgefleet_protocol.telemetry import Window
 
 from ..config import ServerConfig
 from ..store import devices, regions
-from ..store.database import Connection, Database
-from ..store.keeping import prune_region
+from ..store.database import Connection
 from .residency import kept_groups, kept_window
 from .settings import RegionSettings
 
-DAY_S = 86400.0
 LOOK_EVERY_S = 5.0
 """Another process over the same database may have applied a version."""
 
@@ -42,13 +40,6 @@ def keep_days(connection: Connection) -> dict[str, float]:
     """Return for how many days each region that says so has its measurements kept."""
     rows = regions.every_current(connection)
     return {name: row.settings.telemetry.keep_days for name, row in rows.items() if row.settings.telemetry.keep_days}
-
-
-def prune_regions(database: Database, now: float) -> int:
-    """Remove what is older than its region keeps it; return how many windows went."""
-    with database.read() as connection:
-        days = keep_days(connection)
-    return sum(prune_region(database, region, now - kept * DAY_S) for region, kept in days.items())
 
 
 class Residency:

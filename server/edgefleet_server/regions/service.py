@@ -15,6 +15,7 @@ from edgefleet_trust.errors import TrustError
 
 from ..config import ServerConfig
 from ..errors import BadRequest, NotFound, Refused
+from ..keeping import WindowsKept, windows_kept
 from ..rollouts.predict import Predictor
 from ..seams import Clock, Repository
 from ..store import audit, devices, regions, rollouts
@@ -64,6 +65,8 @@ class RegionEffect:
     devices: int
     reaches: str
     """When and by what devices hear of it."""
+    kept: str
+    """For how long windows are kept then, and which setting says so."""
 
 
 class Regions:
@@ -116,6 +119,11 @@ class Regions:
         self.check(region)
         with self._database.read() as connection:
             return regions.history(connection, region, limit, before)
+
+    def kept(self, region: str, settings: RegionSettings) -> WindowsKept:
+        """Return for how long the region's windows are kept under these settings, and why."""
+        keep, own = self._config.keep, self._config.region_keeps
+        return windows_kept(keep, own, region, settings.telemetry.keep_days)
 
     def frozen(self) -> dict[str, str]:
         """Return for each frozen region who froze it, and why."""
@@ -244,6 +252,7 @@ class Regions:
             moves=moves,
             devices=len(fleet),
             reaches=self._reaches(region, before, after, follows, planned),
+            kept=self.kept(region, after).words,
         )
 
     def _moves(self, fleet: Sequence[Device], record: Record, after: Policy) -> list[Moves]:

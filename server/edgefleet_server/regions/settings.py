@@ -28,7 +28,7 @@ class TelemetrySettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults
     elsewhere: Annotated[tuple[Label, ...], Meta(max_length=32)] = ()
     """Groups of measurements that may be kept at other places too; none named means all, `none` means counts only."""
     keep_days: Annotated[float, Meta(gt=0, le=3660)] | None = None
-    """None: as long as the server keeps everybody's."""
+    """Of windows: it only shortens what server.toml allows; None: as long as that."""
 
 
 class RegionSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):

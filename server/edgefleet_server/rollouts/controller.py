@@ -19,7 +19,6 @@ from edgefleet_trust.errors import TrustError
 
 from ..config import ServerConfig
 from ..ingest.counters import Counters
-from ..regions.current import prune_regions
 from ..seams import Clock, Repository, Signer
 from ..store import lease as leases
 from ..store import regions, rollouts
@@ -122,6 +121,11 @@ class Controller:
             began_s = time.monotonic()
             try:
                 self.turn()
+                self._database.outage.works("rollouts")
+            except Unavailable as error:
+                self._database.outage.refused("rollouts", error)
+                self._counters.add("controller_faults", reason=str(error))
+                self._stopping.wait(1.0)
             except Exception:  # a repository that a person is changing, a full disk: say so, and look again
                 LOG.exception("the rollout controller could not finish its look")
                 self._counters.add("controller_faults")
@@ -301,5 +305,5 @@ class Controller:
             windows_before_s=now - keep.windows_days * DAY_S,
             events_before_s=now - keep.events_days * DAY_S,
         )
-        self._counters.add("windows_pruned", gone.windows + prune_regions(self._database, now))
+        self._counters.add("windows_pruned", gone.windows)
         self._counters.add("events_pruned", gone.events)

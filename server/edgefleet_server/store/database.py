@@ -9,14 +9,23 @@ import contextlib
 import fcntl
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, DataError, OperationalError
+from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event, make_url
+from sqlalchemy.exc import (
+    ArgumentError,
+    DatabaseError,
+    DataError,
+    OperationalError,
+    PendingRollbackError,
+    ResourceClosedError,
+    SQLAlchemyError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from ..errors import BadConfig, ServerError
 from .migrate import form_of, own_forms, upgrade
@@ -42,6 +51,9 @@ SERVER, WRITER = 0xED6E0001, 0xED6E0002
 HELPER = 0xED6E0100
 """And, with its number added, by each further ingest process."""
 CONNECT_TIMEOUT_S = 10
+PASSING = ("08", "25006", "40", "53", "55", "57", "58", "XX001", "XX002")
+"""Beginnings of an SQLSTATE that say nothing of what was asked: connection, a standby that only reads, rollback, resources,
+not now, an operator's doing, the system, and files that are damaged."""
 Beside = Literal["ingest", "api"]
 _ENOUGH: dict[Beside, str] = {
     "ingest": "One process takes all that one file can",
@@ -79,6 +91,10 @@ class Database:
         self.outage = Outage()
         """What is said of a database that refuses, by everybody who uses this one."""
         self._held: IO[bytes] | Connection | None = None
+        self._take: Callable[[], Connection]
+        """Takes the lock that is this process's to hold in PostgreSQL; set where there is one."""
+        self._holding = threading.Lock()
+        self._closed = False
         if isinstance(place, Path):
             place.parent.mkdir(parents=True, exist_ok=True)
             self._held = _hold(place.with_suffix(".lock"))
@@ -88,7 +104,8 @@ class Database:
                 self.check_form()
             else:
                 if isinstance(place, str):
-                    self._held = _hold_server(self.engine, place)
+                    self._take = lambda: _hold_server(self.engine, place)
+                    self._held = self._take()
                 upgrade(self.engine)
         except DatabaseError as error:
             self.close()
@@ -100,14 +117,16 @@ class Database:
 
     def hold_number(self, number: int) -> None:
         """Have helper `number` for this process alone; raise ServerError when another has it."""
-        assert isinstance(self.place, str) and self._held is None
+        place = self.place
+        assert isinstance(place, str) and self._held is None
+        self._take = lambda: _hold_postgresql(
+            self.engine,
+            HELPER + number,
+            f"another ingest process has number {number} at {shown(place)}, and the broker would end the one's connection "
+            "for the other's, again and again: give this one another --number, or end that one",
+        )
         try:
-            self._held = _hold_postgresql(
-                self.engine,
-                HELPER + number,
-                f"another ingest process has number {number} at {shown(self.place)}, and the broker would end the one's connection "
-                "for the other's, again and again: give this one another --number, or end that one",
-            )
+            self._held = self._take()
         except DatabaseError as error:
             raise ServerError(f"the database {shown(self.place)} cannot be used: {error.orig}. Does it run?") from error
 
@@ -119,7 +138,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection that sees one moment of the database."""
-        with self.engine.connect() as connection:
+        with self._passing(), self.engine.connect() as connection:
             if self.is_postgresql:
                 connection = connection.execution_options(isolation_level="REPEATABLE READ")
             yield connection
@@ -127,7 +146,7 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction: all of it is stored when the block ends, or nothing when it raises. One at a time, in every process."""
-        with self._turn(), self.engine.begin() as connection:
+        with self._turn(), self._passing(), self.engine.begin() as connection:
             if self.is_postgresql:
                 self._stay_the_only_one()
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITER})")
@@ -147,7 +166,9 @@ class Database:
     def append(self) -> Iterator[Connection]:
         """A transaction that adds telemetry and decides by nothing else: in PostgreSQL beside all others."""
         if self.is_postgresql:
-            with self.engine.begin() as connection:
+            with self._passing(), self.engine.begin() as connection:
+                if self._helper:
+                    self._stay_the_only_one()
                 yield connection
         else:
             with self.write() as connection:
@@ -161,33 +182,44 @@ class Database:
             return int(connection.exec_driver_sql("SELECT pg_database_size(current_database())").scalar_one())
 
     def close(self) -> None:
-        """Close every connection, and let another server have it. Closing again changes nothing."""
-        held, self._held = self._held, None
+        """Close every connection, and let another server have it. Closing it again changes nothing."""
+        held, self._held, self._closed = self._held, None, True
         if held is not None:
             # Said, not left to the end of the connection, which PostgreSQL notices a moment later: who starts anew is let in at once.
             if isinstance(held, Connection):
-                with contextlib.suppress(DatabaseError):
+                with contextlib.suppress(SQLAlchemyError):
                     held.exec_driver_sql("SELECT pg_advisory_unlock_all()")
-            with contextlib.suppress(DatabaseError):
+            with contextlib.suppress(SQLAlchemyError):
                 held.close()
         self.engine.dispose()
 
     def _stay_the_only_one(self) -> None:
-        """Take the lock again when its connection was lost, as by a restart of PostgreSQL."""
-        if self._helper or not isinstance(self._held, Connection):
+        """Take the lock again when its connection was lost, as by a restart of PostgreSQL: the server's, or a helper's number."""
+        if self._closed:  # a thread that outlived its server must not write beside the next one
+            raise OperationalError("this server has let the database go", None, ServerError("closed"))
+        if not isinstance(self._held, Connection):
             return
+        with self._holding:
+            try:
+                self._held.exec_driver_sql("SELECT 1")
+                return
+            except SQLAlchemyError:  # the connection is gone, or was closed when the lock could not be taken again
+                pass
+            with contextlib.suppress(SQLAlchemyError):
+                self._held.close()
+            try:
+                self._held = self._take()
+            except ServerError as error:
+                # As if it were away: nothing is written while another one has it, and it is tried again.
+                raise OperationalError(str(error), None, error) from error
+            LOG.warning("the lock on the database was lost with its connection, and is taken again")
+
+    @contextmanager
+    def _passing(self) -> Iterator[None]:
+        """Raise Unavailable for what SQLAlchemy says itself while PostgreSQL is away: no connection is free, or one broke midway."""
         try:
-            self._held.exec_driver_sql("SELECT 1")
-            return
-        except DatabaseError:
-            LOG.warning("the lock on the database was lost with its connection; taking it again")
-        with contextlib.suppress(DatabaseError):
-            self._held.close()
-        assert isinstance(self.place, str)
-        try:
-            self._held = _hold_server(self.engine, self.place)
-        except ServerError as error:
-            # As if it were away: nothing is written while another server has it, and it is tried again.
+            yield
+        except (PoolTimeout, PendingRollbackError, ResourceClosedError) as error:
             raise OperationalError(str(error), None, error) from error
 
     def check_form(self) -> None:
@@ -324,7 +356,7 @@ def _postgresql(place: str) -> Engine:
         raise BadConfig(f"database.url is no URL: {error}") from error
     # pre_ping: after a restart of PostgreSQL the first word of each connection would fail. READ COMMITTED: whoever waited for
     # the turn must see what was written meanwhile.
-    return create_engine(
+    engine = create_engine(
         url,
         hide_parameters=True,
         pool_pre_ping=True,
@@ -341,6 +373,18 @@ def _postgresql(place: str) -> Engine:
             "tcp_user_timeout": 30_000,
         },
     )
+    event.listen(engine, "handle_error", _passes)
+    return engine
+
+
+def _passes(context: ExceptionContext) -> None:
+    """Raise Unavailable for what passes and has another name with the driver: a message must not be thrown away for it."""
+    error = context.original_exception
+    state = str(getattr(error, "sqlstate", None) or "")
+    if isinstance(context.sqlalchemy_exception, OperationalError):
+        return
+    if context.is_disconnect or state.startswith(PASSING):
+        raise OperationalError(context.statement, None, error) from error
 
 
 def _sqlite(path: Path) -> Engine:
