@@ -14,6 +14,7 @@ from ..commanding import DEFAULT_LIFE_S
 from ..errors import BadRequest
 from ..regions.zones import is_known
 from ..rollouts.orders import DEADLINE_S, Order, StageOrder
+from ..rollouts.plan_digest import MOST
 
 
 class _Strict(BaseModel):
@@ -100,7 +101,7 @@ class RolloutBody(_Strict):
         default=None, ge=1, le=10**7, description="devices that fetch at once; else about 100"
     )
     plan_digest: str = Field(
-        default="", max_length=64, description="of the plan that was looked at; refused if it changed"
+        default="", max_length=MOST, description="of the plan that was looked at; refused if it changed"
     )
 
     def order(self) -> Order:
