@@ -27,7 +27,10 @@ class NotWorseBody(_Strict):
     latency_percent: float | None = Field(default=5.0, ge=0, le=10000)
     error_points: float | None = Field(default=0.5, ge=0, le=100)
     confidence_psi: float | None = Field(default=None, ge=0, le=10)
-    agreement_percent: float | None = Field(default=None, ge=0, le=100)
+    agreement_percent: float | None = Field(default=None, ge=0, le=100, description="of golden inputs")
+    agreement_live_percent: float | None = Field(
+        default=None, ge=0, le=100, description="of live answers, as far as their confidence tells"
+    )
     memory_percent: float | None = Field(default=None, ge=0, le=10000)
     energy_percent: float | None = Field(default=None, ge=0, le=10000)
     alpha: float = Field(default=0.05, ge=1e-6, le=0.5, description="how often a good release may be stopped")

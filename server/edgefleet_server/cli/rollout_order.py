@@ -16,6 +16,7 @@ MARGINS = {
     "energy": "energy_percent",
     "confidence": "confidence_psi",
     "agreement": "agreement_percent",
+    "agreement-live": "agreement_live_percent",
 }
 """What may be compared, and its field."""
 STAGE_KEYS = ("percent", "count", "tags", "hardware", "devices", "approval")
@@ -93,7 +94,7 @@ def _model_options(one: argparse.ArgumentParser) -> None:
         "--not-worse",
         metavar="WHAT=MARGIN,…",
         help="compare the model with the one before on the same devices: latency, memory and energy in percent, errors in percent "
-        "points, confidence as a PSI, agreement in percent. 'latency=5,errors=0.5', or just 'default'",
+        "points, confidence as a PSI, agreement and agreement-live in percent. 'latency=5,errors=0.5', or just 'default'",
     )
     one.add_argument(
         "--alpha",

@@ -104,7 +104,8 @@ class Looker:
 
     def agreement(self, record: Record) -> Agreement | None:
         """Return how the golden answers of the release agree with those of the one before; None where no gate asks."""
-        asked = any(row.gate.not_worse and row.gate.not_worse.agreement_percent for row in record.assignment.stages)
+        rules = (row.gate.not_worse for row in record.assignment.stages)
+        asked = any(row is not None and row.agreement_percent is not None for row in rules)
         if record.previous is None or not asked:
             return None
         refs = record.previous.release, record.assignment.release
