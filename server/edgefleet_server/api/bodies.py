@@ -63,6 +63,9 @@ class StageBody(_Strict):
     hardware: list[str] = Field(default=[], max_length=64)
     devices: list[str] = Field(default=[], max_length=500)
     approval: bool = Field(default=False, description="a person must say yes before it opens")
+    soak_s: float | None = Field(
+        default=None, ge=0, le=86400 * 30, description="judged on so long once its gate is open; else the rollout's own"
+    )
     gate: GateBody | None = Field(default=None, description="else the rollout's own")
 
 
@@ -94,6 +97,9 @@ class RolloutBody(_Strict):
     probation: ProbationBody = ProbationBody()
     audience: AudienceBody = AudienceBody()
     policies: dict[str, dict[str, Any]] = Field(default={}, description="by region; else that of server.toml")
+    soak_s: float = Field(
+        default=0.0, ge=0, le=86400 * 30, description="each stage is judged on so long once its gate is open"
+    )
     deadline_s: float = Field(default=DEADLINE_S, ge=1, le=86400 * 365)
     accept_interface_change: bool = Field(
         default=False, description="the release may change the contract with applications; force does not say so"
@@ -119,7 +125,7 @@ class RolloutBody(_Strict):
             return Order(
                 release=release,
                 regions=tuple(dict.fromkeys(self.regions)),
-                stages=tuple(row if isinstance(row, float) else _stage(row) for row in self.stages),
+                stages=tuple(_stage(row, self.soak_s) for row in self.stages),
                 gate=_gate(self.gate),
                 probation=Probation(**self.probation.model_dump()),
                 audience=msgspec.convert(self.audience.model_dump(), Audience),
@@ -160,7 +166,9 @@ def _gate(body: GateBody) -> Gate:
     return msgspec.convert(body.model_dump(), Gate)
 
 
-def _stage(body: StageBody) -> StageOrder:
+def _stage(body: float | StageBody, soak_s: float) -> StageOrder:
+    if isinstance(body, float):
+        return StageOrder(percent=body, soak_s=soak_s)
     return StageOrder(
         percent=body.percent,
         count=body.count,
@@ -168,6 +176,7 @@ def _stage(body: StageBody) -> StageOrder:
         hardware=tuple(body.hardware),
         devices=tuple(body.devices),
         approval=body.approval,
+        soak_s=soak_s if body.soak_s is None else body.soak_s,
         gate=None if body.gate is None else _gate(body.gate),
     )
 

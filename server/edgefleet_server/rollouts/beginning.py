@@ -16,6 +16,7 @@ from ..store.database import Connection, Database
 from ..store.rollouts import Record
 from . import documents, waves
 from .compare import devices_needed, expected_s, wanted
+from .comparing import rules_of
 from .emptiness import in_words, widened, widened_words
 from .looking import Looker
 from .orders import Checked, Order, check, numbers_of
@@ -165,7 +166,7 @@ class Beginner:
         together: dict[str, float] = {}
         sizes = [sum(counts[place] for counts in planned.classes.values()) for place in range(len(assignment.stages))]
         for place, stage in enumerate(assignment.stages):
-            rules = stage.gate.not_worse
+            rules = rules_of(assignment, place)
             if rules is None:
                 found.append("nothing is compared: its gate counts proofs and failures only")
                 continue
@@ -175,7 +176,10 @@ class Beginner:
             names = by_stage.get(place, [])[:ASKED]
             together |= comparisons.rates(connection, names, model, self._clock.now() - LATELY_S)
             found.append(_verdict(rules, sum(sizes[: place + 1]), together))
-        return tuple(found)
+        return tuple(
+            f"{words}; then it is judged on for {span(stage.soak_s)}" if stage.soak_s else words
+            for words, stage in zip(found, assignment.stages, strict=True)
+        )
 
     def _policy(self, connection: Connection, order: Order, region: str) -> Policy:
         own = (order.policies or {}).get(region)

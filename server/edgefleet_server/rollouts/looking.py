@@ -134,6 +134,11 @@ class Looker:
         with self._lock:
             return self._comparer.found(record, self.agreement(record))
 
+    def later(self, record: Record) -> Comparison | None:
+        """Return the same by what devices served later; None where no stage is judged on."""
+        with self._lock:
+            return self._comparer.later(record)
+
     def manifest(self, ref: ReleaseRef) -> Release:
         """Return a release; they never change, so each is read once."""
         found = self._manifests.get(ref.sha256)

@@ -64,19 +64,27 @@ class Pair:
 
 
 def pair_of(
-    device: str, hardware_class: str, windows: Sequence[Seen], release: str, began_s: float, rules: NotWorse
+    device: str,
+    hardware_class: str,
+    windows: Sequence[Seen],
+    release: str,
+    began_s: float,
+    rules: NotWorse,
+    later_s: float = 0.0,
 ) -> Pair | None:
     """Return the comparison of one device, or None while one of the two sides has too few requests.
 
     windows: from BEFORE_S before the rollout began at `began_s`, in any order. After are the first windows of `release`, warm-up left out, until
     `min_requests`; before are those of the release that ran last, from the same hours of the day where there are enough.
+    later_s: after begins so long after the switch, where that is longer than the warm-up.
     """
     ordered = sorted((row for row in windows if row.requests), key=lambda row: row.placed_s)
     first = next((row.placed_s for row in ordered if row.release == release and row.placed_s >= began_s), None)
     if first is None:
         return None
     after = _until(
-        [row for row in ordered if row.release == release and row.placed_s >= first + rules.warm_up_s], rules
+        [row for row in ordered if row.release == release and row.placed_s >= first + max(rules.warm_up_s, later_s)],
+        rules,
     )
     earlier = [row for row in ordered if row.placed_s < first and row.release != release]
     if not after or not earlier:
