@@ -128,6 +128,8 @@ class NotWorse(Record, frozen=True, kw_only=True):
     """How far the spread of its confidence may move, as a population stability index."""
     agreement_percent: Percent | None = None
     """Of the golden inputs, how many it must answer as the model before does, at least."""
+    agreement_live_percent: Percent | None = None
+    """Of live answers, how many may be as sure as those of the model before were, at least: what the spreads of confidence share."""
     memory_percent: Annotated[float, Meta(ge=0, le=10000)] | None = None
     energy_percent: Annotated[float, Meta(ge=0, le=10000)] | None = None
     alpha: Annotated[float, Meta(ge=1e-6, le=0.5)] = 0.05
@@ -180,6 +182,8 @@ class Stage(Record, frozen=True, kw_only=True):
     """By name, whatever their number; still of the audience."""
     approval: bool = False
     """Whether a person must say yes before it opens."""
+    soak_s: Annotated[float, Meta(ge=0, le=86400 * 30)] = 0.0
+    """How long its devices are judged on once its gate is open, before the next stage. Devices need not care."""
 
 
 class ReleaseRef(Record, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ from edgefleet_protocol.messages import MAX_COMMAND_S, Command
 from edgefleet_protocol.topics import Topics
 from edgefleet_protocol.trust import COMMAND_TYPE
 
+from .command_check import check
 from .errors import NotFound, Refused
 from .seams import Clock, Signer
 from .store import audit, commands, devices
@@ -36,8 +37,10 @@ class Commander:
         """Sign and send a command; return it as it is kept.
 
         Raises NotFound for a device that is not known; Refused where it could not be obeyed: an agent that counts no
-        commands, a device in quarantine, no broker. A command is not kept for later: it would be late.
+        commands, a device in quarantine, no broker; BadRequest for an argument that no device would obey. A command is not kept
+        for later: it would be late.
         """
+        check(action, arguments)
         if not self._connected():
             raise Refused(
                 "the server has no connection to its broker, and a command that waits would be late: try again"
@@ -83,6 +86,7 @@ class Commander:
         self, names: Sequence[str], action: str, arguments: Mapping[str, str], actor: str, life_s: float
     ) -> tuple[tuple[CommandRow, ...], tuple[tuple[str, str], ...]]:
         """Send a command to each; return what was sent, and (device, why) for those that it could not be sent to."""
+        check(action, arguments)
         sent, refused = [], []
         for name in names:
             try:

@@ -86,9 +86,9 @@ def test_the_golden_answers_are_read_from_the_chunks_that_are_signed(
     fleet.turn()
     gate = Gate(not_worse=ONLY)
     fleet.server.controller.begin(Order("fashion/1", regions=(WEST,), gate=gate, force=True), "ana")
-    agreed = fleet.server.controller.agreement(fleet.record)
-    assert agreed is not None and agreed.share is not None and agreed.inputs == 8, "read from the chunks"
+    (agreed,) = fleet.server.controller.found(fleet.record).findings
+    assert (agreed.metric, agreed.devices) == ("agreement", 8), "read from the chunks"
     fleet.server.controller.begin(Order("fashion/2", regions=(WEST,), gate=gate), "ana")
-    other = fleet.server.controller.agreement(fleet.record)
-    assert other is not None and other.why == "fashion/2 has other golden inputs than fashion/1"
+    (other,) = fleet.server.controller.found(fleet.record).findings
+    assert (other.result, other.figure) == ("too little", "fashion/2 has other golden inputs than fashion/1")
     fleet.server.database.close()

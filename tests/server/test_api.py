@@ -10,7 +10,7 @@ from edgefleet_protocol.codec import encode
 from edgefleet_protocol.messages import DeviceState
 from edgefleet_server import views
 from edgefleet_server.api.actor import Actor, authorise
-from edgefleet_server.api.guard import why_not
+from edgefleet_server.api.guard import too_large, why_not
 from edgefleet_server.app import Server
 from edgefleet_server.errors import NotAllowed
 from edgefleet_server.rollouts.orders import Order
@@ -144,7 +144,8 @@ def test_rights_end_at_the_region() -> None:
         ("POST", "127.0.0.1:8300", "null", "application/json", "2", "a page of 'null'"),
         ("POST", "127.0.0.1:8300", None, "text/plain", "2", "application/json"),
         ("POST", "127.0.0.1:8300", None, "application/json", None, "say its length"),
-        ("PUT", "127.0.0.1:8300", None, "application/json", "2000000", "at most 1000000"),
+        ("PUT", "127.0.0.1:8300", None, "application/json", "-2", "at most 1000000"),
+        ("PUT", "127.0.0.1:8300", None, "application/json", "2000000", None),
         ("GET", "[", None, "", None, "answers for 127.0.0.1"),
         ("POST", "127.0.0.1:8300", "http://[", "application/json", "2", "a page of 'http://['"),
     ],
@@ -167,6 +168,19 @@ def test_a_body_in_chunks_does_not_reach_a_route(client: TestClient) -> None:
     headers = {"Content-Type": "application/json", "Content-Length": "2", "Transfer-Encoding": "chunked"}
     answer = client.post("/v1/rollouts/plan", content=b"{}", headers=headers)
     assert answer.status_code == 403 and "in chunks" in answer.text
+
+
+def test_a_body_that_is_too_large_is_told_as_that_and_is_not_read(client: TestClient) -> None:
+    for length in ("1000001", "9" * 400):
+        answer = client.post(
+            "/api/v1/rollouts/plan",
+            content=b"{}",
+            headers={"Content-Type": "application/json", "Content-Length": length},
+        )
+        assert (answer.status_code, answer.json()["type"]) == (413, "urn:edgefleet:problem:too-large")
+        assert "and may have 1000000" in answer.json()["detail"]
+    assert [too_large("POST", length) for length in ("1000000", "0001000000", None)] == [None] * 3
+    assert too_large("GET", "2000000") is None
 
 
 def test_the_page_comes_from_here_and_nowhere_else(client: TestClient) -> None:

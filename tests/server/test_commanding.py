@@ -12,7 +12,9 @@ from edgefleet_protocol.dsse import open_envelope
 from edgefleet_protocol.messages import Command, DeviceState, Reply
 from edgefleet_protocol.trust import COMMAND_TYPE
 from edgefleet_server.app import Server
+from edgefleet_server.commands import device
 from edgefleet_server.link.inbox import Incoming
+from edgefleet_server.store import commands
 from edgefleet_server.views import device as views
 from tests.fakes.broker_process import BrokerProcess
 from tests.fakes.intruder import Intruder
@@ -111,6 +113,29 @@ def test_an_order_that_makes_no_sense_is_refused_by_the_field(
 ) -> None:
     answer = order(server, **body)
     assert answer.status_code == 422 and words in answer.json()["detail"]
+
+
+def test_what_no_device_would_obey_is_refused_with_the_range_and_sent_to_nobody(server: Server) -> None:
+    client = TestClient(server.web, base_url="http://127.0.0.1:8300")
+    lines, seconds = "write a number of lines from 1 to 500", "write a number of seconds from 60 to 31622400"
+    for action, arguments, words in (
+        ("logs", {"lines": "-5"}, f"arguments.lines of logs is '-5': {lines}"),
+        ("logs", {"lines": "nan"}, lines),
+        ("pin", {"for_s": "0"}, seconds),
+        ("rollback", {"for_s": "1e12"}, seconds),
+    ):
+        body = {"action": action, "arguments": arguments}
+        one = client.post("/api/v1/devices/pi-one/commands", json=body)
+        many = client.post("/api/v1/commands", json={**body, "devices": ["pi-one"]})
+        for answer in (one, many):
+            assert (answer.status_code, words in answer.json()["detail"]) == (422, True), answer.text
+    with server.database.read() as connection:
+        assert list(commands.latest(connection, "pi-one", 9)) == []
+
+
+def test_a_number_of_lines_that_no_log_has_is_refused_before_it_is_sent(capsys: pytest.CaptureFixture[str]) -> None:
+    assert device(["logs", "pi-one", "--lines", "-5", "--server", "http://127.0.0.1:9"]) == 2
+    assert "-5 is not from 1 to 500" in capsys.readouterr().err
 
 
 def test_a_device_that_counts_no_commands_and_one_without_a_way_to_it_are_refused(

@@ -1,5 +1,7 @@
 """A rollout that stops itself because the model is worse, from windows in the database to the signed document."""
 
+from dataclasses import replace
+
 import pytest
 
 from edgefleet_protocol.rollout import Gate, NotWorse, ReleaseRef
@@ -149,5 +151,10 @@ def test_the_plan_says_how_long_a_verdict_takes_and_what_is_started_is_what_was_
         fleet.server.controller.begin(other, "ana")
     fleet.add(["a-late-one"])
     same = Order("fashion/2", regions=(WEST,), stages=STAGES, gate=GATE, plan_digest=plan.digest)
-    assert fleet.server.controller.begin(same, "ana")[0].matched == 31, "who comes meanwhile changes no plan"
+    with pytest.raises(
+        Refused, match=r"the devices of the stages were 12, 18 \(30 devices\) and are 12, 19 \(31 devices\)"
+    ):
+        fleet.server.controller.begin(same, "ana")
+    (again,) = fleet.server.controller.plan(replace(same, plan_digest=""))
+    assert fleet.server.controller.begin(replace(same, plan_digest=again.digest), "ana")[0].matched == 31
     fleet.server.database.close()

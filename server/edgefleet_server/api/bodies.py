@@ -14,6 +14,7 @@ from ..commanding import DEFAULT_LIFE_S
 from ..errors import BadRequest
 from ..regions.zones import is_known
 from ..rollouts.orders import DEADLINE_S, Order, StageOrder
+from ..rollouts.plan_digest import MOST
 
 
 class _Strict(BaseModel):
@@ -26,7 +27,10 @@ class NotWorseBody(_Strict):
     latency_percent: float | None = Field(default=5.0, ge=0, le=10000)
     error_points: float | None = Field(default=0.5, ge=0, le=100)
     confidence_psi: float | None = Field(default=None, ge=0, le=10)
-    agreement_percent: float | None = Field(default=None, ge=0, le=100)
+    agreement_percent: float | None = Field(default=None, ge=0, le=100, description="of golden inputs")
+    agreement_live_percent: float | None = Field(
+        default=None, ge=0, le=100, description="of live answers, as far as their confidence tells"
+    )
     memory_percent: float | None = Field(default=None, ge=0, le=10000)
     energy_percent: float | None = Field(default=None, ge=0, le=10000)
     alpha: float = Field(default=0.05, ge=1e-6, le=0.5, description="how often a good release may be stopped")
@@ -59,6 +63,9 @@ class StageBody(_Strict):
     hardware: list[str] = Field(default=[], max_length=64)
     devices: list[str] = Field(default=[], max_length=500)
     approval: bool = Field(default=False, description="a person must say yes before it opens")
+    soak_s: float | None = Field(
+        default=None, ge=0, le=86400 * 30, description="judged on so long once its gate is open; else the rollout's own"
+    )
     gate: GateBody | None = Field(default=None, description="else the rollout's own")
 
 
@@ -90,6 +97,9 @@ class RolloutBody(_Strict):
     probation: ProbationBody = ProbationBody()
     audience: AudienceBody = AudienceBody()
     policies: dict[str, dict[str, Any]] = Field(default={}, description="by region; else that of server.toml")
+    soak_s: float = Field(
+        default=0.0, ge=0, le=86400 * 30, description="each stage is judged on so long once its gate is open"
+    )
     deadline_s: float = Field(default=DEADLINE_S, ge=1, le=86400 * 365)
     accept_interface_change: bool = Field(
         default=False, description="the release may change the contract with applications; force does not say so"
@@ -100,7 +110,7 @@ class RolloutBody(_Strict):
         default=None, ge=1, le=10**7, description="devices that fetch at once; else about 100"
     )
     plan_digest: str = Field(
-        default="", max_length=64, description="of the plan that was looked at; refused if it changed"
+        default="", max_length=MOST, description="of the plan that was looked at; refused if it changed"
     )
 
     def order(self) -> Order:
@@ -115,7 +125,7 @@ class RolloutBody(_Strict):
             return Order(
                 release=release,
                 regions=tuple(dict.fromkeys(self.regions)),
-                stages=tuple(row if isinstance(row, float) else _stage(row) for row in self.stages),
+                stages=tuple(_stage(row, self.soak_s) for row in self.stages),
                 gate=_gate(self.gate),
                 probation=Probation(**self.probation.model_dump()),
                 audience=msgspec.convert(self.audience.model_dump(), Audience),
@@ -156,7 +166,9 @@ def _gate(body: GateBody) -> Gate:
     return msgspec.convert(body.model_dump(), Gate)
 
 
-def _stage(body: StageBody) -> StageOrder:
+def _stage(body: float | StageBody, soak_s: float) -> StageOrder:
+    if isinstance(body, float):
+        return StageOrder(percent=body, soak_s=soak_s)
     return StageOrder(
         percent=body.percent,
         count=body.count,
@@ -164,6 +176,7 @@ def _stage(body: StageBody) -> StageOrder:
         hardware=tuple(body.hardware),
         devices=tuple(body.devices),
         approval=body.approval,
+        soak_s=soak_s if body.soak_s is None else body.soak_s,
         gate=None if body.gate is None else _gate(body.gate),
     )
 

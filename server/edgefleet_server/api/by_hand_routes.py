@@ -45,7 +45,9 @@ def make_by_hand_routes(controller: Controller, views: Views, asking: Asking) ->
         asking.may(actor, "rollout.read", region)
         views.rollouts_of(region)  # a region that is none is told so
         records = [row for row in controller.current(region) if model is None or row.model == model]
-        rows = [compared_view(row, controller.pairs(row), controller.found(row)) for row in records]
+        rows = [
+            compared_view(row, controller.pairs(row), controller.found(row), controller.later(row)) for row in records
+        ]
         return {"items": rows, "next": None}
 
     return routes

@@ -57,9 +57,20 @@ def why_not(
     if coding is not None:
         # HTTP lets chunks count before the length that is said beside them, and the body is read before its sender is known.
         return "the body must come with its length, and not in chunks"
-    if length is None or not length.isascii() or not length.isdigit() or int(length) > MAX_BODY_BYTES:
+    if length is None or not length.isascii() or not length.isdigit():
         return f"the body must say its length, at most {MAX_BODY_BYTES} bytes"
     return None
+
+
+def too_large(method: str, length: str | None) -> str | None:
+    """Return why a body is not read, or None. length: as it was said, and let through by `why_not`."""
+    if method in SAFE or length is None or not length.isdigit():
+        return None
+    # By its digits first: of very many of them no number is made.
+    if len(length.lstrip("0")) <= len(str(MAX_BODY_BYTES)) and int(length) <= MAX_BODY_BYTES:
+        return None
+    said = length if len(length) <= 20 else f"{length[:20]}…"
+    return f"the body has {said} bytes and may have {MAX_BODY_BYTES}"
 
 
 def install(app: FastAPI, names: Collection[str] = ()) -> None:
@@ -81,6 +92,8 @@ def install(app: FastAPI, names: Collection[str] = ()) -> None:
         )
         if reason is not None:
             response: Response = problem(403, reason)
+        elif (reason := too_large(request.method, headers.get("content-length"))) is not None:
+            response = problem(413, reason)
         elif await _has_nul(request):
             # No name and no reason has one, and a PostgreSQL would refuse it in the middle of the work.
             response = problem(422, "the request has a character NUL in it, which no text may have")

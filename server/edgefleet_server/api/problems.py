@@ -49,6 +49,7 @@ KINDS: dict[str, tuple[str, str | None]] = {
     "breaks-rule": ("A rule of trust forbids it", None),
     "bad-request": ("It makes no sense as it was written", "/api/openapi.json has the form of every request"),
     "foreign-request": ("The request may come from a foreign page", None),
+    "too-large": ("It is more than is read", "split it: a rollout by region, a long list of devices by a tag"),
     "too-many": ("There are too many already", None),
     "fault": ("A fault of the server", "try again; if it stays, the server's log says where"),
     "unavailable": (
@@ -68,6 +69,7 @@ BY_STATUS = {
     403: "foreign-request",
     404: "not-found",
     409: "refused",
+    413: "too-large",
     422: "bad-request",
     503: "unavailable",
 }

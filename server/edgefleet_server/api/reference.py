@@ -56,7 +56,8 @@ def page(document: dict[str, Any]) -> str:
     """Return the page, from the OpenAPI document."""
     lines = [HEAD, "| type | status | it means |", "|---|---|---|"]
     statuses = {word: status for _, status, word in STATUS}
-    statuses |= {"foreign-request": 403, "too-many": 503, "key-reused": 409, "in-progress": 409, "answer-not-kept": 409}
+    statuses |= {"foreign-request": 403, "too-large": 413, "too-many": 503}
+    statuses |= {"key-reused": 409, "in-progress": 409, "answer-not-kept": 409}
     lines += [f"| `{TYPE}{word}` | {statuses[word]} | {title} |" for word, (title, _) in KINDS.items()]
     nouns: dict[str, list[str]] = {}
     for path, methods in document["paths"].items():

@@ -7,6 +7,7 @@ import time
 from typing import Any
 from urllib.parse import quote
 
+from ..command_check import MOST_LINES
 from ..errors import BadRequest
 from . import parser
 from .client import Client
@@ -37,7 +38,13 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
         if name not in ("logs", "diag"):
             one.add_argument("--model", help="where a device has several")
         if name == "logs":
-            one.add_argument("--lines", type=int, default=200, metavar="N", help="default: 200; at most 500 are kept")
+            one.add_argument(
+                "--lines",
+                type=parser.whole(1, MOST_LINES),
+                default=200,
+                metavar="N",
+                help=f"default: 200; at most {MOST_LINES} are kept",
+            )
         if name == "pin":
             one.add_argument("--release", metavar="MODEL/NUMBER", help="default: what serves")
         if name in ("pin", "rollback"):

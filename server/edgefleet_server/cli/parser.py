@@ -78,6 +78,21 @@ def number(low: float, high: float) -> Callable[[str], float]:
     return convert
 
 
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """Return a type for an option: a whole number from `low` to `high`."""
+
+    def convert(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text} is not from {low} to {high}")
+        return value
+
+    return convert
+
+
 def process_number(text: str) -> int:
     """Return the number of a further ingest process; the server itself is the first."""
     if not text.isdecimal() or not 2 <= int(text) <= 99:

@@ -164,6 +164,10 @@ def _compare(arguments: argparse.Namespace) -> int:
         if cells:
             print()
             print(table(("what", "class", "is", "devices", "figures"), cells))
+        if row["later"] is not None:
+            print(
+                f"  by what was served later: {RESULTS.get(row['later']['result'], row['later']['result'])}: {clean(row['later']['why'])}"
+            )
     return 0
 
 

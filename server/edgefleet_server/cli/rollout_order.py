@@ -16,9 +16,10 @@ MARGINS = {
     "energy": "energy_percent",
     "confidence": "confidence_psi",
     "agreement": "agreement_percent",
+    "agreement-live": "agreement_live_percent",
 }
 """What may be compared, and its field."""
-STAGE_KEYS = ("percent", "count", "tags", "hardware", "devices", "approval")
+STAGE_KEYS = ("percent", "count", "tags", "hardware", "devices", "soak", "approval")
 
 
 def add_options(one: argparse.ArgumentParser) -> None:
@@ -32,9 +33,16 @@ def add_options(one: argparse.ArgumentParser) -> None:
         default=[],
         metavar="'KEY=VALUE …'",
         help="one stage in the long form, instead of --stages; may be repeated: 'count=5 hardware=pi4', 'devices=a,b', "
-        "'percent=50 tags=lab approval'",
+        "'percent=50 tags=lab soak=3600 approval'",
     )
     one.add_argument("--approve-each", action="store_true", help="every stage after the first waits for a person's yes")
+    one.add_argument(
+        "--soak",
+        type=parser.number(0, 30 * 86400),
+        default=0.0,
+        metavar="SECONDS",
+        help="each stage is judged on so long once its gate is open, before the next one (default: 0)",
+    )
     _gate_options(one)
     _model_options(one)
     one.add_argument(
@@ -93,7 +101,7 @@ def _model_options(one: argparse.ArgumentParser) -> None:
         "--not-worse",
         metavar="WHAT=MARGIN,…",
         help="compare the model with the one before on the same devices: latency, memory and energy in percent, errors in percent "
-        "points, confidence as a PSI, agreement in percent. 'latency=5,errors=0.5', or just 'default'",
+        "points, confidence as a PSI, agreement and agreement-live in percent. 'latency=5,errors=0.5', or just 'default'",
     )
     one.add_argument(
         "--alpha",
@@ -137,6 +145,7 @@ def body(arguments: argparse.Namespace) -> dict[str, Any]:
         "probation": {"seconds": arguments.probation, "min_requests": arguments.min_requests},
         "audience": {"tags": arguments.tag, "hardware": arguments.hardware},
         "policies": _policies(arguments.policies),
+        "soak_s": arguments.soak,
         "deadline_s": arguments.deadline,
         "accept_interface_change": arguments.accept_interface_change,
         "force": arguments.force,
@@ -168,11 +177,13 @@ def _stage(text: str) -> dict[str, Any]:
         key, equals, value = part.partition("=")
         if key not in STAGE_KEYS or (not equals and key != "approval"):
             raise BadRequest(f"--stage {text!r}: {part} is not known. Known: {', '.join(STAGE_KEYS)}")
-        if key in row:
+        if key in row or f"{key}_s" in row:
             raise BadRequest(f"--stage {text!r} says {key} twice: say it once, or write a --stage for each stage")
         try:
             if key == "approval":
                 row[key] = True
+            elif key == "soak":
+                row["soak_s"] = float(value)
             elif key in ("percent", "count"):
                 row[key] = float(value) if key == "percent" else int(value)
             else:

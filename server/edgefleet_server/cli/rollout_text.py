@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..rollouts.words import devices_in_words
+from ..rollouts.words import devices_in_words, span
 from .output import clean, megabytes, table
 
 FEW = 20
@@ -61,5 +61,7 @@ def stage_text(stage: dict[str, Any]) -> str:
         said += f", at least {devices_in_words(gate['min_proven'])} proven"
     if gate["not_worse"] is not None:
         said += ", and not worse than the model before"
+    if stage["soak_s"]:
+        said += f", then judged on for {span(stage['soak_s'])}"
     yes = "" if not stage["approval"] else ", approved" if stage["approved"] else ", waits for a person's yes"
     return f"{stage['percent']:.4g} %{of}{named}, {stage['state']}{yes}; gate: {said}"

@@ -183,7 +183,8 @@ class Publisher:
                     self._counters.add("manifests_missing", reason=f"{ref.path}: {error}")
         self._manifests = {sha256: row for sha256, row in self._manifests.items() if sha256 in refs}
         with self._database.read() as connection:
-            known = devices.every(connection)
+            # Who is out there matters only to what they should run: of a large fleet, to read it takes seconds.
+            known = devices.every(connection) if self._manifests else ()
             envelopes = devices.assignments(connection)
         chunks: dict[str, int] = {}
         for release, variants in picked(rollouts, self._manifests, known).values():

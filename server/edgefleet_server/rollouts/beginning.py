@@ -16,10 +16,12 @@ from ..store.database import Connection, Database
 from ..store.rollouts import Record
 from . import documents, waves
 from .compare import devices_needed, expected_s, wanted
+from .comparing import rules_of
 from .emptiness import in_words, widened, widened_words
 from .looking import Looker
 from .orders import Checked, Order, check, numbers_of
 from .plan import Known, RegionPlan, plan_of
+from .plan_digest import differences, parse, together
 from .taking import before_it_starts, taken
 from .words import devices_in_words, span
 
@@ -109,11 +111,21 @@ class Beginner:
                 # A stage of so many devices: their numbers say which share that is.
                 assignment = checked.assignment(partial(numbers_of, members, assignment), moment)
             assignment = documents.told(assignment, self._looker.learner.table(checked.order.release, region))
+            cut_short = taken(current) or ""
             said = [row.words for row in checked.order.every_stage]
 
             def planning_of(assignment: Assignment) -> RegionPlan:
                 return plan_of(
-                    region, checked.manifest, assignment, policy, members, base, before.values(), before, said
+                    region,
+                    checked.manifest,
+                    assignment,
+                    policy,
+                    members,
+                    base,
+                    before.values(),
+                    before,
+                    said,
+                    cut_short,
                 )
 
             planned, notes = planning_of(assignment), []
@@ -154,7 +166,7 @@ class Beginner:
         together: dict[str, float] = {}
         sizes = [sum(counts[place] for counts in planned.classes.values()) for place in range(len(assignment.stages))]
         for place, stage in enumerate(assignment.stages):
-            rules = stage.gate.not_worse
+            rules = rules_of(assignment, place)
             if rules is None:
                 found.append("nothing is compared: its gate counts proofs and failures only")
                 continue
@@ -164,7 +176,10 @@ class Beginner:
             names = by_stage.get(place, [])[:ASKED]
             together |= comparisons.rates(connection, names, model, self._clock.now() - LATELY_S)
             found.append(_verdict(rules, sum(sizes[: place + 1]), together))
-        return tuple(found)
+        return tuple(
+            f"{words}; then it is judged on for {span(stage.soak_s)}" if stage.soak_s else words
+            for words, stage in zip(found, assignment.stages, strict=True)
+        )
 
     def _policy(self, connection: Connection, order: Order, region: str) -> Policy:
         own = (order.policies or {}).get(region)
@@ -190,17 +205,22 @@ def _refuse(order: Order, plans: list[RegionPlan]) -> None:
     if refused and not order.force:
         whole = "; ".join(f"{row.refused}{_left_out(row)}" for row in refused)
         raise Refused(f"{order.release} was not rolled out: {whole}. To go on all the same, force it")
-    if order.plan_digest and order.plan_digest != whole_digest(plans):
+    if order.plan_digest and order.plan_digest != (now := whole_digest(plans)):
+        planned = parse(order.plan_digest)
+        changed = (
+            "that is no line that a plan of this server printed"
+            if planned is None
+            else "; ".join(differences(planned, together([row.parts for row in plans])))
+        )
         raise Refused(
-            f"{order.release} was not rolled out: it would not do what was planned. The plan was {order.plan_digest[:12]}… and "
-            f"is {whole_digest(plans)[:12]}… now: a variant, the policy, or what the region runs changed. Plan it again: "
-            f"edgefleet rollout plan {order.release}"
+            f"{order.release} was not rolled out: it would not do what was planned: {changed}. Plan it again, and look at it: edgefleet "
+            f"rollout plan {order.release}; what it comes to now is {now}"
         )
 
 
 def whole_digest(plans: Sequence[RegionPlan]) -> str:
-    """Return one digest of the plans of all regions; of one region it is that plan's own."""
-    return documents.digest_of([row.digest for row in plans])
+    """Return what the plans of all regions come to; of one region it is that plan's own."""
+    return str(together([row.parts for row in plans]))
 
 
 def _verdict(rules: NotWorse, devices: int, rates: Mapping[str, float]) -> str:

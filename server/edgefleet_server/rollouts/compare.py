@@ -22,7 +22,7 @@ CLIPPED = 0.05
 """Beyond this rate, or four margins, more errors on one device say nothing more about the model: where one device fails wholly,
 probation there takes the release back, and counts it as failed. So one mishap cannot speak for a fleet."""
 Result = Literal["worse", "not worse", "too little"]
-Metric = Literal["latency", "errors", "memory", "energy", "confidence", "agreement"]
+Metric = Literal["latency", "errors", "memory", "energy", "confidence", "agreement", "agreement live"]
 USUAL_SPREAD = 0.04
 """Of differences of log latency from device to device, where fewer than five devices have said: some percent."""
 
@@ -107,6 +107,7 @@ def wanted(rules: NotWorse) -> tuple[Metric, ...]:
         "energy": rules.energy_percent,
         "confidence": rules.confidence_psi,
         "agreement": rules.agreement_percent,
+        "agreement live": rules.agreement_live_percent,
     }
     return tuple(name for name, margin in margins.items() if margin is not None)
 
@@ -164,13 +165,15 @@ def _values(metric: Metric, pairs: Sequence[Pair]) -> tuple[list[float], float]:
         rows = [row for row in pairs if row.latency is not None]
         off = sum(row.rounding for row in rows) / len(rows) if rows else 0.0
         return [row.latency for row in rows if row.latency is not None], off
-    name = {"memory": "memory", "energy": "energy", "confidence": "confidence"}[metric]
+    name = {"memory": "memory", "energy": "energy", "confidence": "confidence", "agreement live": "apart"}[metric]
     return [value for row in pairs if (value := getattr(row, name)) is not None], 0.0
 
 
 def _limit(metric: Metric, rules: NotWorse) -> float:
     if metric == "confidence":
         return rules.confidence_psi or 0.0
+    if metric == "agreement live":
+        return 1 - (rules.agreement_live_percent or 0.0) / 100
     percent = {"latency": rules.latency_percent, "memory": rules.memory_percent, "energy": rules.energy_percent}[metric]
     return math.log1p((percent or 0.0) / 100)
 
@@ -178,6 +181,9 @@ def _limit(metric: Metric, rules: NotWorse) -> float:
 def _figure(metric: Metric, mean: float, low: float, high: float, limit: float) -> str:
     if metric == "confidence":
         return f"shifted by {mean:.2f} (between {_bound(low, '.2f')} and {_bound(high, '.2f')}) where {limit:.2f} may"
+    if metric == "agreement live":
+        shares = [_share(value) for value in (mean, high, low, limit)]
+        return f"{shares[0]} of answers may be as sure as before (between {shares[1]} and {shares[2]}) where {shares[3]} must"
     shown = [_percent(value) for value in (mean, low, high, limit)]
     return f"{shown[0]} (between {shown[1]} and {shown[2]}) where {shown[3]} may"
 
@@ -186,6 +192,10 @@ def _percent(value: float) -> str:
     if not math.isfinite(value) or value > 5:
         return "no bound" if value > 0 else "-100 %"
     return f"{math.expm1(value) * 100:+.1f} %"
+
+
+def _share(apart: float) -> str:
+    return f"{min(max(1 - apart, 0.0), 1.0):.1%}" if math.isfinite(apart) else "no bound"
 
 
 def _bound(value: float, form: str) -> str:
@@ -229,7 +239,10 @@ def _agreed(found: Agreement | None, least: float) -> Finding:
 
 def _words(row: Finding) -> str:
     where = f" on {row.hardware_class}" if row.hardware_class else ""
-    what = {"confidence": "confidence", "agreement": "agreement with the model before"}.get(row.metric, row.metric)
+    what = {
+        "agreement": "agreement with the model before",
+        "agreement live": "agreement with the model before on live answers",
+    }.get(row.metric, row.metric)
     said = {"worse": "is worse", "not worse": "is not worse", "too little": "is open"}[row.result]
     on = "" if row.metric == "agreement" else f", on {_many(row.devices)}"
     return f"{what}{where} {said}: {row.figure}{on}"

@@ -3,7 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from edgefleet_protocol.rollout import NotWorse
+import msgspec
+
+from edgefleet_protocol.rollout import Assignment, NotWorse
 
 from ..store import comparisons
 from ..store.database import Database
@@ -28,9 +30,12 @@ class _Known:
     """What is remembered of one rollout between looks. All of it can be read again."""
 
     pairs: list[Pair]
+    later: list[Pair]
+    """Of devices that were compared a second time, by what they served later."""
     looked_s: float = float("-inf")
     rates: dict[str, float] = field(default_factory=dict)
-    turn: int = 0
+    turn: dict[bool, int] = field(default_factory=lambda: {False: 0, True: 0})
+    """Whose turn it is to be read, the first time and later."""
     drifts: list[float] = field(default_factory=list)
     """By how much latency changed on devices that kept the model before."""
 
@@ -51,7 +56,7 @@ class Comparer:
         agreed: Agreement | None = None,
     ) -> Compared | None:
         """Return what is known of the model against the one before; None where the open stage's gate does not ask."""
-        rules = record.assignment.stages[record.stage].gate.not_worse
+        rules = rules_of(record.assignment, record.stage)
         if rules is None or record.previous is None:
             return None  # nothing ran before that it could be worse than
         known = self._of(record)
@@ -63,15 +68,23 @@ class Comparer:
         found = compare(known.pairs, rules, agreed, known.drifts)
         done = {pair.device for pair in known.pairs}
         waiting = [known.rates[row.device] for row in _runs(evidence, done) if row.device in known.rates]
-        return Compared(found, expected_s(waiting, rules, len(done), found.needed))
+        return Compared(found, expected_s(waiting, rules, len(done), found.needed), self.later(record))
 
     def found(self, record: Record, agreed: Agreement | None) -> Comparison:
         """Return what the devices that were compared say, by the open stage's gate; where it does not ask, by the usual margins."""
         if record.previous is None:
             return Comparison("too little", "nothing ran before, so there is nothing to compare with")
-        rules = record.assignment.stages[record.stage].gate.not_worse or NotWorse()
         known = self._of(record)
-        return compare(known.pairs, rules, agreed, known.drifts)
+        return compare(known.pairs, rules_of(record.assignment, record.stage) or NotWorse(), agreed, known.drifts)
+
+    def later(self, record: Record) -> Comparison | None:
+        """Return what they say by what they served later; None where the open stage does not ask, or no stage is judged on."""
+        rules = rules_of(record.assignment, record.stage)
+        if rules is None or record.previous is None or not soaks(record.assignment):
+            return None
+        known = self._of(record)
+        # Golden answers are the same ones later.
+        return compare(known.later, msgspec.structs.replace(rules, agreement_percent=None), None, known.drifts)
 
     def pairs(self, record: Record) -> tuple[Pair, ...]:
         """Return the devices that were compared."""
@@ -86,7 +99,9 @@ class Comparer:
         known = self._known.get(record.id)
         if known is None:
             with self._database.read() as connection:
-                known = self._known[record.id] = _Known(list(comparisons.of(connection, record.id)))
+                known = self._known[record.id] = _Known(
+                    list(comparisons.of(connection, record.id)), list(comparisons.of(connection, record.id, later=True))
+                )
         return known
 
     def _drifts(
@@ -113,37 +128,66 @@ class Comparer:
         evidence: Sequence[Evidence],
         fleet: Mapping[str, Device],
     ) -> None:
-        done = {pair.device for pair in known.pairs}
-        # No more than are needed are ever read, however large the fleet is.
-        running = [row.device for row in _runs(evidence, done)]
-        start = known.turn % max(len(running), 1)
-        names = [*running[start:], *running[:start]][: max(rules.max_devices - len(done), 0)]
-        known.turn += len(names)  # those of which little comes must not stand before the others
-        if not names:
-            return
-        with self._database.read() as connection:
-            windows = comparisons.seen(
-                connection,
-                names,
-                record.model,
-                record.started_s - BEFORE_S,
-                power=rules.energy_percent is not None,
-            )
-        found = [
-            pair
-            for name in names
-            if (
-                pair := pair_of(
-                    name, _class_of(fleet.get(name)), windows[name], record.release, record.started_s, rules
-                )
-            )
-            is not None
-        ]
-        known.rates |= {name: rate for name in names if (rate := _rate(windows[name])) > 0}
-        if found:
+        found = self._compare(record, rules, known, known.pairs, evidence, fleet)
+        later_s = record.assignment.stages[record.stage].soak_s / 2
+        # Only once the gate is open: before, each device has the first comparison ahead of it.
+        late = (
+            self._compare(record, rules, known, known.later, evidence, fleet, later_s)
+            if later_s and record.soaking_s is not None
+            else []
+        )
+        if found or late:
             with self._database.write() as connection:
                 comparisons.add(connection, record.id, found)
-            known.pairs = sorted([*known.pairs, *found], key=lambda pair: (pair.at_s, pair.device))
+                comparisons.add(connection, record.id, late, later=True)
+            known.pairs = _in_order([*known.pairs, *found])
+            known.later = _in_order([*known.later, *late])
+
+    def _compare(
+        self,
+        record: Record,
+        rules: NotWorse,
+        known: _Known,
+        before: Sequence[Pair],
+        evidence: Sequence[Evidence],
+        fleet: Mapping[str, Device],
+        later_s: float = 0.0,
+    ) -> list[Pair]:
+        """Return the devices that can be compared now and are not among those `before`."""
+        done = {pair.device for pair in before}
+        # No more than are needed are ever read, however large the fleet is.
+        running = [row.device for row in _runs(evidence, done)]
+        start = known.turn[later_s > 0] % max(len(running), 1)
+        names = [*running[start:], *running[:start]][: max(rules.max_devices - len(done), 0)]
+        known.turn[later_s > 0] += len(names)  # those of which little comes must not stand before the others
+        if not names:
+            return []
+        power = rules.energy_percent is not None
+        with self._database.read() as connection:
+            windows = comparisons.seen(connection, names, record.model, record.started_s - BEFORE_S, power=power)
+        known.rates |= {name: rate for name in names if (rate := _rate(windows[name])) > 0}
+        pairs = (
+            pair_of(name, _class_of(fleet.get(name)), windows[name], record.release, record.started_s, rules, later_s)
+            for name in names
+        )
+        return [pair for pair in pairs if pair is not None]
+
+
+def soaks(assignment: Assignment) -> bool:
+    """Return whether some stage of a rollout is judged on after its gate opened, so that devices are compared twice."""
+    return any(stage.soak_s for stage in assignment.stages)
+
+
+def rules_of(assignment: Assignment, place: int) -> NotWorse | None:
+    """Return how much worse the model may be by a stage; where devices are compared twice, each time with half of alpha."""
+    rules = assignment.stages[place].gate.not_worse
+    if rules is None or not soaks(assignment):
+        return rules
+    return msgspec.structs.replace(rules, alpha=rules.alpha / 2)
+
+
+def _in_order(pairs: list[Pair]) -> list[Pair]:
+    return sorted(pairs, key=lambda pair: (pair.at_s, pair.device))
 
 
 def _kept(evidence: Sequence[Evidence], fleet: Mapping[str, Device]) -> list[str]:

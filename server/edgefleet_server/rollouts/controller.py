@@ -220,6 +220,10 @@ class Controller:
         """Return what is known of the model against the one before."""
         return self._looker.found(record)
 
+    def later(self, record: Record) -> Comparison | None:
+        """Return the same by what devices served later; None where no stage is judged on."""
+        return self._looker.later(record)
+
     def learnt(self) -> dict[Key, Learnt]:
         """Return what classes of devices measured, by release, variant and class."""
         self._looker.look()

@@ -11,7 +11,7 @@ from .gates import Tally, judge
 from .waves import Wave
 from .words import span
 
-Kind = Literal["wait", "wave", "open", "complete", "pause", "go-back"]
+Kind = Literal["wait", "wave", "soak", "open", "complete", "pause", "go-back"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,17 @@ class Compared:
 
     found: Comparison
     expected_s: float | None = None
+    later: Comparison | None = None
+    """By what devices served later, where stages are judged on; None where they are not. It speaks against a model only."""
+
+    @property
+    def worse(self) -> str | None:
+        """Why the model is worse, or None where it may not be."""
+        if self.found.result == "worse":
+            return self.found.why
+        if self.later is not None and self.later.result == "worse":
+            return f"later on, {self.later.why}"
+        return None
 
 
 def decide(
@@ -67,8 +78,8 @@ def decide(
     if verdict.result == "broken":
         # Also while paused by hand: a pause holds the next stage back, not the way home.
         return Move("go-back", f"{place}: {verdict.why}")
-    if compared is not None and compared.found.result == "worse" and gate.not_worse is not None:
-        why = f"{place}: the model is worse than the one before on the same devices: {compared.found.why}"
+    if compared is not None and compared.worse is not None and gate.not_worse is not None:
+        why = f"{place}: the model is worse than the one before on the same devices: {compared.worse}"
         if gate.not_worse.on_worse == "go-back":
             return Move("go-back", why)
         if record.status != "paused":
@@ -95,10 +106,24 @@ def decide(
         if compared.found.result == "too little" and (held := _evidence(record, gate.not_worse, compared, place, now)):
             return held
         said += f"; {_said(compared)}"
+    if (soaks := _soak(record, f"{place}: {said}", now)) is not None:
+        return soaks
     if not record.is_last_stage:
         return _open(record, f"{place}: {said}")
     outstanding = f", {len(counts.apart)} outstanding" if counts.apart else ""
     return Move("complete", f"{place}: {said}{outstanding}")
+
+
+def _soak(record: Record, why: str, now: float) -> Move | None:
+    """Once the gate is open its devices are judged on for a while: what fails, or gets worse, later still counts. None: go on."""
+    soak_s = record.assignment.stages[record.stage].soak_s
+    if not soak_s:
+        return None
+    if record.soaking_s is None:
+        return Move("soak", f"{why}; it is judged on for {span(soak_s)}")
+    if now - record.soaking_s < soak_s:
+        return Move("wait", f"{why}; it is judged on for {span(soak_s)}")
+    return None
 
 
 def _nobody(record: Record) -> str:

@@ -1,7 +1,6 @@
 """The region's signed document, from what the records say. Pure."""
 
-import hashlib
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime
 
 import msgspec
@@ -137,8 +136,3 @@ def told(assignment: Assignment, measured: tuple[ClassRow, ...]) -> Assignment:
 def moment(now: float) -> datetime:
     """Return seconds since 1970 as documents tell them."""
     return datetime.fromtimestamp(now, UTC)
-
-
-def digest_of(digests: Sequence[str]) -> str:
-    """Return one digest of several; of one it is that one."""
-    return digests[0] if len(digests) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest()

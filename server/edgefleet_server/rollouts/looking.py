@@ -104,7 +104,8 @@ class Looker:
 
     def agreement(self, record: Record) -> Agreement | None:
         """Return how the golden answers of the release agree with those of the one before; None where no gate asks."""
-        asked = any(row.gate.not_worse and row.gate.not_worse.agreement_percent for row in record.assignment.stages)
+        rules = (row.gate.not_worse for row in record.assignment.stages)
+        asked = any(row is not None and row.agreement_percent is not None for row in rules)
         if record.previous is None or not asked:
             return None
         refs = record.previous.release, record.assignment.release
@@ -132,6 +133,11 @@ class Looker:
         """Return what is known of the model against the one before, without looking for more."""
         with self._lock:
             return self._comparer.found(record, self.agreement(record))
+
+    def later(self, record: Record) -> Comparison | None:
+        """Return the same by what devices served later; None where no stage is judged on."""
+        with self._lock:
+            return self._comparer.later(record)
 
     def manifest(self, ref: ReleaseRef) -> Release:
         """Return a release; they never change, so each is read once."""

@@ -34,6 +34,8 @@ class StageOrder:
     hardware: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()
     approval: bool = False
+    soak_s: float = 0.0
+    """How long its devices are judged on once its gate is open."""
     gate: Gate | None = None
     """None: the order's."""
 
@@ -123,6 +125,7 @@ class Checked:
             hardware=row.hardware,
             devices=row.devices,
             approval=row.approval,
+            soak_s=row.soak_s,
         )
 
     @property

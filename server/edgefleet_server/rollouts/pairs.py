@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from edgefleet_protocol.rollout import NotWorse
 from edgefleet_protocol.sketch import PER_DOUBLING, Sketch, merge
 
+from .spreads import apart, shift
+
 BEFORE_S = 7 * 86400.0
 """So far back is looked for what ran before: a week has each hour of the day, and each day."""
 MORE_BEFORE = 10
@@ -17,8 +19,6 @@ MORE_BEFORE = 10
 HOUR_S, DAY_S = 3600.0, 86400.0
 STEP = math.log(2) / PER_DOUBLING
 """Width of a bucket of latencies, as a logarithm."""
-LEAST_SHARE = 1e-4
-"""Of an empty bucket of confidences, so that one answer there is no infinite shift."""
 
 
 @dataclass(frozen=True)
@@ -59,22 +59,32 @@ class Pair:
     energy: float | None = None
     confidence: float | None = None
     """Population stability index, less what chance alone makes of it."""
+    apart: float | None = None
+    """Share of answers that cannot be as sure as before; see `spreads`."""
 
 
 def pair_of(
-    device: str, hardware_class: str, windows: Sequence[Seen], release: str, began_s: float, rules: NotWorse
+    device: str,
+    hardware_class: str,
+    windows: Sequence[Seen],
+    release: str,
+    began_s: float,
+    rules: NotWorse,
+    later_s: float = 0.0,
 ) -> Pair | None:
     """Return the comparison of one device, or None while one of the two sides has too few requests.
 
     windows: from BEFORE_S before the rollout began at `began_s`, in any order. After are the first windows of `release`, warm-up left out, until
     `min_requests`; before are those of the release that ran last, from the same hours of the day where there are enough.
+    later_s: after begins so long after the switch, where that is longer than the warm-up.
     """
     ordered = sorted((row for row in windows if row.requests), key=lambda row: row.placed_s)
     first = next((row.placed_s for row in ordered if row.release == release and row.placed_s >= began_s), None)
     if first is None:
         return None
     after = _until(
-        [row for row in ordered if row.release == release and row.placed_s >= first + rules.warm_up_s], rules
+        [row for row in ordered if row.release == release and row.placed_s >= first + max(rules.warm_up_s, later_s)],
+        rules,
     )
     earlier = [row for row in ordered if row.placed_s < first and row.release != release]
     if not after or not earlier:
@@ -84,6 +94,7 @@ def pair_of(
     if not before:
         return None
     latency, rounding = _latency(before, after)
+    sure = [[row.confidence for row in side if row.confidence is not None] for side in (before, after)]
     return Pair(
         device=device,
         hardware_class=hardware_class,
@@ -97,7 +108,8 @@ def pair_of(
         rounding=rounding,
         memory=_ratio([row.memory_bytes for row in before], [row.memory_bytes for row in after]),
         energy=_ratio([row.energy_j for row in before], [row.energy_j for row in after]),
-        confidence=_shift(before, after),
+        confidence=shift(*sure),
+        apart=apart(*sure),
     )
 
 
@@ -179,34 +191,3 @@ def _ratio(before: Sequence[float | None], after: Sequence[float | None]) -> flo
 
 def _middle(values: Sequence[float]) -> float:
     return sorted(values)[len(values) // 2]
-
-
-def _shift(before: Sequence[Seen], after: Sequence[Seen]) -> float | None:
-    """Return the population stability index between the confidences, less its expectation when nothing shifted.
-
-    Yurdakul, "Statistical properties of population stability index", 2018: under no change it is about chi-square times
-    (1/n + 1/m), so its mean is (buckets - 1) (1/n + 1/m). Buckets are eighths of a doubling, as many as hold anything.
-    """
-    sides = [merge(row.confidence for row in rows if row.confidence is not None) for rows in (before, after)]
-    counts = [_coarse(side) for side in sides]
-    totals = [sum(side.values()) for side in counts]
-    if not all(totals):
-        return None
-    buckets = counts[0].keys() | counts[1].keys()
-    index = 0.0
-    for bucket in buckets:
-        shares = [max(side.get(bucket, 0) / total, LEAST_SHARE) for side, total in zip(counts, totals, strict=True)]
-        index += (shares[1] - shares[0]) * math.log(shares[1] / shares[0])
-    return index - (len(buckets) - 1) * (1 / totals[0] + 1 / totals[1])
-
-
-def _coarse(sketch: Sketch) -> dict[int, int]:
-    """Counts by half an octave below 1, where confidences lie; what is smaller is one bucket."""
-    found: dict[int, int] = {}
-    for index, count in enumerate(sketch.counts, sketch.offset):
-        if count:
-            bucket = max(index // (PER_DOUBLING // 8), -24)
-            found[bucket] = found.get(bucket, 0) + count
-    if sketch.zero:
-        found[-25] = sketch.zero
-    return found

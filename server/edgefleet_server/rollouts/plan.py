@@ -3,7 +3,6 @@
 Devices that are alike in all that matters are asked about once, so that a hundred thousand of them take seconds.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from ..store.devices import Device
 from .apart import Holding, held_words, model_held_back
 from .emptiness import Firsts
 from .evidence import joined
+from .plan_digest import Parts, of_devices, short
 from .plan_view import plan_view
 from .predict import Predictor
 from .words import devices_in_words
@@ -32,6 +32,7 @@ __all__ = ["DevicePlan", "Group", "Known", "LeftOut", "RegionPlan", "devices_in_
 LISTED = 1000
 """Devices that a plan names one by one; of the others it gives the numbers."""
 EXAMPLES = 3
+NOTHING = Parts("", "", "", "", ())
 _NO_FIGURES = str.maketrans("", "", "0123456789.")
 
 
@@ -142,8 +143,8 @@ class RegionPlan:
     """Classes of which devices have no fitting variant: how many, and why."""
     numbers: tuple[tuple[int, str], ...] = ()
     """(stage, device) of the first devices of each stage, LISTED at most: those whose requests say how long a verdict takes."""
-    digest: str = ""
-    """Of what it would do; see `rollout start --plan`."""
+    parts: Parts = NOTHING
+    """What it comes to; see `rollout start --plan`."""
     empty: tuple[int, ...] = ()
     """Stages, from 0, that are for none of those that would run it."""
     shares: Mapping[int, float] = field(default_factory=dict)
@@ -152,6 +153,11 @@ class RegionPlan:
     """What else to know before it is begun, in words."""
     verdicts: tuple[str, ...] = ()
     """For each stage, when its gate can be expected to say something of the model, in words."""
+
+    @property
+    def digest(self) -> str:
+        """What it comes to, in a line."""
+        return str(self.parts)
 
     @property
     def breaks(self) -> str | None:
@@ -207,6 +213,7 @@ def plan_of(
     before: Iterable[Release] = (),
     running: Mapping[str, Release] | None = None,
     said: Sequence[str] | None = None,
+    cut_short: str = "",
 ) -> RegionPlan:
     """Return what a rollout of `assignment` would do in `region`.
 
@@ -215,6 +222,7 @@ def plan_of(
     before: releases that devices of the region may run when it begins.
     running: releases by digest, of those that devices run and whose chunks they hold.
     said: the stages in the words of the order; they go into the digest in place of the shares that counts come to.
+    cut_short: the rollout whose place it takes, in words.
     """
     sorter = _Sorter(release, assignment, policy, running or {})
     count = 0
@@ -248,7 +256,7 @@ def plan_of(
         numbers=tuple(sorter.firsts),
         empty=sorter.nobody.empty,
         shares=sorter.nobody.shares,
-        digest=_digest(region, release, assignment, policy, base, groups, said),
+        parts=_parts(region, release, assignment, policy, base, cut_short, groups, sorter.names, said),
     )
 
 
@@ -272,6 +280,8 @@ class _Sorter:
         self.chunks: dict[str, int] = {}
         self.firsts: list[tuple[int, str]] = []
         self._of_stage: Counter[int] = Counter()
+        self.names: list[list[str]] = [[] for _ in assignment.stages]
+        """Of those that would run it, by stage."""
         self.nobody = Firsts(assignment.stages)
 
     def take(self, member: Known) -> None:
@@ -316,6 +326,7 @@ class _Sorter:
             moved = self._moved(choice, member.running)
             group = self.groups[key] = Group(hardware, choice, [0] * len(self._assignment.stages), moved)
         group.stages[stage] += 1
+        self.names[stage].append(member.id)
         if len(group.examples) < EXAMPLES:
             group.examples.append(member.id)
         self.classes.setdefault(hardware.hardware_class, [0] * len(self._assignment.stages))[stage] += 1
@@ -371,19 +382,18 @@ def _changes(before: Iterable[Release], release: Release) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _digest(
+def _parts(
     region: str,
     release: Release,
     assignment: Assignment,
     policy: Policy,
     base: Assignment | None,
+    cut_short: str,
     groups: Sequence[Group],
+    names: Sequence[Sequence[str]],
     said: Sequence[str] | None,
-) -> str:
-    """Return a digest of what is planned: the release, for whom, how, over what, and which variant each class takes.
-
-    Not the devices by name: in a large fleet some come and go between a plan and its start.
-    """
+) -> Parts:
+    """Return what is planned: the release, for whom and how; over what; which variant each class takes; and the devices of each stage."""
     # The moment of the start is not known before it; what was measured shows in what each class takes.
     whole = msgspec.to_builtins(
         msgspec.structs.replace(assignment, joined_before=None, opened_percent=None, measured=())
@@ -391,15 +401,16 @@ def _digest(
     if said is not None:
         for row, words in zip(whole["stages"], said, strict=True):
             row["percent"] = words
+    order = [region, release.name, whole, assignment.joined_before is not None, msgspec.to_builtins(policy)]
     takes = sorted({(row.hardware.hardware_class, row.choice.taken.name if row.choice.taken else "") for row in groups})
-    over = base.release.sha256 if base else ""
-    facts = [
-        region,
-        release.name,
-        whole,
-        assignment.joined_before is not None,
-        msgspec.to_builtins(policy),
-        over,
-        takes,
-    ]
-    return hashlib.sha256(msgspec.json.encode(facts, order="deterministic")).hexdigest()
+    return Parts(
+        order=_short(order),
+        over=_short([base.release.sha256 if base else "", cut_short]),
+        takes=_short(takes),
+        devices=of_devices(names),
+        counts=tuple(len(row) for row in names),
+    )
+
+
+def _short(facts: object) -> str:
+    return short(msgspec.json.encode(facts, order="deterministic"))

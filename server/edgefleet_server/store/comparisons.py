@@ -3,35 +3,40 @@
 from collections.abc import Collection
 
 import msgspec
-from sqlalchemy import Connection, and_, select
+from sqlalchemy import Connection, Table, and_, select
 
 from edgefleet_protocol.sketch import Sketch
 from edgefleet_protocol.telemetry import DeviceWindow
 
 from ..rollouts.pairs import Pair, Seen
 from .dialect import insert
-from .schema import comparisons, model_windows, windows
+from .schema import comparisons, later_comparisons, model_windows, windows
 
 AT_ONCE = 200
 """Devices to a query."""
 
 
-def add(connection: Connection, rollout: int, pairs: Collection[Pair]) -> None:
-    """Keep what was compared; who was compared already stays as it is."""
+def add(connection: Connection, rollout: int, pairs: Collection[Pair], *, later: bool = False) -> None:
+    """Keep what was compared; who was compared already stays as it is. later: by what came later, beside the first time."""
     rows = [
         {"rollout": rollout, "device": pair.device, "at_s": pair.at_s, "facts": msgspec.json.encode(pair)}
         for pair in pairs
     ]
     if rows:
-        statement = insert(connection, comparisons).on_conflict_do_nothing(index_elements=["rollout", "device"])
+        statement = insert(connection, _table(later)).on_conflict_do_nothing(index_elements=["rollout", "device"])
         connection.execute(statement, rows)
 
 
-def of(connection: Connection, rollout: int) -> tuple[Pair, ...]:
+def of(connection: Connection, rollout: int, *, later: bool = False) -> tuple[Pair, ...]:
     """Return what was compared, in the order in which it was measured."""
-    query = select(comparisons.c.facts).where(comparisons.c.rollout == rollout)
-    rows = connection.execute(query.order_by(comparisons.c.at_s, comparisons.c.device))
+    columns = _table(later).c
+    query = select(columns.facts).where(columns.rollout == rollout)
+    rows = connection.execute(query.order_by(columns.at_s, columns.device))
     return tuple(msgspec.json.decode(row.facts, type=Pair) for row in rows)
+
+
+def _table(later: bool) -> Table:
+    return later_comparisons if later else comparisons
 
 
 def seen(

@@ -41,6 +41,9 @@ class Record:
     waves: tuple[tuple[float, float], ...] = ()
     """Of the open stage, how far it was opened and when; none while one wave was enough."""
 
+    soaking_s: float | None = None
+    """Since when the gate of the open stage is open and its devices are judged on; None while it is not, or where no time is set."""
+
     @property
     def admitted_s(self) -> float:
         """When the last devices were let in."""
@@ -130,9 +133,14 @@ def move(
 
     opened_percent: how much of the stage is let in now, where it opens in waves.
     """
-    kept = record.assignment.opened_percent if kind in ("pause", "resume", "go-back", "approve") else opened_percent
+    kept = (
+        record.assignment.opened_percent
+        if kind in ("pause", "resume", "go-back", "approve", "soak")
+        else opened_percent
+    )
     assignment = msgspec.structs.replace(record.assignment, stage=stage, opened_percent=kept)
     reopened = stage != record.stage or kind == "resume"
+    soaking_s = None if reopened else now if kind == "soak" else record.soaking_s
     connection.execute(
         update(rollouts)
         .where(rollouts.c.id == record.id)
@@ -142,6 +150,7 @@ def move(
             why=why,
             stage_opened_s=now if reopened else record.stage_opened_s,
             updated_s=now,
+            soaking_s=soaking_s,
             waves=msgspec.json.encode(_waves(record, kind, opened_percent, now, reopened=reopened)).decode(),
         )
     )

@@ -78,6 +78,7 @@ rollouts = Table(
     Column("updated_s", Float, nullable=False),
     Column("approved", Integer, nullable=False, server_default="0"),
     Column("waves", Text, nullable=False, server_default="[]"),
+    Column("soaking_s", Float),
     Index("rollouts_by_region", "region", "model"),
 )
 
@@ -413,6 +414,16 @@ leases = Table(
 
 comparisons = Table(
     "comparisons",
+    metadata,
+    Column("rollout", Integer, ForeignKey("rollouts.id"), nullable=False),
+    Column("device", String(64), nullable=False),
+    Column("at_s", Float, nullable=False),
+    Column("facts", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("rollout", "device"),
+)
+
+later_comparisons = Table(
+    "later_comparisons",
     metadata,
     Column("rollout", Integer, ForeignKey("rollouts.id"), nullable=False),
     Column("device", String(64), nullable=False),

@@ -212,7 +212,9 @@ class Views:
         if record is None or record.assignment.stages[record.stage].gate.not_worse is None:
             return None
         try:
-            return compared_view(record, self._controller.pairs(record), self._controller.found(record))
+            return compared_view(
+                record, self._controller.pairs(record), self._controller.found(record), self._controller.later(record)
+            )
         except (TrustError, ProtocolError):
             return None  # a release that cannot be read: the record's reason says so
 

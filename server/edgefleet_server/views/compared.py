@@ -15,7 +15,9 @@ from .rollout import rules_view
 LISTED = 200
 
 
-def compared_view(record: Record, pairs: Sequence[Pair], found: Comparison) -> dict[str, Any]:
+def compared_view(
+    record: Record, pairs: Sequence[Pair], found: Comparison, later: Comparison | None = None
+) -> dict[str, Any]:
     """Return what is found on the devices that were compared, and each of them."""
     rules = record.assignment.stages[record.stage].gate.not_worse
     return {
@@ -29,5 +31,13 @@ def compared_view(record: Record, pairs: Sequence[Pair], found: Comparison) -> d
         "devices": found.devices,
         "needed": found.needed,
         "findings": [msgspec.to_builtins(row) for row in found.findings],
+        "later": None
+        if later is None
+        else {
+            "result": later.result,
+            "why": later.why,
+            "devices": later.devices,
+            "findings": [msgspec.to_builtins(row) for row in later.findings],
+        },
         "pairs": [msgspec.to_builtins(row) for row in pairs[:LISTED]],
     }
