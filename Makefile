@@ -12,7 +12,8 @@
 #   make retained                        10,000 states that the broker retains, read back after a restart of it and the server
 #   make restarts                        server and broker cut in each phase of a rollout: the table
 #   make deb ARGS="--arch arm64"         the Debian packages of the device's side, for Debian 12 or 13 (--suite)
-#   make device-lab                      those packages under a real systemd, in a container (needs root)
+#   make device-lab                      those packages on a device in a container with a real systemd, with a server and a broker
+#                                        outside of it (needs root; ARGS="--suite trixie")
 #
 #   make onnx-road                       the ONNX-only road on real models that packages carry (an environment of its own)
 #   make loads ARGS="DIR ..."            every variant of these packages on onnxruntime 1.19.2, 1.23.2 and the newest
@@ -74,7 +75,7 @@ deb: $(VENV)/ready
 	@$(BIN)/python scripts/build-deb $(ARGS)
 
 device-lab: $(VENV)/ready
-	@PATH="$(CURDIR)/$(BIN):$$PATH" scripts/device-lab $(ARGS)
+	@PATH="$$PATH:/usr/sbin" $(BIN)/python -m tests.lab $(ARGS)
 
 clean:
 	rm -rf .venv .venv-3.*
