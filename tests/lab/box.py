@@ -124,13 +124,13 @@ class Box:
         said: dict[str, object] = json.loads(done.stdout) if done.returncode == 0 else {}
         return said
 
-    def property(self, name: str, unit: str = UNIT) -> str:
+    def shown(self, name: str, unit: str = UNIT) -> str:
         """Return a property of a unit."""
         return self.run("systemctl", "show", "--property", name, "--value", unit).stdout.strip()
 
     def main_pid(self) -> int:
         """Return the agent's process as it is called in there; 0 for none."""
-        return int(self.property("MainPID") or 0)
+        return int(self.shown("MainPID") or 0)
 
     @property
     def first_process(self) -> int:

@@ -87,7 +87,7 @@ class Lab:
 
     def restarted(self, before: int) -> bool:
         """Return whether another agent than `before` runs and is ready."""
-        return self.box.main_pid() not in (0, before) and self.box.property("ActiveState") == "active"
+        return self.box.main_pid() not in (0, before) and self.box.shown("ActiveState") == "active"
 
 
 def installs(lab: Lab) -> str:
