@@ -27,6 +27,19 @@ MOST_SCORE = {UNIT: 2.0, "edgefleet-worker@1": 0.6}
 MEMORY_BYTES = 200_000_000
 PYTHON = "/usr/lib/edgefleet/bin/python3"
 SOCKET = "/run/edgefleet/fashion.sock"
+EARLY = """[Unit]
+Description=an application that starts before the agent
+After=sockets.target
+Before=edgefleet-agent.service
+[Service]
+Type=exec
+User=nobody
+Environment=PYTHONPATH={app}
+ExecStart={python} {app}/app.py {app}/seeds.json {socket} fashion 20
+StandardOutput=file:/var/tmp/early.json
+[Install]
+WantedBy=multi-user.target
+"""
 
 
 @dataclass
@@ -236,7 +249,7 @@ def is_upgraded_in_service(lab: Lab) -> str:
     lab.install(lab.newer)
     lab.until("the new one serves", lambda: lab.restarted(before) and lab.serves(lab.releases[-1]))
     time.sleep(1)
-    told = lab.said(kept, end=True), lab.said(fresh)
+    told = lab.said(kept, end=True), lab.said(fresh, end=True)
     failed = sum(int(str(row["failed"])) for row in told)
     longest = max(float(str(row["longest_s"])) for row in told)
     lab.figures["upgrade_failed"], lab.figures["upgrade_longest_s"] = failed, longest
@@ -248,6 +261,9 @@ def is_upgraded_in_service(lab: Lab) -> str:
 
 def survives_a_power_cut(lab: Lab) -> str:
     """And serves without a network."""
+    unit = EARLY.format(python=PYTHON, app=APP, socket=SOCKET)
+    (lab.box.root / "etc/systemd/system/early.service").write_text(unit)
+    lab.box.must("systemctl", "enable", "early.service", "edgefleet-model@fashion.socket")
     lab.box.cut()
     boot_s = lab.box.boot()
     began = time.monotonic()
@@ -257,6 +273,17 @@ def survives_a_power_cut(lab: Lab) -> str:
     told = lab.said(lab.application(2.0))
     assert told["failed"] == 0 and _right(told) > 0, f"{told}"
     return f"cable out, booted in {boot_s:.0f} s, serving {time.monotonic() - began - 2:.1f} s later at most"
+
+
+def answers_who_starts_early(lab: Lab) -> str:
+    """Before the agent: by the model's socket unit."""
+    said = lab.box.root / "var/tmp/early.json"
+    lab.until("the application that started early ended", lambda: said.exists() and said.read_text().endswith("\n"))
+    told = json.loads(said.read_text())
+    assert told["failed"] == 0 and _right(told) > 0, f"{told}"
+    assert lab.box.shown("ActiveState", "edgefleet-model@fashion.socket") == "active"
+    waited = f"its first answer took {told['longest_s']} s"
+    return f"an application that was up before the agent got {_right(told)} right answers, none failed; {waited}"
 
 
 def comes_home(lab: Lab) -> str:
@@ -296,5 +323,5 @@ def _right(told: dict[str, object]) -> int:
 
 ALL = (
     installs, is_hardened, has_a_man_page, enrols, starts, gets_a_model, serves, keeps_a_worker_alone, checks_itself, survives_kill_9, is_watched,
-    switches_in_service, outlives_a_greedy_model, is_upgraded_in_service, survives_a_power_cut, comes_home, is_purged,
+    switches_in_service, outlives_a_greedy_model, is_upgraded_in_service, survives_a_power_cut, answers_who_starts_early, comes_home, is_purged,
 )  # fmt: skip
