@@ -12,7 +12,8 @@
 #   make retained                        10,000 states that the broker retains, read back after a restart of it and the server
 #   make restarts                        server and broker cut in each phase of a rollout: the table
 #   make deb ARGS="--arch arm64"         the Debian packages of the device's side, for Debian 12 or 13 (--suite)
-#   make device-lab                      those packages under a real systemd, in a container (needs root)
+#   make device-lab                      those packages on a device in a container with a real systemd, with a server and a broker
+#                                        outside of it (needs root; ARGS="--suite trixie")
 #
 #   make arm-lab                         the arm64 packages on emulated Cortex-A53, A72, A76 and A78AE: answers, choices, sensors
 #   make arm-lab-compress ARGS="DIR ..." every variant of these packages there: the scorer's rows, instructions counted
@@ -77,7 +78,7 @@ deb: $(VENV)/ready
 	@$(BIN)/python scripts/build-deb $(ARGS)
 
 device-lab: $(VENV)/ready
-	@PATH="$(CURDIR)/$(BIN):$$PATH" scripts/device-lab $(ARGS)
+	@PATH="$$PATH:/usr/sbin" $(BIN)/python -m tests.lab $(ARGS)
 
 arm-lab: $(VENV)/ready
 	@$(BIN)/python -m benchmarks.arm.device $(ARGS)

@@ -253,6 +253,25 @@ def test_a_connection_without_a_question_is_closed_when_the_time_to_drain_is_ove
     until(lambda: worker.poll() == "dead", "it ends")
 
 
+def test_an_agent_that_ends_waits_for_answers_and_not_for_those_who_ask_nothing(
+    rogues: ProcessLauncher, tmp_path: Path
+) -> None:
+    spec = rogue(write_model(tmp_path), "slow")
+    worker = serving(rogues, spec)
+    answers: list[int] = []
+    connection, idle = Unix(rogues.socket_path("fashion")), Unix(rogues.socket_path("fashion"))
+    ask(connection, spec)
+    ask(idle, spec)
+    asking = threading.Thread(target=lambda: answers.append(ask(connection, spec)[0]))
+    asking.start()
+    until(lambda: worker.served().requests >= 2, "both are counted")
+    worker.stop(3600.0)
+    rogues.finish(3600.0)
+    asking.join(60)
+    assert answers == [200] and worker.why_dead() == "ended with exit code 0"
+    assert idle.sock is not None and idle.sock.recv(1) == b""
+
+
 def test_a_worker_dies_with_its_agent(tmp_path: Path) -> None:
     write_model(tmp_path)
     script = f"""

@@ -33,6 +33,7 @@ from .repository import FakeRepository, make_repository
 
 PASSPHRASE = "EDGEFLEET_CA_PASSPHRASE_FILE"
 SECRET = "four words of a test"
+LOOPBACK = "127.0.0.1"
 
 
 class GeneratedBroker(BrokerProcess):
@@ -69,16 +70,21 @@ class EnrolledFleet(Fleet):
         environments: Mapping[str, Mapping[str, str]] | None = None,
         *,
         made: datetime | None = None,
+        host: str = LOOPBACK,
     ) -> None:
-        """made: when the ceremony took place; default: now. environments: of each device, for all that runs on it."""
+        """made: when the ceremony took place; default: now. environments: of each device, for all that runs on it.
+
+        host: this machine's address as devices know it.
+        """
         super().__init__(members, environments=environments)
-        self._made = made
+        self._made, self._host = made, host
+        self._listen = host if host == LOOPBACK else "0.0.0.0"
         self.first_metadata: dict[str, bytes] = {}
         """What the ceremony signed, before the server signed anything."""
         self.identity = self.folder / "identity"
         self.broker: GeneratedBroker = GeneratedBroker(self.folder / "broker")
         self.enrol_port = BrokerProcess(self.folder / "unused").port
-        self.enrol_url = f"https://127.0.0.1:{self.enrol_port}"
+        self.enrol_url = f"https://{host}:{self.enrol_port}"
         secret = self.folder / "ca-passphrase"
         secret.write_text(SECRET)
         secret.chmod(0o600)
@@ -166,12 +172,18 @@ class EnrolledFleet(Fleet):
     def _write_configurations(self) -> None:
         super()._write_configurations()
         toml = self.folder / "server.toml"
-        more = f'[identity]\nfolder = "identity"\n[enrolment]\nport = {self.enrol_port}\n'
+        more = f'[identity]\nfolder = "identity"\n[enrolment]\nport = {self.enrol_port}\nhost = "{self._listen}"\n'
+        more += f'url = "{self.enrol_url}"\nbroker_host = "{self._host}"\nbroker_port = {self.broker.port}\n'
         toml.write_text(toml.read_text() + more)
         os.environ[PASSPHRASE] = str(self.folder / "ca-passphrase")
-        self.command("server", "identity", "init", "--host", "127.0.0.1", "--host", "localhost")
+        self.command(
+            "server",
+            "identity",
+            "init",
+            *(word for name in (LOOPBACK, "localhost", self._host) for word in ("--host", name)),
+        )
         # Started by root it would become the user `mosquitto`, who cannot read here.
-        where = ["--out", str(self.broker.made), "--store", str(self.broker.store), "--listen", "127.0.0.1"]
+        where = ["--out", str(self.broker.made), "--store", str(self.broker.store), "--listen", self._listen]
         user = pwd.getpwuid(os.getuid()).pw_name
         self.command("server", "broker", "config", *where, "--port", str(self.broker.port), "--user", user)
         for member in self.members.values():

@@ -45,6 +45,22 @@ class MemoryCage:
             break
         return self
 
+    def take(self, pid: int) -> None:
+        """Put a process that runs already under the limit: what it asks for from now on counts, and its children."""
+        assert self._group is not None, "only a control group can take a process that runs"
+        (self._group / "cgroup.procs").write_text(str(pid))
+
+    @property
+    def holds(self) -> list[int]:
+        """The processes under the limit."""
+        return [int(pid) for pid in (self._group / "cgroup.procs").read_text().split()] if self._group else []
+
+    def let_go(self) -> None:
+        """Let what is under the limit live on without it."""
+        for pid in self.holds:
+            with contextlib.suppress(OSError):
+                (self._group.parent / "cgroup.procs").write_text(str(pid))  # type: ignore[union-attr]
+
     def __exit__(self, *_: object) -> None:
         if self._group is None:
             return
