@@ -56,6 +56,8 @@ class Telling:
         self.session = 0
         self.state: DeviceState | None = None
         """The last state that was told, for `status`."""
+        self.window: Window | None = None
+        """The last that was closed."""
         self._window_began = (0.0, 0.0)
         """By the monotonic clock, and by the wall's."""
         self._events_sent: dict[int, int] = {}
@@ -127,6 +129,7 @@ class Telling:
             models=models,
         )
         self._window_began = (now, moment.wall_s)
+        self.window = window
         self.telemetry.add(window, now)
 
     # --- state, events, telemetry
