@@ -3,6 +3,8 @@
 import zlib
 from dataclasses import dataclass, field
 
+from msgspec.structs import replace
+
 from edgefleet_protocol.codec import encode
 from edgefleet_protocol.leaving import leaving
 from edgefleet_protocol.rollout import Policy
@@ -15,6 +17,7 @@ from edgefleet_protocol.telemetry import (
     held_back_s,
 )
 
+from .observe import Now
 from .store.outbox import Key, Outbox, key_of
 
 STORE_AFTER_S = 600.0
@@ -62,8 +65,12 @@ class Telemetry:
         began = self.waiting[0][1].started_monotonic_s
         return len(self.waiting) >= BATCH_WINDOWS or now >= began + held_back_s(self.policy.telemetry_interval_s)
 
-    def batch(self, now: float, dropped: int) -> tuple[bytes, frozenset[Key]] | None:
-        """Return the next message and the names of its windows; None while it is not time, or one is under way."""
+    def batch(self, moment: Now, boot: str, dropped: int) -> tuple[bytes, frozenset[Key]] | None:
+        """Return the next message and the names of its windows; None while it is not time, or one is under way.
+
+        boot: the boot of now, whose windows are dated anew where the clock came right since.
+        """
+        now = moment.monotonic_s
         if self.in_flight is not None and now < self.in_flight[2] + SEND_AGAIN_S:
             return None
         if not self.due(now):
@@ -75,7 +82,7 @@ class Telemetry:
             if not windows:
                 return None
             left = tuple(
-                leaving(window, self.policy.telemetry_fields) for window in windows
+                leaving(dated(window, boot, moment), self.policy.telemetry_fields) for window in windows
             )  # by the rules of now, whenever it was measured
             batch = TelemetryBatch(device=self.device, windows=left, dropped_windows=dropped)
             payload = zlib.compress(encode(batch))
@@ -101,3 +108,14 @@ class Telemetry:
     def new_session(self) -> None:
         """What was under way may be lost."""
         self.in_flight = None
+
+
+def dated(window: Window, boot: str, now: Now) -> Window:
+    """Return `window` with the time at which it began, where its clock was wrong and is right now.
+
+    Only within one boot: there the time since is known. Its name, by which it is forgotten and counted once, stays as it is.
+    """
+    if window.clock_trusted or not now.clock_trusted or window.boot != boot:
+        return window
+    start_s = round(now.wall_s - (now.monotonic_s - window.started_monotonic_s), 3)
+    return replace(window, start_s=start_s, clock_trusted=True)
