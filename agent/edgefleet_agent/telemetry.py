@@ -35,6 +35,8 @@ class Telemetry:
     outbox: Outbox
     waiting: list[tuple[float, Window]] = field(default_factory=list)
     """(closed at, window), the oldest first."""
+    gone: frozenset[Key] = frozenset()
+    """Of the outbox: what the broker has, and what the disk, full or read-only, would not let go of. Not sent again, and tried again later."""
     in_flight: tuple[int, frozenset[Key], float] | None = None
     policy: Policy = field(default_factory=Policy)
     """The region's, of now: how long a window is, and which measurements may leave this device."""
@@ -58,7 +60,7 @@ class Telemetry:
 
     def due(self, now: float) -> bool:
         """Return whether it is time to send: enough windows wait, or one for long enough, or somebody waits for them."""
-        if self.hurry or self.outbox.count():
+        if self.hurry or self.outbox.count() > len(self.gone):
             return True  # what lies in the outbox was held back for longer than it should
         if not self.waiting:
             return False
@@ -77,7 +79,7 @@ class Telemetry:
             return None
         count = MAX_WINDOWS
         while count:
-            windows = self.outbox.oldest(count)
+            windows = self.outbox.oldest(count, self.gone)
             windows += [window for _, window in self.waiting[: count - len(windows)]]
             if not windows:
                 return None
@@ -103,7 +105,9 @@ class Telemetry:
         self.in_flight = None
         here = {key_of(window) for _, window in self.waiting}
         self.waiting = [(at, window) for at, window in self.waiting if key_of(window) not in keys]
-        self.outbox.remove(keys - here)
+        self.gone |= keys - here
+        if self.outbox.remove(self.gone):
+            self.gone = frozenset()
 
     def new_session(self) -> None:
         """What was under way may be lost."""

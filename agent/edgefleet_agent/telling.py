@@ -23,6 +23,7 @@ from .telemetry import Telemetry
 
 JUDGED = ("trying", "probation")
 """Phases of a model in which a rollout waits for what it measures."""
+PROBLEM_AGAIN_S = 3600.0
 ASSERT_AGAIN_S = 6 * 3600.0
 """A state that did not change is told again: who lost or overwrote what was retained has it back by then."""
 
@@ -63,6 +64,8 @@ class Telling:
         self._events_sent: dict[int, int] = {}
         """The link's number of an event that is under way -> the event's."""
         self._published = ("", "", 0.0)
+        self._problem = ("", 0.0)
+        """The last of the outbox that was told, and when."""
 
     def start(self, now: float) -> None:
         """Begin the first window."""
@@ -190,4 +193,8 @@ class Telling:
             self.telemetry.sent(number, batch[1], moment.monotonic_s)
         problems, self._store.outbox.problems = self._store.outbox.problems[:1], []
         for problem in problems:
-            self._journal.tell("store-damaged", problem)
+            # Each is an event and a durable write: a disk that stays as it is must not cost one a turn.
+            words, at = self._problem
+            if problem != words or moment.monotonic_s >= at + PROBLEM_AGAIN_S:
+                self._problem = problem, moment.monotonic_s
+                self._journal.tell("store-damaged", problem)

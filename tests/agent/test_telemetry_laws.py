@@ -119,3 +119,35 @@ def test_a_clock_that_is_still_wrong_and_a_window_that_was_right_change_no_date(
     assert dated(wrong, "another", Now(500.0, TODAY, True)) is wrong
     right = dated(wrong, "b", Now(500.0, TODAY, True))
     assert (right.start_s, right.clock_trusted, key_of(right)) == (TODAY - 320.0, True, key_of(wrong))
+
+
+class Stubborn(FakeConnection):
+    """A database that lets nothing go while `stuck`: what a disk that became full or read-only does."""
+
+    stuck = False
+
+    def execute(self, sql: str, parameters: tuple[object, ...] = ()) -> object:
+        if self.stuck and sql.startswith("DELETE"):
+            raise RuntimeError("database or disk is full")
+        return super().execute(sql, parameters)
+
+
+def test_windows_that_the_disk_does_not_let_go_of_are_sent_once_and_removed_when_it_does() -> None:
+    device = serving()
+    device.agent.store.outbox._connect = lambda path: Stubborn(device.disk, path)
+    device.broker.cut()
+    device.broker.reachable = False
+    device.pass_time(1500)
+    assert device.agent.store.outbox.count() >= 10
+    Stubborn.stuck = True
+    try:
+        device.broker.reachable = True
+        device.run(until=lambda one: one.agent.telemetry.gone)
+        sent = len(device.batches())
+        device.pass_time(1500)
+        assert len(device.batches()) <= sent + 7, "five windows at once, and none again"
+        assert device.kinds().count("store-damaged") == 1, "the disk's trouble is told once"
+    finally:
+        Stubborn.stuck = False
+    device.run(until=lambda one: one.agent.store.outbox.count() == 0, turns=800)
+    assert not device.agent.telemetry.gone
