@@ -67,6 +67,8 @@ class Plugins:
         self._read: dict[str, tuple[float, Reading]] = {}
         self.troubles: dict[str, str] = {}
         """By name, why the last reading failed."""
+        self.answered: set[str] = set()
+        """Those that answered at all, or failed, since the start."""
         for name, plugin in plugins.items():
             threading.Thread(target=self._run, args=(name, plugin), name=f"sensor-{name}", daemon=True).start()
 
@@ -76,6 +78,11 @@ class Plugins:
         return next(
             ((name, row) for name, (at, row) in sorted(self._read.items()) if now - at <= STALE_S + self._every_s), None
         )
+
+    def of(self, name: str) -> Reading | None:
+        """Return the last reading of one plug-in."""
+        row = self._read.get(name)
+        return None if row is None else row[1]
 
     def _run(self, name: str, plugin: Plugin) -> None:
         while True:
@@ -91,4 +98,5 @@ class Plugins:
                     self._read[name] = (time.monotonic(), row)
                 else:
                     self._read.pop(name, None)
+            self.answered.add(name)
             time.sleep(self._every_s)
