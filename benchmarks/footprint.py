@@ -5,6 +5,14 @@ trust metadata done, no model wished; read when no other Python is alive, becaus
 would be counted half. For that, this program becomes a shell while the agent runs.
 `agent_idle_cpu_percent`: of one core, over the same rest.
 `installed_mb`: files of a fresh environment with the agent and what it needs, without onnxruntime, numpy and pip.
+
+Then a model is served, with ten requests a second and windows of a minute, by a real agent and a real Mosquitto:
+`telemetry_mb_per_day`: what telemetry costs on a mobile link both ways: MQTT as it was sent, and 126 bytes for each packet of TLS, TCP and IP, reckoned.
+`disk_mb_per_day`: what agent and worker wrote to storage, as the kernel counts it; `run` lies in memory, as on a device.
+Both are of a real span of `span_s` seconds, two messages of five windows unless told otherwise, times what a day has of it.
+`start_to_serving_s`: from the start of the agent's process to the first answer, with no broker to be reached; median of five.
+`agent_pss_slope_mb`: by how much the agent's anonymous memory grows over 100,000 messages of all kinds, true, false and rubbish: the median of
+the slopes between all readings, the first fifth left out.
 """
 
 import argparse
@@ -19,9 +27,12 @@ from pathlib import Path
 
 from edgefleet_server.link.embedded import mosquitto_path
 
+from . import _served
 from ._report import report
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+STARTS = 5
 
 SHELL = """
 "$PYTHON" -m edgefleet_agent run --config "$FOLDER/agent.toml" >"$FOLDER/agent.log" 2>&1 &
@@ -38,7 +49,7 @@ awk -v before=$before -v after=$after -v rest="$REST" -v hertz=$(getconf CLK_TCK
          pss, uss, (after - before) / hertz / rest * 100, others}' /proc/$agent/smaps_rollup >"$FOLDER/measured.json"
 kill $agent; wait $agent 2>/dev/null
 kill $BROKER 2>/dev/null
-exec "$BENCH_PYTHON" -m benchmarks.footprint --report "$FOLDER"
+exec "$BENCH_PYTHON" -m benchmarks.footprint --report "$FOLDER" --batches "$BATCHES" --messages "$MESSAGES"
 """
 
 
@@ -47,10 +58,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--settle", type=float, default=20, help="seconds before measuring (default 20)")
     parser.add_argument("--rest", type=float, default=60, help="seconds over which rest is measured (default 60)")
+    parser.add_argument(
+        "--batches", type=int, default=2, help="of five minutes each, over which a day is reckoned (default 2)"
+    )
+    parser.add_argument("--messages", type=int, default=100_000, help="over which memory is watched (default 100,000)")
     parser.add_argument("--report", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.report:
-        _report(arguments.report)
+        _report(arguments.report, arguments.batches, arguments.messages)
         return
     folder = Path(tempfile.mkdtemp(prefix="footprint-"))
     python = _install(folder)
@@ -63,6 +78,8 @@ def main() -> None:
         "BROKER": str(broker),
         "SETTLE": str(arguments.settle),
         "REST": str(arguments.rest),
+        "BATCHES": str(arguments.batches),
+        "MESSAGES": str(arguments.messages),
     }
     os.execve("/bin/sh", ["/bin/sh", "-c", SHELL], environment)
 
@@ -144,7 +161,7 @@ def _edgefleet(*arguments: object) -> None:
     subprocess.run([sys.executable, "-m", "edgefleet", *map(str, arguments)], check=True, stdout=subprocess.DEVNULL)
 
 
-def _report(folder: Path) -> None:
+def _report(folder: Path, batches: int, messages: int) -> None:
     said = (folder / "measured.json").read_text()
     if not said:
         sys.exit(f"the agent did not run: {(folder / 'agent.log').read_text()[-2000:]}")
@@ -168,6 +185,7 @@ def _report(folder: Path) -> None:
             "agent_uss_mb": measured["uss_kb"] * 1024 / 1e6,
             "agent_idle_cpu_percent": measured["cpu_percent"],
             "installed_mb": installed / 1e6,
+            **_served.measure(batches, messages, STARTS),
         },
     )
 

@@ -80,6 +80,7 @@ def test_every_setting_is_documented() -> None:
     sections = (
         agent_config.Broker,
         agent_config.HardwareRoots,
+        agent_config.HomeAssistant,
         agent_config.Network,
         agent_config.Serve,
         agent_config.Fetch,
@@ -93,6 +94,7 @@ def test_every_setting_is_documented() -> None:
         "fetch",
         "limits",
         "network",
+        "home_assistant",
     }
     names |= set(Policy.__struct_fields__)
     for section in (
@@ -126,5 +128,5 @@ def test_every_setting_is_documented() -> None:
             "webhook",
             "mail",
         }
-    missing = [name for name in sorted(names) if not re.search(rf"`(?:[a-z]+\.)*{name}[`,]", page)]
+    missing = [name for name in sorted(names) if not re.search(rf"`(?:[a-z_]+\.)*{name}[`,]", page)]
     assert not missing

@@ -16,6 +16,7 @@ from .identity import FOLDER, KEY
 BUILT_S = 1_764_028_800.0
 """2025-11-25: a clock before it is wrong."""
 CONNECT_S = 5.0
+PLUGIN_S = 5.0
 RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
 
 
@@ -171,6 +172,29 @@ def _sensors(config: Config) -> Iterator[Finding]:
     )
     if window.throttled:
         yield Finding("sensors", "warning", f"the clock is held back now: {', '.join(window.throttled)}")
+    yield from _plugins(config)
+
+
+def _plugins(config: Config) -> Iterator[Finding]:
+    """Each plug-in that the owner named is asked once, and waited for a little."""
+    from .hardware.plugins import Plugins, find
+
+    found, troubles = find(config.hardware.sensors)
+    yield from (Finding("sensors", "warning", words) for words in troubles)
+    asked, ends = Plugins(found, config.hardware.root), time.monotonic() + PLUGIN_S
+    while asked.answered < set(found) and time.monotonic() < ends:
+        time.sleep(0.02)
+    for name in found:
+        row = asked.of(name)
+        if name not in asked.answered:
+            yield Finding("sensors", "warning", f"the plug-in {name} has not answered within {PLUGIN_S:.0f} s")
+        elif name in asked.troubles:
+            yield Finding("sensors", "warning", f"the plug-in {name} failed: {asked.troubles[name]}")
+        elif row is None:
+            yield Finding("sensors", "warning", f"the plug-in {name} finds nothing here")
+        else:
+            said = {key: value for key, value in vars(row).items() if value is not None}
+            yield Finding("sensors", "ok", f"{name}: {', '.join(f'{key} {value}' for key, value in said.items())}")
 
 
 def _cgroup(config: Config) -> Iterator[Finding]:

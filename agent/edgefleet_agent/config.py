@@ -103,6 +103,19 @@ class Network(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Interfaces whose bytes cost money, by name or, as in `wwan*`, by the beginning of it."""
 
 
+class HomeAssistant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The owner's own broker, where Home Assistant finds this device; off while `host` is empty."""
+
+    host: str = ""
+    port: int = 1883
+    username: str = ""
+    password_file: Path | None = None
+    ca: Path | None = None
+    """With it, the connection is TLS."""
+    prefix: str = "homeassistant"
+    """Of discovery, as Home Assistant is set up."""
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole file. Relative paths are relative to it; once loaded, all are absolute: children start in `/`."""
 
@@ -118,6 +131,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     fetch: Fetch = Fetch()
     limits: Limits = Limits()
     network: Network = Network()
+    home_assistant: HomeAssistant = HomeAssistant()
 
 
 @dataclass(frozen=True)
@@ -183,6 +197,12 @@ def from_dict(data: dict[str, Any], base: Path, *, complete: bool = True) -> Con
         certificate=paths.of(config.broker.certificate) if config.broker.certificate else None,
         key=paths.of(config.broker.key) if config.broker.key else None,
     )
+    home = config.home_assistant
+    home = msgspec.structs.replace(
+        home,
+        ca=paths.of(home.ca) if home.ca else None,
+        password_file=paths.of(home.password_file) if home.password_file else None,
+    )
     hardware = msgspec.structs.replace(config.hardware, root=paths.of(config.hardware.root))
     if not hardware.root.is_dir():
         raise BadConfig(
@@ -196,6 +216,7 @@ def from_dict(data: dict[str, Any], base: Path, *, complete: bool = True) -> Con
         run=paths.of(config.run),
         broker=broker,
         hardware=hardware,
+        home_assistant=home,
     )
 
 

@@ -5,7 +5,7 @@ import fcntl
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Protocol
@@ -90,17 +90,49 @@ def run(config: Config) -> int:
             signer=identity,
         )
         renewal = Renewal(config.state, link, agent.clock.monotonic()) if identity is not None else None
-        turn_until_stopped(agent, link, config.run, renewal)
+        with telling_home(config) as at_home:
+            turn_until_stopped(agent, link, config.run, renewal, at_home)
         launcher.finish(config.serve.drain_s)
     return 0
 
 
-def turn_until_stopped(agent: Agent, link: "_Waits", run_folder: Path, renewal: "Renewal | None" = None) -> None:
+@contextlib.contextmanager
+def telling_home(config: Config) -> Iterator[Callable[[Agent], None]]:
+    """Give what tells Home Assistant of a window that was closed; it does nothing where the owner named no broker for it."""
+    if not config.home_assistant.host:
+        yield lambda agent: None
+        return
+    from .home import values
+    from .link.home import HomeLink
+
+    link, told = HomeLink(config), None
+
+    def tell(agent: Agent) -> None:
+        nonlocal told
+        if (window := agent.telling.window) is not None and window is not told:
+            told = window
+            link.tell(values(window, agent.state), agent.hardware)
+
+    link.start()
+    try:
+        yield tell
+    finally:
+        link.stop()
+
+
+def turn_until_stopped(
+    agent: Agent,
+    link: "_Waits",
+    run_folder: Path,
+    renewal: "Renewal | None" = None,
+    after_turn: Callable[[Agent], None] = lambda agent: None,
+) -> None:
     """Turn until a signal says to end."""
     clock, told, stood, manager = agent.clock, None, None, Notifier()
     with _stop_signal(link) as stopped:
         while not stopped:
             wake_at = agent.turn(clock.monotonic())
+            after_turn(agent)
             if renewal is not None:
                 wake_at = min(wake_at, renewal.step(clock.monotonic(), agent.known_time_s()))
             if agent.state is not None and agent.state != told:

@@ -23,6 +23,7 @@ from .telemetry import Telemetry
 
 JUDGED = ("trying", "probation")
 """Phases of a model in which a rollout waits for what it measures."""
+PROBLEM_AGAIN_S = 3600.0
 ASSERT_AGAIN_S = 6 * 3600.0
 """A state that did not change is told again: who lost or overwrote what was retained has it back by then."""
 
@@ -56,15 +57,19 @@ class Telling:
         self.session = 0
         self.state: DeviceState | None = None
         """The last state that was told, for `status`."""
-        self._window_began = (0.0, 0.0)
-        """By the monotonic clock, and by the wall's."""
+        self.window: Window | None = None
+        """The last that was closed."""
+        self._window_began = 0.0
+        """By the monotonic clock."""
         self._events_sent: dict[int, int] = {}
         """The link's number of an event that is under way -> the event's."""
         self._published = ("", "", 0.0)
+        self._problem = ("", 0.0)
+        """The last of the outbox that was told, and when."""
 
     def start(self, now: float) -> None:
         """Begin the first window."""
-        self._window_began = (now, self._clock.now())
+        self._window_began = now
 
     def topic(self, kind: Kind) -> str:
         """Return the device's own topic of a kind."""
@@ -104,11 +109,11 @@ class Telling:
 
     def window_ends(self, interval_s: float) -> float:
         """Return when the window that is open closes, in monotonic seconds."""
-        return self._window_began[0] + interval_s
+        return self._window_began + interval_s
 
     def close_window(self, lives: Iterable[Live], moment: Now, interval_s: float, *, at_once: bool = False) -> None:
         """Close the telemetry window when its time is over."""
-        now, (began, began_wall) = moment.monotonic_s, self._window_began
+        now, began = moment.monotonic_s, self._window_began
         if now < began + interval_s and not (at_once and now > began):
             return
         rows = list(lives)
@@ -117,8 +122,9 @@ class Telling:
         models = tuple(part for live in rows for part in live.close_window())
         served = any(row.requests or row.errors for row in models)
         window = Window(
-            # In milliseconds: more digits say nothing, and are what compresses worst.
-            start_s=round(began_wall, 3),
+            # In milliseconds: more digits say nothing, and are what compresses worst. By the wall's clock of now, which may have
+            # come right since the window began.
+            start_s=round(moment.wall_s - (now - began), 3),
             seconds=min(max(round(now - began, 3), 0.001), 86400.0),
             boot=self._clock.boot(),
             started_monotonic_s=round(began, 3),
@@ -126,7 +132,8 @@ class Telling:
             device=self._metering.close(now, self._probe.device_window(), self._probe.power_readings(), served=served),
             models=models,
         )
-        self._window_began = (now, moment.wall_s)
+        self._window_began = now
+        self.window = window
         self.telemetry.add(window, now)
 
     # --- state, events, telemetry
@@ -180,10 +187,14 @@ class Telling:
             facts = replace(facts, dropped_windows=facts.dropped_windows + dropped)
             self._store.facts.put_later(facts)
         dropped = facts.dropped_windows + self._store.outbox.lost()
-        batch = self.telemetry.batch(moment.monotonic_s, dropped)
+        batch = self.telemetry.batch(moment, self._clock.boot(), dropped)
         if batch is not None:
             number = self._link.publish(self.topic("telemetry"), batch[0])
             self.telemetry.sent(number, batch[1], moment.monotonic_s)
         problems, self._store.outbox.problems = self._store.outbox.problems[:1], []
         for problem in problems:
-            self._journal.tell("store-damaged", problem)
+            # Each is an event and a durable write: a disk that stays as it is must not cost one a turn.
+            words, at = self._problem
+            if problem != words or moment.monotonic_s >= at + PROBLEM_AGAIN_S:
+                self._problem = problem, moment.monotonic_s
+                self._journal.tell("store-damaged", problem)

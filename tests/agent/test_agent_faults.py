@@ -591,9 +591,12 @@ def test_s28_a_device_at_1970_installs_and_marks_its_windows_and_a_clock_that_co
     hub.publish(first)
     hub.roll_out(assign(first, deadline_s=600))
     device.boot().run(until=lambda one: one.serving() == "fashion/1")
+    device.run(until=lambda one: one.windows())
+    assert not any(row.clock_trusted for row in device.windows())
     device.clock.wall = 1_800_000_000.0
     device.run(until=proven(first))
     assert (device.model() or _none()).failures == ()
+    assert device.windows()[-1].clock_trusted
 
 
 def test_s28_a_look_that_the_clock_prevents_says_clock_and_is_tried_again() -> None:

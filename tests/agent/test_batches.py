@@ -7,26 +7,20 @@ from tests.fakes.device import FakeDevice, assign, fleet, package, proven
 MINUTE = Policy(telemetry_interval_s=60.0)
 
 
-def pass_time(device: FakeDevice, seconds: float) -> None:
-    ends = device.clock.monotonic() + seconds
-    while device.clock.monotonic() < ends:
-        device.turn()
-
-
 def serving(policy: Policy) -> FakeDevice:
     device, hub = fleet()
     first = package(1)
     hub.publish(first)
     hub.roll_out(assign(first), policy=policy)
     device.boot().run(until=proven(first))
-    pass_time(device, 400)
+    device.pass_time(400)
     return device
 
 
 def test_a_served_model_s_windows_go_out_five_at_once_and_none_twice() -> None:
     device = serving(MINUTE)
     before = len(device.batches())
-    pass_time(device, 3600)
+    device.pass_time(3600)
     came = device.batches()[before:]
     assert [len(batch.windows) for batch in came] == [5] * len(came) and 11 <= len(came) <= 13
     starts = [row.started_monotonic_s for batch in came for row in batch.windows]
@@ -37,7 +31,7 @@ def test_a_served_model_s_windows_go_out_five_at_once_and_none_twice() -> None:
 def test_windows_that_are_too_few_go_out_by_time() -> None:
     device = serving(Policy(telemetry_interval_s=130.0))
     before = len(device.batches())
-    pass_time(device, 3600)
+    device.pass_time(3600)
     came = device.batches()[before:]
     assert {len(batch.windows) for batch in came} <= {2, 3} and len(came) >= 3600 / (3 * 130) - 1
     assert all(130 * len(batch.windows) <= BATCH_WITHIN_S + 130 for batch in came)
@@ -46,7 +40,7 @@ def test_windows_that_are_too_few_go_out_by_time() -> None:
 def test_where_somebody_watches_each_goes_out_as_it_ends() -> None:
     device = serving(Policy(telemetry_interval_s=30.0))
     before = len(device.batches())
-    pass_time(device, 600)
+    device.pass_time(600)
     assert [len(batch.windows) for batch in device.batches()[before:]] == [1] * 20
 
 
@@ -56,7 +50,7 @@ def test_on_probation_nothing_is_held_back_for_a_rollout_waits_for_it() -> None:
     hub.publish(first, second)
     hub.roll_out(assign(first), policy=MINUTE)
     device.boot().run(until=proven(first))
-    pass_time(device, 700)
+    device.pass_time(700)
     hub.roll_out(assign(second), policy=MINUTE)
     device.run(until=lambda one: one.phase() == "probation")
     device.run(turns=4)
@@ -71,7 +65,7 @@ def test_a_new_session_sends_what_was_under_way_again_and_what_is_held_back_stay
     device.run(until=lambda one: len(one.agent.telemetry.waiting) == 2)
     before = len(device.batches())
     device.broker.cut()
-    pass_time(device, 30)
+    device.pass_time(30)
     assert len(device.batches()) == before and len(device.agent.telemetry.waiting) == 2
 
 

@@ -83,6 +83,17 @@ def test_a_root_that_forgets_at_reboot_is_warned_of_and_an_ordinary_system_is_na
         assert row.level == level and words in row.words
 
 
+def test_a_named_plug_in_that_is_not_there_or_finds_nothing_is_told(tmp_path: Path, toml: Path) -> None:
+    (tmp_path / "board/tmp").mkdir(parents=True)
+    toml.write_text(toml.read_text() + '[hardware]\nroot = "board"\nsensors = ["pisugar", "no-such"]\n')
+    said = [row.words for row in findings(configuration.load(toml)) if row.name == "sensors"]
+    assert any("the plug-in pisugar finds nothing here" in words for words in said)
+    assert any("no sensor plug-in is called no-such" in words for words in said)
+    (tmp_path / "board/tmp/pisugar-server.sock").write_text("no socket")
+    said = [row.words for row in findings(configuration.load(toml)) if row.name == "sensors"]
+    assert any("the plug-in pisugar failed: ConnectionRefusedError" in words for words in said)
+
+
 def test_only_what_failed_makes_the_exit_code(toml: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code([Finding("a", "ok", ""), Finding("b", "warning", "")]) == 0
     assert main(["check", "--config", str(toml), "--json"]) == 1

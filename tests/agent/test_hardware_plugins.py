@@ -5,6 +5,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from edgefleet_agent.hardware import ups
 from edgefleet_agent.hardware.plugins import Plugins, Reading, find
 
@@ -88,3 +90,19 @@ def test_a_bus_that_is_none_and_a_board_without_a_bus_have_no_battery(tmp_path: 
     (tmp_path / "dev").mkdir()
     (tmp_path / "dev/i2c-1").write_bytes(b"")
     assert ups.ina219(tmp_path) is None and ups.max17043(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (Reading(battery_percent=250.0), "battery_percent is 250"),
+        (Reading(battery_percent="80"), "battery_percent is '80'"),  # type: ignore[arg-type]
+        (Reading(battery_percent=float("nan")), "battery_percent is nan"),
+        (Reading(power_w=1e300), "power_w is 1e+300"),
+        (Reading(battery_charging="yes"), "battery_charging is 'yes'"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_a_plug_in_cannot_mean_is_no_reading_and_is_said(tmp_path: Path, row: Reading, words: str) -> None:
+    made = Plugins({"odd": lambda root: row}, tmp_path, every_s=0.01)
+    until(lambda: "odd" in made.troubles)
+    assert words in made.troubles["odd"] and made.read() is None

@@ -105,6 +105,12 @@ def test_the_load_is_the_share_of_time_since_the_last_reading(tmp_path: Path) ->
     assert load.percent() is None
     write(tmp_path, {"proc/stat": "cpu  140 0 120 760 180 0 0 0 0 0"})
     assert load.percent() == 30.0
+    write(tmp_path, {"proc/stat": "cpu  150 0 120 760 160 0 0 0 0 0"})
+    assert load.percent() is None, "time went backwards"
+    write(tmp_path, {"proc/stat": "cpu  250 0 120 760 150 0 0 0 0 0"})
+    assert load.percent() == 100.0, "the count of waiting may go down, and nothing is busier than always"
+    write(tmp_path, {"proc/stat": "cpu  torn 0 120"})
+    assert load.percent() is None
 
 
 HERE = Path("/")

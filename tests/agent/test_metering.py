@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from edgefleet_agent.hardware import samples, traffic
-from edgefleet_agent.hardware.firmware import Firmware, board_power_w
+from edgefleet_agent.hardware.firmware import AGAIN_S, Firmware, board_power_w
 from edgefleet_agent.metering import Metering, merge_devices
 from edgefleet_protocol.telemetry import DeviceWindow, InterfaceWindow
 
@@ -110,10 +110,13 @@ def test_the_firmware_s_tool_is_asked_where_there_is_one_and_given_up_when_it_fa
     )
     assert Firmware(said).throttled() == ("under-voltage", "throttled")
     assert Firmware(said).power_w() is None
-    broken = Firmware(tool(tmp_path, "exit 1"))
+    now = [1000.0]
+    broken = Firmware(tool(tmp_path, "exit 1"), lambda: now[0])
     assert [broken.throttled() for _ in range(3)] == [None] * 3
     tool(tmp_path, "echo throttled=0x0")
     assert broken.throttled() is None and Firmware(tmp_path).throttled() == ()
+    now[0] += AGAIN_S
+    assert broken.throttled() == (), "and asked again after a while"
 
 
 def test_the_rails_of_a_pi_5_are_added_and_brought_to_what_the_wall_gives() -> None:

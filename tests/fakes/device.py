@@ -278,6 +278,12 @@ class FakeDevice:
         if until is not None:
             raise AssertionError(f"it did not happen within {turns} turns; {self.state()}")
 
+    def pass_time(self, seconds: float) -> None:
+        """Turn until so much time has passed."""
+        ends = self.clock.monotonic() + seconds
+        while self.clock.monotonic() < ends:
+            self.turn()
+
     def stop(self) -> None:
         """End in good order."""
         self.agent.stop(self.clock.monotonic())

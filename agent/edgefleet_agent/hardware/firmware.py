@@ -2,22 +2,25 @@
 
 import re
 import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from .sensors import reasons
 
 PATIENCE_S = 1.0
 MAX_FAILURES = 3
-"""A tool that failed so often in a row is not asked again until the agent starts anew."""
+AGAIN_S = 600.0
+"""A tool that failed so often in a row is let be for so long: a busy board may have made it late, and one that is broken costs a process each time."""
 _ADC = re.compile(r"(\S+)_([AV]) (?:current|volt)\(\d+\)=([\d.]+)[AV]")
 
 
 class Firmware:
     """The tool below one root. Never raises, and never waits long."""
 
-    def __init__(self, root: Path) -> None:
-        self._tool = root / "usr/bin/vcgencmd"
-        self._failures = 0
+    def __init__(self, root: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._tool, self._clock = root / "usr/bin/vcgencmd", clock
+        self._failures, self._not_before = 0, 0.0
 
     def throttled(self) -> tuple[str, ...] | None:
         """Return why the clock is held back now, or None where the tool does not say."""
@@ -29,7 +32,7 @@ class Firmware:
         return board_power_w(self._ask("pmic_read_adc"))
 
     def _ask(self, word: str) -> str:
-        if self._failures >= MAX_FAILURES or not self._tool.is_file():
+        if self._clock() < self._not_before or not self._tool.is_file():
             return ""
         try:
             done = subprocess.run(
@@ -37,6 +40,8 @@ class Firmware:
             )
         except (OSError, subprocess.SubprocessError):
             self._failures += 1
+            if self._failures >= MAX_FAILURES:
+                self._failures, self._not_before = 0, self._clock() + AGAIN_S
             return ""
         self._failures = 0
         return done.stdout[:65536].decode("utf-8", "replace")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 GROUP = "edgefleet.sensors"
 EVERY_S = 30.0
+MAX_W = 10_000.0
 STALE_S = 120.0
 """A reading that is older is none: its plug-in hangs or fails."""
 
@@ -24,6 +25,17 @@ class Reading:
     battery_charging: bool | None = None
     """Whether the device is on external power."""
     power_w: float | None = None
+
+
+def impossible(row: Reading) -> str | None:
+    """Return what in a reading cannot be, in words, or None. One that passed on would cost the whole window, or a rule its ground."""
+    for name, most in (("battery_percent", 100.0), ("power_w", MAX_W)):
+        value = getattr(row, name)
+        if value is not None and not (isinstance(value, int | float) and 0 <= value <= most):
+            return f"{name} is {value!r} and must be a number from 0 to {most:g}"
+    if not isinstance(row.battery_charging, bool | None):
+        return f"battery_charging is {row.battery_charging!r} and must be True, False or None"
+    return None
 
 
 Plugin = Callable[[Path], Reading | None]
@@ -55,6 +67,8 @@ class Plugins:
         self._read: dict[str, tuple[float, Reading]] = {}
         self.troubles: dict[str, str] = {}
         """By name, why the last reading failed."""
+        self.answered: set[str] = set()
+        """Those that answered at all, or failed, since the start."""
         for name, plugin in plugins.items():
             threading.Thread(target=self._run, args=(name, plugin), name=f"sensor-{name}", daemon=True).start()
 
@@ -65,6 +79,11 @@ class Plugins:
             ((name, row) for name, (at, row) in sorted(self._read.items()) if now - at <= STALE_S + self._every_s), None
         )
 
+    def of(self, name: str) -> Reading | None:
+        """Return the last reading of one plug-in."""
+        row = self._read.get(name)
+        return None if row is None else row[1]
+
     def _run(self, name: str, plugin: Plugin) -> None:
         while True:
             try:
@@ -73,8 +92,11 @@ class Plugins:
                 self.troubles[name] = f"{type(error).__name__}: {error}"
             else:
                 self.troubles.pop(name, None)
-                if isinstance(row, Reading):
+                if isinstance(row, Reading) and (fault := impossible(row)) is not None:
+                    self.troubles[name] = fault
+                elif isinstance(row, Reading):
                     self._read[name] = (time.monotonic(), row)
                 else:
                     self._read.pop(name, None)
+            self.answered.add(name)
             time.sleep(self._every_s)

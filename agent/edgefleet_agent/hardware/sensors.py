@@ -19,7 +19,7 @@ _THROTTLED = ((0, "under-voltage"), (1, "capped"), (2, "throttled"), (3, "soft-l
 _MAILBOX_ERROR = 0x80000000
 """With this bit set, the number is the firmware's error and no state."""
 
-_COMPUTES = re.compile(r"cpu|soc|gpu|tj|pkg|core", re.IGNORECASE)
+_COMPUTES = re.compile(r"cpu|soc|gpu|tj|pkg|core|k\d+temp|zenpower", re.IGNORECASE)
 """Thermal zones of what computes; a PMIC's zone says 100 °C for ever, a battery's or Wi-Fi's says nothing of throttling."""
 
 
@@ -123,7 +123,8 @@ class Load:
         self._before = now
         if now is None or before is None or now[1] <= before[1]:
             return None
-        return round(100 * max(0.0, 1 - (now[0] - before[0]) / (now[1] - before[1])), 1)
+        # The kernel's count of waiting for I/O may go down, by its own documentation.
+        return round(100 * min(1.0, max(0.0, 1 - (now[0] - before[0]) / (now[1] - before[1]))), 1)
 
     def _read(self) -> tuple[float, float] | None:
         """Time spent idle, and all time."""
@@ -132,7 +133,7 @@ class Load:
             parts = [getattr(times, name, 0.0) for name in _TIMES]
             return parts[3] + parts[4], sum(parts)
         first = (text(self._root / "proc/stat") or "").partition("\n")[0].split()
-        if len(first) < 5 or first[0] != "cpu":
+        if len(first) < 5 or first[0] != "cpu" or not all(word.isdigit() for word in first[1:]):
             return None
         # user nice system idle iowait irq softirq steal; guest time is in user already
         ticks = [int(value) for value in first[1:9]]

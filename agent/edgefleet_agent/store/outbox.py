@@ -111,20 +111,23 @@ class Outbox:
         found: list[Window] = self._transaction(work, [])
         return found
 
-    def remove(self, keys: Iterable[Key]) -> None:
-        """Forget windows that the broker has."""
+    def remove(self, keys: Iterable[Key]) -> bool:
+        """Forget windows that the broker has; return whether they are forgotten."""
         wanted = list(keys)
         if not wanted or self._rows == 0:
-            return
+            return True
 
-        def work(database: Connection) -> None:
+        def work(database: Connection) -> bool:
             for boot, started in wanted:
                 database.execute("DELETE FROM windows WHERE boot = ? AND started = ?", (boot, started))
+            return True
 
         self._coarse = 0
-        self._transaction(work, None)
+        if not self._transaction(work, False):
+            return False
         if self._rows == 0 and (self._disk.size(self._path) or 0) >= SHRINK_FROM_BYTES:
             self._shrink()
+        return True
 
     def count(self) -> int:
         """Return how many windows wait."""
