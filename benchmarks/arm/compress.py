@@ -63,7 +63,7 @@ def main(argv: list[str]) -> int:
             for processor in processors
             for line in measured(opened(folder, options.rows), processor, counting)
         ]
-    except (LabError, CompressError) as error:
+    except (LabError, CompressError, OSError) as error:
         print(f"arm-lab-compress: {error}", file=sys.stderr)
         return FAILED
     text = report(lines)
