@@ -175,6 +175,8 @@ def judged(processor: Processor, release: Release, said: dict[str, Any]) -> Iter
         f"memory: the worker {_mb(served.get('memory_bytes'))}, of which {_mb(said['bare_python_bytes'])} are those of a bare "
         "Python in the emulator",
     )
+    network = said["limits"]["network"]
+    yield line(not network.startswith("none"), f"workers have no network: {network}")
     service = said["service"]
     sensed = next((row["words"] for row in service.get("check", ()) if row["name"] == "sensors"), "")
     yield line(
