@@ -1,5 +1,6 @@
 """What the labs of emulated Arm say of what they saw. The emulator itself runs in `make arm-lab` alone: it takes minutes."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -39,6 +40,12 @@ def test_it_is_said_plainly_where_int8_buys_little() -> None:
     assert "| fashion | Cortex-A76 | int8 | 16 of 16 | 0 | 0.3 | 5.00 | 4.00 | 3.00 | 0.00 |" in report(lines)
 
 
+def test_a_variant_that_the_processor_cannot_take_is_marked() -> None:
+    lacking = dataclasses.replace(line("int8", "Cortex-A72", 1e6), lacks=("asimddp",), runtime="1.32.0")
+    said = report([line("fp32", "Cortex-A72", 2e6), lacking])
+    assert "| int8 (not chosen: no asimddp) |" in said and "- Run with onnxruntime 1.32.0." in said
+
+
 def test_rows_that_differ_are_stated_with_what_the_release_allows() -> None:
     apart = Agreement(rows=16, identical=15, max_difference=0.19, allowed=0.3)
     (said, *_) = findings([line("fp32", "Cortex-A53", 2e6), line("int8", "Cortex-A53", 1e6, agreement=apart)])
@@ -59,7 +66,8 @@ def test_the_child_answers_the_rows_of_a_package_as_its_scorer_did(tmp_path: Pat
     package = opened(make_package(tmp_path / "package"), limit=20)
     order = finalists._order(package, tmp_path)
     said = subprocess.run([sys.executable, str(CHILD), str(order)], capture_output=True, text=True, check=True).stdout
-    assert [json.loads(row)["name"] for row in said.splitlines()] == ["fp32", "int8"]
+    about, *rows = (json.loads(row) for row in said.splitlines())
+    assert about["features"] and [row["name"] for row in rows] == ["fp32", "int8"]
     for variant in package.runnable:
         answered = dict(np.load(tmp_path / f"{variant.name}.npz"))
         assert compared(package.scored[variant.name], answered, 0.0).identical == len(package.rows["input"])

@@ -1,8 +1,8 @@
 """Run in the emulator, by its Python: answer rows with each model of an order, one at a time on one thread.
 
 Needs numpy and onnxruntime alone. `child.py ORDER` reads `{"work": [{"name", "model", "inputs", "outputs"}]}`:
-`inputs` are .npz files of arrays whose first dimension counts rows. For each piece of work it writes the answers, and
-prints one line of JSON. With COUNT in the environment it asks the marks of counter.c around COUNT inferences instead.
+`inputs` are .npz files of arrays whose first dimension counts rows. It prints one line of JSON about the processor and the
+runtime, and one for each piece of work, whose answers it writes. With COUNT in the environment it asks the marks of counter.c around COUNT inferences instead.
 """
 
 import contextlib
@@ -21,6 +21,7 @@ def main(order: str) -> None:
     with open(order) as file:  # noqa: PTH123 - each import costs a second in the emulator
         asked = json.load(file)
     onnxruntime.set_default_logger_severity(3)
+    print(json.dumps({"features": features(), "onnxruntime": onnxruntime.__version__}), flush=True)
     for work in asked["work"]:
         inputs = dict(np.load(work["inputs"]))
         options = onnxruntime.SessionOptions()
@@ -34,6 +35,13 @@ def main(order: str) -> None:
             print(json.dumps({"name": work["name"], "error": str(error).splitlines()[0][:300]}), flush=True)
             continue
         print(json.dumps({"name": work["name"], "seconds": round(time.monotonic() - began, 1)}), flush=True)
+
+
+def features() -> list[str]:
+    """Return the instruction sets that the processor says it has."""
+    with open("/proc/cpuinfo") as file:  # noqa: PTH123
+        lines = [line.partition(":")[2].split() for line in file if line.startswith(("Features", "flags"))]
+    return lines[0] if lines else []
 
 
 def answer(session: Any, inputs: dict[str, Any], names: list[str], work: dict[str, Any]) -> None:

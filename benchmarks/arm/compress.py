@@ -42,6 +42,9 @@ class Line:
     """Of the same network."""
     agreement: Agreement
     counts: Mapping[str, float] | None
+    lacks: tuple[str, ...] = ()
+    """Instruction sets that the variant asks for and the processor does not have: the agent would not choose it there."""
+    runtime: str = ""
 
     @property
     def total(self) -> float | None:
@@ -63,7 +66,7 @@ def main(argv: list[str]) -> int:
             for processor in processors
             for line in measured(opened(folder, options.rows), processor, counting)
         ]
-    except (LabError, CompressError) as error:
+    except (LabError, CompressError, OSError) as error:
         print(f"arm-lab-compress: {error}", file=sys.stderr)
         return FAILED
     text = report(lines)
@@ -76,7 +79,7 @@ def main(argv: list[str]) -> int:
 def measured(package: Package, processor: Processor, counting: counter.Counter | None) -> list[Line]:
     """Return the lines of one package on one processor."""
     modules = packages.runtime()
-    agreed = agreements(package, processor, modules)
+    seen = agreements(package, processor, modules)
     counted: dict[str, dict[str, float]] | None = None
     # The counter is of one version of QEMU, which may lack a newer processor.
     if counting is not None and processor.suite == "trixie":
@@ -90,8 +93,10 @@ def measured(package: Package, processor: Processor, counting: counter.Counter |
             processor.title,
             quantized[variant.name],
             float_of(variant, floats).name if floats else "",
-            agreed[variant.name],
+            seen.agreements[variant.name],
             counted[variant.name] if counted is not None else None,
+            tuple(feature for feature in variant.requires.features if feature not in seen.features),
+            seen.runtime,
         )
         for variant in package.runnable
     ]
@@ -117,14 +122,25 @@ def report(lines: list[Line]) -> str:
         cells = [
             line.package,
             line.processor,
-            line.variant,
+            line.variant + (f" (not chosen: no {', '.join(line.lacks)})" if line.lacks else ""),
             f"{seen.identical} of {seen.rows}",
             f"{seen.max_difference:.2g}",
             f"{seen.allowed:.2g}",
             *counts,
         ]
         rows.append("| " + " | ".join(cells) + " |")
-    return "\n".join([*rows, "", *(f"- {words}" for words in findings(lines))]) + "\n"
+    versions = ", ".join(sorted({f"onnxruntime {line.runtime}" for line in lines if line.runtime}))
+    return (
+        "\n".join(
+            [
+                *rows,
+                "",
+                *(f"- {words}" for words in findings(lines)),
+                *([f"- Run with {versions}."] if versions else []),
+            ]
+        )
+        + "\n"
+    )
 
 
 def findings(lines: list[Line]) -> list[str]:

@@ -6,13 +6,11 @@ outside changes, and no root rights are needed.
 
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 from .emulated import Processor
 from .fetch import Apt, emulator, own_architecture, unpacked
-from .places import LAB, LabError, made
+from .places import LAB, LabError, listened, made
 
 LAB_INSIDE = "lab"
 MAGIC = r"\x7fELF\x02\x01\x01" + r"\x00" * 9 + r"\x02\x00\xb7\x00"
@@ -39,8 +37,10 @@ def prepared(root: Path, processor: Processor) -> None:
     """
     inside = root / LAB_INSIDE
     inside.mkdir(exist_ok=True)
-    shutil.copy2(emulator(processor.suite), inside / "emulator")
-    shutil.copy2(_shell(), inside / "sh")
+    for name, file in (("emulator", emulator(processor.suite)), ("sh", _shell())):
+        # A file that some process of an interrupted run still executes can be replaced and not written.
+        (inside / name).unlink(missing_ok=True)
+        shutil.copy2(file, inside / name)
     (inside / "start").write_text(
         f'#!/{LAB_INSIDE}/sh\nprogram=$1 name=$2\nshift 2\nexec /{LAB_INSIDE}/emulator -cpu {processor.name} -0 "$name" "$program" "$@"\n'
     )
@@ -55,21 +55,12 @@ def run_inside(root: Path, words: list[str], log: Path) -> str:
     command = ["unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork", "--kill-child"]
     command += ["sh", "-c", ENTER, "sh", str(root), "chroot", str(root), *words]
     env = {"PATH": _path(), "LANG": "C.UTF-8", "HOME": "/root", "OPENBLAS_NUM_THREADS": "1"}
-    running = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert running.stdout is not None and running.stderr is not None
-    last = ""
-    with log.open("a") as into:
-        for line in running.stderr:
-            into.write(line)
-            last = line.strip() or last
-            if line.startswith("arm-lab: "):
-                print(line, end="", file=sys.stderr, flush=True)
-    said = running.stdout.read()
-    if running.wait() != 0:
+    code, said, last = listened(command, log, env)
+    if code != 0:
         hint = ""
         if "binfmt_misc" in last or "unshare" in last:
             hint = " (namespaces of users with a binfmt_misc of their own need Linux 6.7, and must be allowed)"
-        raise LabError(f"inside, {words[0]} ended with {running.returncode}: {last or 'without a word'}{hint} ({log})")
+        raise LabError(f"inside, {words[0]} ended with {code}: {last}{hint} ({log})")
     return said
 
 

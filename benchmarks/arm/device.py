@@ -67,7 +67,7 @@ def main(argv: list[str]) -> int:
                 said = asked(root, processor, folder)
                 found = list(judged(processor, release, said))
                 figures |= measured(processor, said)
-            except LabError as error:
+            except (LabError, OSError) as error:
                 found = [Line(processor.title, False, str(error))]
             for line in found:
                 lines.append(line)
@@ -76,7 +76,7 @@ def main(argv: list[str]) -> int:
                     file=sys.stderr if options.json else sys.stdout,
                     flush=True,
                 )
-    except (LabError, CompressError) as error:
+    except (LabError, CompressError, OSError) as error:
         print(f"arm-lab: {error}", file=sys.stderr)
         return FAILED
     if options.json:
@@ -175,6 +175,8 @@ def judged(processor: Processor, release: Release, said: dict[str, Any]) -> Iter
         f"memory: the worker {_mb(served.get('memory_bytes'))}, of which {_mb(said['bare_python_bytes'])} are those of a bare "
         "Python in the emulator",
     )
+    network = said["limits"]["network"]
+    yield line(not network.startswith("none"), f"workers have no network: {network}")
     service = said["service"]
     sensed = next((row["words"] for row in service.get("check", ()) if row["name"] == "sensors"), "")
     yield line(

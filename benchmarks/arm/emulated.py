@@ -1,13 +1,11 @@
 """Processors of the boards, and running Python on one."""
 
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from .fetch import emulator, system
-from .places import LabError
+from .places import LabError, listened
 
 
 @dataclass(frozen=True)
@@ -53,20 +51,7 @@ def python(
     # One thread for numpy's library: those that wait spin, which takes the time of those that work.
     for name, value in {"PYTHONPATH": str(modules), "OPENBLAS_NUM_THREADS": "1", **(env or {})}.items():
         command += ["-E", f"{name}={value}"]
-    running = subprocess.Popen(
-        [*command, str(root / "usr/bin/python3"), *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert running.stderr is not None and running.stdout is not None
-    last = ""
-    with log.open("a") as into:
-        for line in running.stderr:
-            into.write(line)
-            last = line.strip() or last
-            if line.startswith("arm-lab: "):
-                print(line, end="", file=sys.stderr, flush=True)
-    said = running.stdout.read()
-    if running.wait() != 0:
-        raise LabError(
-            f"on {processor.title} Python ended with {running.returncode}: {last or 'without a word'} ({log})"
-        )
+    code, said, last = listened([*command, str(root / "usr/bin/python3"), *words], log)
+    if code != 0:
+        raise LabError(f"on {processor.title} Python ended with {code}: {last} ({log})")
     return said

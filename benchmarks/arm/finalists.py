@@ -91,20 +91,30 @@ def opened(folder: Path, limit: int) -> Package:
     )
 
 
-def agreements(package: Package, processor: Processor, modules: Path) -> dict[str, Agreement]:
-    """Return, by variant, how the rows agree."""
+@dataclass(frozen=True)
+class Seen:
+    """What a run on an emulated processor said."""
+
+    features: tuple[str, ...]
+    runtime: str
+    agreements: dict[str, Agreement]
+    """By variant."""
+
+
+def agreements(package: Package, processor: Processor, modules: Path) -> Seen:
+    """Return how the rows agree, and with which runtime."""
     say(f"{package.release.model} on {processor.title}: {len(next(iter(package.rows.values())))} rows of each variant")
     with TemporaryDirectory(prefix="arm-lab-") as name:
         order = _order(package, Path(name))
         said = python(processor, [str(CHILD), str(order)], modules, log=LAB / "compress.log")
-        _check(said, processor)
+        about = _about(said, processor)
         found = {}
         for variant in package.runnable:
             answered = dict(np.load(Path(name) / f"{variant.name}.npz"))
             tolerance = variant.golden.tolerance(variant.requires.provider)
             allowed = tolerance.max_abs if tolerance else 0.0
             found[variant.name] = compared(package.scored[variant.name], answered, allowed)
-    return found
+    return Seen(tuple(about["features"]), about["onnxruntime"], found)
 
 
 def compared(scored: dict[str, Array], answered: dict[str, Array], allowed: float) -> Agreement:
@@ -137,7 +147,7 @@ def instructions(
             env={"COUNT": str(INFERENCES), "MARK": str(MARK)},
             log=LAB / "compress.log",
         )
-        _check(said, processor)
+        _about(said, processor)
         marks = [json.loads(line) for line in counted.read_text().splitlines()]
     if len(marks) != 2 * len(package.runnable):
         raise LabError(f"{len(marks)} marks came from the counter, and {2 * len(package.runnable)} were expected")
@@ -180,11 +190,14 @@ def _order(package: Package, folder: Path) -> Path:
     return folder / "order.json"
 
 
-def _check(said: str, processor: Processor) -> None:
-    for line in said.splitlines():
-        row = json.loads(line)
+def _about(said: str, processor: Processor) -> dict[str, Any]:
+    """Return what the child said of itself; raise LabError when some of its work failed."""
+    about, *rows = (json.loads(line) for line in said.splitlines())
+    for row in rows:
         if "error" in row:
             raise LabError(f"{row['name']} does not run on {processor.title}: {row['error']}")
+    found: dict[str, Any] = about
+    return found
 
 
 def _tensor(files: dict[str, bytes], tensor: TensorFile) -> Array:

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -63,3 +63,26 @@ def run(
     raise LabError(
         f"{command[0]} ended with {done.returncode}: {lines[-1] if lines else 'without a word'} (more in {into})"
     )
+
+
+def listened(command: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> tuple[int, str, str]:
+    """Run `command`; return its exit code, what it printed, and the last line of its errors.
+
+    Errors go to `log`, and those of the lab's own scripts to the terminal as well. The command ends with this process.
+    """
+    last = ""
+    with (
+        log.open("a") as into,
+        subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running,
+    ):
+        assert running.stdout is not None and running.stderr is not None
+        try:
+            for line in running.stderr:
+                into.write(line)
+                last = line.strip() or last
+                if line.startswith("arm-lab: "):
+                    print(line, end="", file=sys.stderr, flush=True)
+            said = running.stdout.read()
+            return running.wait(), said, last or "without a word"
+        finally:
+            running.kill()
