@@ -10,6 +10,7 @@ from torch import nn
 from edgefleet_compress.candidate import Candidate
 from edgefleet_compress.errors import CannotQuantize, RecipeError
 from edgefleet_compress.invariants import int8_weights
+from edgefleet_compress.measure.size import wire_bytes
 from edgefleet_compress.runtime import answers, coverage, open_session
 from edgefleet_compress.steps import Context
 from edgefleet_compress.steps.alphabet import Alphabet
@@ -21,9 +22,11 @@ from edgefleet_compress.steps.low_rank import LowRank
 from edgefleet_compress.steps.quantize_dynamic import QuantizeDynamic
 from edgefleet_compress.steps.quantize_static import QuantizeStatic
 from edgefleet_compress.steps.quantize_weights import QuantizeWeights
+from edgefleet_compress.steps.scales import short
 from edgefleet_compress.steps.separable import Separable, product_form
 from edgefleet_compress.steps.sparsify import Sparsify
 from edgefleet_compress.steps.swap_activations import SwapActivations
+from edgefleet_compress.steps.tidy import tidy
 from edgefleet_compress.training import predict
 from tests.compress.conftest import Trained
 
@@ -212,6 +215,30 @@ def test_aware_training_inside_an_alphabet_ends_on_the_int8_kernels(trained: Tra
     found = coverage(data, "arm")
     assert found.int8 == found.all
     assert max(letters(weight) for weight in int8_weights(data)) <= 7
+
+
+def test_letters_are_small_whole_numbers_where_scales_are_short(trained: Trained) -> None:
+    step = Aware(levels=7, recover=SHORT)
+    made = step.apply(trained.original, trained.workload, trained.context)
+    exported = Export().apply(made, trained.workload, trained.context)
+    plain, small = (
+        QuantizeStatic(samples=64, short_scales=short_scales).apply(exported, trained.workload, trained.context)
+        for short_scales in (False, True)
+    )
+    assert all(abs(weight).max() <= 3 for weight in int8_weights(small.onnx_bytes("test")))
+    assert wire_bytes(tidy(small.onnx_bytes("test"))) < wire_bytes(tidy(plain.onnx_bytes("test")))
+    assert coverage(small.onnx_bytes("test"), "arm").int8 == coverage(plain.onnx_bytes("test"), "arm").int8
+    inputs = trained.workload.example(200).numpy()
+    both = [answers(open_session(each.onnx_bytes("test")), inputs).argmax(1) for each in (plain, small)]
+    assert (both[0] == both[1]).mean() > 0.97
+
+
+def test_a_short_scale_is_never_too_small_and_at_most_a_sixteenth_too_large() -> None:
+    values = np.random.default_rng(0).lognormal(size=2000).astype(np.float32)
+    found = short(values)
+    assert (found >= values).all() and (found <= values * (1 + 1 / 16)).all()
+    assert np.array_equal(short(found), found)  # what is short stays
+    assert not (found.view(np.uint32) & 0x7FFFF).any()
 
 
 def test_what_training_saw_is_what_int8_answers(trained: Trained) -> None:

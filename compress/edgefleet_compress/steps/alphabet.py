@@ -15,6 +15,7 @@ from ..workload import Workload
 from .distill import Distill
 from .finetune import Finetune
 from .reshape import bake, hold, weight_of
+from .scales import short
 from .step import Context, require
 
 CLIPS = torch.linspace(0.5, 1.0, 11)
@@ -81,4 +82,5 @@ def _best_scale(weight: Tensor, most: int) -> Tensor:
     scales = largest[None] * CLIPS[:, None] / most  # (clips, out)
     snapped = (flat[None] / scales[..., None]).round().clamp(-most, most) * scales[..., None]
     best = ((snapped - flat[None]) ** 2).sum(2).argmin(0)
-    return scales.gather(0, best[None])[0].reshape(-1, *([1] * (weight.ndim - 1)))
+    found = torch.from_numpy(short(scales.gather(0, best[None])[0].numpy()))  # a scale that costs the wire little
+    return found.reshape(-1, *([1] * (weight.ndim - 1)))

@@ -23,6 +23,7 @@ from ..workload import Workload
 from .correct_bias import corrected
 from .head import tail
 from .ranges import Method, measure, quiet
+from .scales import overrides
 from .step import Context, require
 
 METHODS = get_args(Method)
@@ -57,12 +58,19 @@ class QuantizeStatic:
     one tensor, one scale for both leaves the scores nothing."""
     exclude: tuple[str, ...] = ()
     """Nodes that stay in floating point, by name."""
+    short_scales: bool = False
+    """Whether scales of weights get a mantissa of five bits and letters of an alphabet are written as small whole numbers: the
+    wire gets shorter, weights a little coarser."""
 
     def __post_init__(self) -> None:
         rules = {
             "method": (self.method in METHODS, f"one of {', '.join(METHODS)}"),
             "percentile": (50 < self.percentile <= 100, "above 50, at most 100"),
             "samples": (self.samples >= 1, "1 or more"),
+            "short_scales": (
+                self.per_channel or not self.short_scales,
+                "false unless weights are quantized per channel",
+            ),
             "symmetric": (not (self.symmetric and self.activations == "unsigned"), "false for unsigned activations"),
         }
         require(self.name, rules)
@@ -73,13 +81,14 @@ class QuantizeStatic:
         more = (", symmetric" if self.symmetric else "") + (", unsigned" if self.activations == "unsigned" else "")
         more += ", bias corrected" if self.correct_bias else ""
         more += ", head float" if self.head == "float" else ""
+        more += ", short scales" if self.short_scales else ""
         return f"int8 ({self.method}{more})"
 
     def apply(self, candidate: Candidate, workload: Workload, context: Context) -> Candidate:
         """Return the int8 candidate; raise CannotQuantize, with the reason, when it cannot be."""
         data = candidate.onnx_bytes(self.name)
         self.check(data, workload)
-        quantized = self.write(data, self.ranges(data, workload), self.exclude)
+        quantized = self.write(data, self.ranges(data, workload), self.exclude, candidate.facts.get("alphabet"))
         biases = 0
         if self.correct_bias:
             quantized, biases = corrected(data, quantized, self._inputs(workload))
@@ -120,8 +129,12 @@ class QuantizeStatic:
         inputs: Array = workload.calibration_inputs[: self.samples].numpy()
         return inputs
 
-    def write(self, data: bytes, ranges: Any, exclude: Iterable[str]) -> bytes:
-        """Return the int8 file in which all nodes but those in `exclude` are quantized; raise CannotQuantize."""
+    def write(self, data: bytes, ranges: Any, exclude: Iterable[str], alphabet: Any = None) -> bytes:
+        """Return the int8 file in which all nodes but those in `exclude` are quantized. alphabet: how many values a channel's
+        weights have, where they are letters."""
+        options: dict[str, Any] = {"ActivationSymmetric": self.symmetric}
+        if self.short_scales:
+            options["TensorQuantOverrides"] = overrides(data, None if alphabet is None else int(alphabet))
         unsigned = self.activations == "unsigned"
         with quiet(), TemporaryDirectory(prefix="edgefleet-") as folder:
             out, cache = Path(folder) / "int8.onnx", Path(folder) / "ranges.json"
@@ -136,6 +149,6 @@ class QuantizeStatic:
                 calibrate_method=ranges.calibration_method,
                 calibration_cache_path=cache,
                 nodes_to_exclude=sorted({*exclude, *(tail(data) if self.head == "float" else ())}),
-                extra_options={"ActivationSymmetric": self.symmetric},
+                extra_options=options,
             )
             return out.read_bytes()

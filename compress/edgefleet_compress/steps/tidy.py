@@ -1,6 +1,7 @@
 """Short names, no comments, each constant once: bytes that no runtime needs and every device would download."""
 
 from dataclasses import dataclass
+from math import prod
 from typing import ClassVar
 
 import numpy as np
@@ -61,6 +62,7 @@ def tidy(data: bytes) -> bytes:
     for tensor in graph.initializer:
         tensor.name = names.get(tensor.name, tensor.name)
         tensor.doc_string = ""
+    _in_order(graph)
     del graph.value_info[:]
     del model.metadata_props[:]
     graph.doc_string = model.doc_string = ""
@@ -94,6 +96,13 @@ def _share_constants(graph: onnx.GraphProto, names: dict[str, str]) -> None:
     for node in graph.node:
         for place, name in enumerate(node.input):
             node.input[place] = same.get(name, name)
+
+
+def _in_order(graph: onnx.GraphProto) -> None:
+    """Put constants of one type beside each other, the small before the large: what is alike compresses together."""
+    kept = [onnx.TensorProto.FromString(tensor.SerializeToString()) for tensor in graph.initializer]
+    del graph.initializer[:]
+    graph.initializer.extend(sorted(kept, key=lambda tensor: (tensor.data_type, prod(tensor.dims))))
 
 
 def _short(number: int, taken: set[str]) -> str:
