@@ -28,9 +28,10 @@ from .http_serving import Serving
 from .identity.passphrase import ca_passphrase, has_ca_passphrase
 from .identity.service import Identities
 from .ingest.counters import Counters
+from .ingest.reading_back import ReadingBack
 from .ingest.router import RETAINED_KINDS, Router
 from .ingest.signed import DeviceAuthority
-from .ingest.subscriptions import subscriptions
+from .ingest.subscriptions import quiet, subscriptions
 from .link.broker import Broker
 from .link.tls import Tls
 from .publish.publisher import Publisher
@@ -73,6 +74,7 @@ class Server:
             on_dropped=lambda topic: self.counters.add("messages_dropped", reason=f"{topic}: too much waits already"),
             on_put_off=lambda: self.counters.add("messages_put_off"),
             leave=leave,
+            quiet=quiet(self.topics, config),
             tls=Tls(config.broker.ca, config.broker.certificate, config.broker.key) if config.broker.ca else None,
             why_not=self._why_not,
             watch=self.topics.watched(whole=config.broker.open),
@@ -117,6 +119,10 @@ class Server:
             self.controller.look,
             self.gone,
         )
+        # Else the subscription brings what is retained by itself.
+        self.reading_back = (
+            ReadingBack(self.broker, self.topics, self.database, self.counters) if quiet(self.topics, config) else None
+        )
         self.router = Router(
             self.broker,
             self.topics,
@@ -129,6 +135,7 @@ class Server:
             authority=DeviceAuthority(config.identity.folder if config.identity else None),
             residency=self.residency,
             gone=self.gone,
+            on_met=self.reading_back.met if self.reading_back is not None else lambda names: None,
         )
         self.commander = Commander(
             self.topics,
@@ -207,6 +214,8 @@ class Server:
         self.list_keeper.start()
         self.broker.start()
         self.router.start()
+        if self.reading_back is not None:
+            self.reading_back.start()
         self.publisher.start()
         self.controller.start()
         self.roller.start()
@@ -225,6 +234,8 @@ class Server:
         self.watching.stop()
         self.controller.stop()
         self.publisher.stop()
+        if self.reading_back is not None:
+            self.reading_back.stop()
         self.router.stop()
         self.roller.stop()
         self.list_keeper.stop()

@@ -1,14 +1,15 @@
 """A restart in each phase of a rollout: what was cut, and whether the end was the same.
 
-`python -m edgefleet_sim.restarts --devices 30`. The controller lives in the server's process: killing the one kills the other.
+`python -m edgefleet_sim.restarts --devices 30`; `--write PAGE` puts the table into a page, between its marks. The controller lives in the server's process: killing the one kills the other.
 """
 
 import argparse
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from .ending import end_on_sigterm
@@ -21,6 +22,7 @@ STAGES = (30.0, 60.0, 100.0)
 """Wide enough that twenty devices are in each."""
 PROBATION_S = 1.5
 PHASES = ("just started", "stage 1 in probation", "stage 2 just opened", "stage 3 just opened", "just complete")
+BEGIN, END = "<!-- made by `make restarts` -->", "<!-- end of what it made -->"
 CUTS = ("server killed", "server stopped", "broker killed", "both killed")
 
 
@@ -112,16 +114,42 @@ def line(row: Row, plain: Row) -> str:
     return f"{row.phase:<22} {row.cut:<15} {row.at:<18} {row.status:<10} {row.proven:>3} proven {row.seconds:5.1f} s  {same}"
 
 
+def table(rows: Sequence[Row]) -> str:
+    """Return the table in Markdown."""
+    plain = rows[0]
+    lines = [
+        f"| when | what was cut | as it stood | the end | seconds, {plain.seconds:.1f} without a cut |",
+        "|---|---|---|---|---|",
+    ]
+    for row in rows[1:]:
+        same = "the same" if row.end == plain.end else "**not the same**"
+        end = f"{same}: {row.status}, {row.proven} proven, {len(row.moves)} moves"
+        lines.append(f"| {row.phase} | {row.cut} | {row.at} | {end} | {row.seconds:.1f} |")
+    return "\n".join(lines)
+
+
+def write(page: Path, text: str) -> None:
+    """Put `text` between the page's marks."""
+    before, begin, rest = page.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not end:
+        raise ValueError(f"{page} has not both marks, {BEGIN} and {END}")
+    page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}")
+
+
 def main() -> int:
     """Print the table and one JSON line; return 0 only when every end was the same."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--devices", type=int, default=30)
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="put the table into this page, between its marks")
     arguments = parser.parse_args()
     open_all_files()
     end_on_sigterm()
     rows = restarts(arguments.devices, lambda words: print(words[:200], file=sys.stderr, flush=True))
     for row in rows:
         print(line(row, rows[0]))
+    if arguments.write is not None:
+        write(arguments.write, table(rows))
     other = [f"{row.phase}, {row.cut}" for row in rows if row.end != rows[0].end]
     print(json.dumps({"devices": arguments.devices, "restarts": len(rows) - 1, "other_ends": other}))
     return 1 if other else 0

@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 
+from edgefleet_server.broker import limits
 from edgefleet_server.regions.assigning import Place, issue
 from edgefleet_server.signer import OnlineSigner
 from edgefleet_server.store.database import Database
@@ -187,7 +188,7 @@ class World:
         lines = [
             'repository = "repository"', 'keys = "keys"', 'data = "server"',
             "[broker]", f"port = {self.broker_port}", "open = true",
-            "[http]", f"port = {self.http_port}", "open = true",
+            "[http]", f"port = {self.http_port}", "open = true", "[ingest]", "shared = true",
             "[rollouts]", "tick_s = 1.0", f"offline_after_s = {self._offline_after_s}",
             f"[regions.{REGION}.policy]", 'objective = "accuracy"', f"telemetry_interval_s = {self._telemetry_s}",
             *budget,
@@ -198,10 +199,8 @@ class World:
         program = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
         if program is None:
             raise NoMosquitto("Mosquitto is not installed, and a simulation needs it: apt install mosquitto")
-        # No bound on bytes: the server reads every state at once, and beyond 4 MB some were lost in silence.
         lines = [
-            f"listener {self.broker_port} 127.0.0.1", "allow_anonymous true", "max_packet_size 300000",
-            "max_queued_messages 0", "max_queued_bytes 0", "sys_interval 0",
+            f"listener {self.broker_port} 127.0.0.1", "allow_anonymous true", *limits.lines(), "sys_interval 0",
             f"persistence {'true' if self._persistence else 'false'}",
         ]  # fmt: skip
         if self._persistence:

@@ -59,8 +59,12 @@ class Router:
         authority: DeviceAuthority | None = None,
         residency: Residency | None = None,
         gone: GoneWatch | None = None,
+        on_met: Callable[[list[str]], None] = lambda names: None,
     ) -> None:
-        """authority: says whose state is believed; without one, whatever comes is taken: development on loopback."""
+        """authority: says whose state is believed; without one, whatever comes is taken: development on loopback.
+        on_met: told of which devices the broker retains the presence."""
+        self._on_met = on_met
+        self._presences = topics.all_devices("presence").split("+")
         self._authority = authority or DeviceAuthority(None)
         self._gone = gone
         self._told_refused: dict[str, float] = {}
@@ -132,6 +136,13 @@ class Router:
                 self._on_need(need)
             if changed:
                 self._on_change()
+            if met := self._met(said):
+                self._on_met(met)
+
+    def _met(self, said: Sequence[Incoming]) -> list[str]:
+        before, after = self._presences
+        topics = [row.topic for row in said if row.retained and row.topic.endswith(after)]
+        return [topic.removeprefix(before).removesuffix(after) for topic in topics]
 
     def _apart(self, batch: Sequence[Incoming]) -> tuple[list[Incoming], list[Incoming]]:
         """Return telemetry, and the rest: what devices say of themselves, and whatever one says that is gone."""

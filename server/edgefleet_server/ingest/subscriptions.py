@@ -22,6 +22,11 @@ def subscriptions(topics: Topics, config: ServerConfig) -> tuple[list[str], list
     return [*(topics.all_devices(kind) for kind in SPOKEN), forms[mine]], [forms[not mine]]
 
 
+def quiet(topics: Topics, config: ServerConfig) -> list[str]:
+    """Return the filters for which the broker need not send what it retains all at once: `reading_back` asks for it."""
+    return [topics.all_devices("state")] if is_shared(config) else []
+
+
 def of_helper(topics: Topics) -> list[str]:
     """Return the filters of a process that takes telemetry beside the server."""
     return [shared(GROUP, topics.all_devices("telemetry"))]

@@ -17,7 +17,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from .client import Client
 from .inbox import Inbox, Incoming
@@ -31,6 +34,8 @@ BACKOFF_CAP_S = 30.0
 TOPICS_PER_SUBSCRIBE = 8
 """AWS IoT Core takes no more in one packet."""
 MAX_INFLIGHT = 100
+SESSION_KEPT_S = 14 * 86400
+"""With MQTT 5 a client says how long the broker keeps its queue; with 3.1.1 the broker's own configuration alone does."""
 
 
 class Broker:
@@ -51,11 +56,15 @@ class Broker:
         why_not: Callable[[], str | None] = lambda: None,
         on_put_off: Callable[[], None] = lambda: None,
         leave: Sequence[str] = (),
+        quiet: Sequence[str] = (),
         watch: Sequence[str] = (),
         on_seen: Callable[[str, bytes], None] = lambda topic, payload: None,
     ) -> None:
         """keep: those of `filters` whose newest message is never dropped. on_dropped: told each topic of QoS 0 that was.
         on_put_off: told of each message that was let go of, to be sent again. leave: filters of an earlier form, unsubscribed.
+
+        quiet: those of `filters` for which the broker sends only what is said from now on, and not what it retains; see `read_retained`.
+        That is an option of MQTT 5, which is spoken where there are any, and else 3.1.1.
 
         first: a topic whose retained message is asked for before anything else in each connection, see `retained`.
         why_not: asked before each connection why this broker must not be used; while it says why, none is made.
@@ -69,7 +78,7 @@ class Broker:
         """Why this broker is not used, where it must not be."""
         self._first = first
         self._host, self._port = host, port
-        self._filters, self._leave = tuple(filters), tuple(leave)
+        self._filters, self._leave, self._quiet = tuple(filters), tuple(leave), frozenset(quiet)
         self._wanted = re.compile("|".join(f"({_pattern(unshared(row))})" for row in self._filters))
         """A group for each filter: asked for every message, so one look for all of them."""
         self._keep = [row in keep for row in self._filters]
@@ -77,7 +86,9 @@ class Broker:
         self._on_dropped, self._on_put_off = on_dropped, on_put_off
         self._put_off = self._at_once = False
         self._received = 0
-        self._left = threading.Event()
+        self._unsubscribed: dict[int, threading.Event] = {}
+        self._reading: dict[str, bool] = {}
+        """What is asked for by `read_retained`, and whether it came."""
         self._state = threading.Condition()
         self._session = 0
         self._connected = False
@@ -140,11 +151,42 @@ class Broker:
         """Ask for nothing more; return whether the broker has answered. Whatever it had to send by then has come before the answer."""
         if self.session is None:
             return False
-        answered = threading.Event()
+        return self._unsubscribe(list(self._filters), timeout_s)
+
+    def read_retained(self, topics: Sequence[str], timeout_s: float) -> frozenset[str]:
+        """Have the broker send what it retains of these topics, into the inbox; return those of which something came.
+
+        It sends what it retains before it answers that they are unsubscribed, so no time has to be guessed. `topics` match `filters`.
+        """
+        if self.session is None or not topics:
+            return frozenset()
+        self._reading = dict.fromkeys(topics, False)
+        client = self._client
+        for at in range(0, len(topics), TOPICS_PER_SUBSCRIBE):
+            client.subscribe([self._asked(topic, 0) for topic in topics[at : at + TOPICS_PER_SUBSCRIBE]])
+        self._unsubscribe(list(topics), timeout_s)
+        came, self._reading = self._reading, {}
+        return frozenset(topic for topic, has in came.items() if has)
+
+    def _unsubscribe(self, topics: list[str], timeout_s: float) -> bool:
+        """Return whether the broker has answered; its answer comes after all that it had to send of them."""
+        session, answered = self.session, []
+        for at in range(0, len(topics), TOPICS_PER_SUBSCRIBE):
+            with self._state:  # the answer must not be here before we wait for it
+                event = threading.Event()
+                _, mid = self._client.unsubscribe(topics[at : at + TOPICS_PER_SUBSCRIBE])
+                if mid is None:
+                    return False
+                self._unsubscribed[mid] = event
+            answered.append(event)
+        deadline = time.monotonic() + timeout_s
+        return all(event.wait(max(0.0, deadline - time.monotonic())) for event in answered) and self.session == session
+
+    def _on_unsubscribe(self, client: paho.Client, userdata: Any, mid: int, codes: Any, properties: Any) -> None:
         with self._state:
-            self._left = answered
-            self._client.unsubscribe(list(self._filters))
-        return answered.wait(timeout_s)
+            event = self._unsubscribed.pop(mid, None)
+        if event is not None:
+            event.set()
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = True) -> None:
         """Send with QoS 1, in order; `flush` says when the broker has all of it. Without a connection it goes nowhere."""
@@ -218,7 +260,8 @@ class Broker:
         client = Client(
             CallbackAPIVersion.VERSION2,
             client_id=self._client_id,
-            clean_session=False,
+            clean_session=None if self._quiet else False,
+            protocol=MQTTProtocolVersion.MQTTv5 if self._quiet else MQTTProtocolVersion.MQTTv311,
             manual_ack=True,
             reconnect_on_failure=False,
         )
@@ -230,7 +273,7 @@ class Broker:
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
-        client.on_unsubscribe = lambda *_: self._left.set()
+        client.on_unsubscribe = self._on_unsubscribe
         return client
 
     def _keep_connected(self) -> None:
@@ -241,7 +284,7 @@ class Broker:
                 self._refuse_open()
                 # The files of an identity may be new since the last connection.
                 self._client = self._new_client()
-                self._client.connect(self._host, self._port, keepalive=KEEPALIVE_S)
+                self._connect()
                 self._client.loop_forever(retry_first_connection=False)
             except OSError as error:
                 LOG.info("no broker at %s:%d: %s", self._host, self._port, error)
@@ -251,6 +294,14 @@ class Broker:
                 continue
             attempt = 0 if time.monotonic() - began > BACKOFF_CAP_S else attempt + 1
             self._stopping.wait(random.uniform(0, min(BACKOFF_CAP_S, 0.25 * 2 ** min(attempt, 10))))
+
+    def _connect(self) -> None:
+        if not self._quiet:
+            self._client.connect(self._host, self._port, keepalive=KEEPALIVE_S)
+            return
+        kept = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        kept.SessionExpiryInterval = SESSION_KEPT_S
+        self._client.connect(self._host, self._port, keepalive=KEEPALIVE_S, clean_start=False, properties=kept)
 
     def _refuse_open(self) -> None:
         """Raise OSError while this broker must not be used; say so once."""
@@ -269,14 +320,21 @@ class Broker:
         if self._leave:
             client.unsubscribe(list(self._leave))
         for at in range(0, len(self._filters), TOPICS_PER_SUBSCRIBE):
-            client.subscribe([(topic, 1) for topic in self._filters[at : at + TOPICS_PER_SUBSCRIBE]])
+            client.subscribe([self._asked(topic, 1) for topic in self._filters[at : at + TOPICS_PER_SUBSCRIBE]])
         for at in range(0, len(self._watch), TOPICS_PER_SUBSCRIBE):
-            client.subscribe([(topic, 0) for topic in self._watch[at : at + TOPICS_PER_SUBSCRIBE]])
+            client.subscribe([self._asked(topic, 0) for topic in self._watch[at : at + TOPICS_PER_SUBSCRIBE]])
         with self._state:
             self._session += 1
             self._connected = True
             self._state.notify_all()
         LOG.info("connected to the broker at %s:%d (connection %d)", self._host, self._port, self._session)
+
+    def _asked(self, topic: str, qos: int) -> Any:
+        """Return one topic of a SUBSCRIBE, as paho takes it for the protocol that is spoken."""
+        if not self._quiet:
+            return topic, qos
+        how = SubscribeOptions.RETAIN_DO_NOT_SEND if topic in self._quiet else SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE
+        return topic, SubscribeOptions(qos=qos, retainHandling=how)
 
     def _on_disconnect(self, client: paho.Client, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
         self._lost()  # paho may call this twice for one loss
@@ -285,6 +343,9 @@ class Broker:
         with self._state:
             self._connected = False
             self._state.notify_all()
+            unanswered, self._unsubscribed = self._unsubscribed, {}
+        for event in unanswered.values():  # nobody will answer in this connection
+            event.set()
 
     def _kept(self, topic: str) -> bool | None:
         """Return whether of the topic the newest message is kept; None when nobody here asked for it."""
@@ -304,6 +365,8 @@ class Broker:
         if any(paho.topic_matches_sub(row, topic) for row in self._watch):
             self._on_seen(topic, bytes(message.payload))
             return
+        if topic in self._reading and message.retain:
+            self._reading[topic] = True
         probe = self._probes.get(topic)
         if probe is not None and message.retain:
             probe.put(bytes(message.payload))

@@ -216,6 +216,11 @@ def find_many(connection: Connection, names: Sequence[str]) -> dict[str, Device]
     return found
 
 
+def names(connection: Connection) -> list[str]:
+    """Return the names of all devices that are known."""
+    return list(connection.scalars(select(devices.c.id).order_by(devices.c.id)))
+
+
 def numbers(connection: Connection, names: Sequence[str]) -> dict[str, int]:
     """Return the number of the newest assignment of each of `names` that is known, by id."""
     columns = select(devices.c.id, devices.c.assigned_number)
