@@ -18,6 +18,7 @@ from edgefleet_server.store import telemetry
 from edgefleet_server.store.database import Database
 from edgefleet_server.store.outage import Outage
 from edgefleet_server.store.place import DatabaseConfig
+from edgefleet_server.views.processes import every_process
 from tests.fakes.broker_process import BrokerProcess
 from tests.fakes.postgres import Postgres
 from tests.fakes.scripted_device import ScriptedDevice, eventually
@@ -95,6 +96,8 @@ def test_a_helper_takes_its_number_again_after_a_restart_and_tells_the_outage_in
             cluster.start()
             taken = helper.counters.get("windows_taken")
             eventually("it goes on", lambda: helper.counters.get("windows_taken") > taken)
+            (shown,) = every_process(server.database, server.clock)
+            assert (shown["name"], shown["kind"], shown["silent"]) == ("hub-2", "ingest", False)
             with pytest.raises(ServerError, match="another ingest process has number 2"):
                 Helper(server.config, "demo", 2)
             sender.stop()
@@ -102,6 +105,7 @@ def test_a_helper_takes_its_number_again_after_a_restart_and_tells_the_outage_in
             first, *more, last = lines(caplog)
             assert first.startswith("the database refuses (") and last.startswith("the database works again")
             assert more == ["the lock on the database was lost with its connection, and is taken again"]
+        assert every_process(server.database, server.clock) == [], "it took its leave"
         server.database.close()
 
 
