@@ -107,6 +107,16 @@ def test_what_devices_measure_becomes_alerts_that_their_regions_see(server: Serv
     assert west.get("/v1/alerts").json()["items"] == []
 
 
+def test_a_batterys_trend_is_that_of_the_last_hours_and_of_nothing_that_comes_late(server: Server) -> None:
+    hour = 3600.0
+    for ago, percent in ((30 * hour, 40.0), (2 * hour, 90.0), (1 * hour, 75.0), (0.0, 60.0)):
+        measured(server, "three", ago_s=ago, battery_percent=percent)
+    measured(server, "three", ago_s=10 * hour, battery_percent=10.0, battery_charging=True)  # an outbox that empties
+    server.watching.follower.look()
+    found = server.watching.follower.device("three")
+    assert found is not None and found[2] == pytest.approx(-15.0, rel=0.01)
+
+
 def test_somebody_takes_an_alert_or_silences_it_and_the_audit_says_who(server: Server) -> None:
     measured(server, "one", temperature_c=84.0)
     server.watching.watch.look()

@@ -137,7 +137,28 @@ def test_without_a_broker_nobody_is_called_silent_and_nobody_is_called_back() ->
     assert watch.look(AlertFacts(quiet, broker_connected=False), 9000.0) == []
     back = AlertFacts(quiet, listening_since_s=9100.0)
     assert watch.look(back, 9101.0) == [("resolve", "broker")]
-    assert watch.look(back, 9200.0) == [("resolve", "silent")]  # it may speak first
+    assert watch.look(back, 9200.0) == []
+    assert watch.alerts["quiet", "eu-west", "silent"].subjects == ("one",), "two may speak first"
+    spoke = AlertFacts((device("one", 9210.0), device("two", 900.0)), listening_since_s=9100.0)
+    assert watch.look(spoke, 9220.0) == []
+    assert watch.look(spoke, 9290.0) == [("resolve", "silent")]
+
+
+def test_a_server_that_starts_anew_neither_calls_back_who_is_silent_nor_makes_an_outage_of_them() -> None:
+    watch, days = Watch(SILENT), 86_400.0
+    fleet = tuple(device(f"d{n}", n * days) for n in range(5))  # each fell silent on a day of its own
+    assert watch.look(AlertFacts(fleet), 9 * days) == [("open", "silent")]
+    for after_s in (10.0, 100.0, 899.0, 1000.0, 5000.0):
+        anew = AlertFacts(fleet, listening_since_s=9 * days + 60.0)
+        assert watch.look(anew, 9 * days + 60.0 + after_s) == [], "it holds as it did"
+    assert set(watch.alerts) == {("quiet", "eu-west", "silent")}
+
+
+def test_devices_of_one_outage_while_the_server_was_away_are_one_outage() -> None:
+    watch = Watch(SILENT)
+    fleet = tuple(device(f"d{n}", 1000.0 + n) for n in range(5))
+    assert watch.look(AlertFacts(fleet, listening_since_s=5000.0), 5800.0) == [], "they may speak first"
+    assert watch.look(AlertFacts(fleet, listening_since_s=5000.0), 5901.0) == [("open", "outage")]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from edgefleet_server.app import Server
 from edgefleet_server.config import KeepConfig, parse
 from edgefleet_server.errors import BadConfig
 from edgefleet_server.link.inbox import Incoming
+from edgefleet_server.rollouts.controller import REFRESH_EVERY_S
 from edgefleet_server.store import events, pruning, telemetry
 
 from .conftest import MakeServer
@@ -54,6 +55,11 @@ def test_one_device_gets_its_share_of_the_disk_and_no_more(make_server: MakeServ
     assert server.counters.get("events_over_share") == 2
     assert server.counters.reasons()["events_over_share"] == "loud sent more than 3 events in an hour"
     server.database.close()
+
+
+def test_what_a_turn_may_remove_is_more_than_what_can_come_between_two() -> None:
+    most_windows_per_s = 1667  # a hundred thousand devices, each with one model
+    assert 1.5 * most_windows_per_s < pruning.BATCH * pruning.BATCHES / REFRESH_EVERY_S
 
 
 def test_what_is_older_than_it_is_kept_goes_in_the_controllers_slow_turn(

@@ -14,10 +14,12 @@ from edgefleet_server.config import IngestConfig, KeepConfig
 from edgefleet_server.errors import ServerError
 from edgefleet_server.ingest.helper import Helper
 from edgefleet_server.regions import gone as gone_module
+from edgefleet_server.replica.app import Replica
 from edgefleet_server.store import telemetry
 from edgefleet_server.store.database import Database
 from edgefleet_server.store.outage import Outage
 from edgefleet_server.store.place import DatabaseConfig
+from edgefleet_server.views.processes import every_process
 from tests.fakes.broker_process import BrokerProcess
 from tests.fakes.postgres import Postgres
 from tests.fakes.scripted_device import ScriptedDevice, eventually
@@ -95,6 +97,8 @@ def test_a_helper_takes_its_number_again_after_a_restart_and_tells_the_outage_in
             cluster.start()
             taken = helper.counters.get("windows_taken")
             eventually("it goes on", lambda: helper.counters.get("windows_taken") > taken)
+            (shown,) = every_process(server.database, server.clock)
+            assert (shown["name"], shown["kind"], shown["silent"]) == ("hub-2", "ingest", False)
             with pytest.raises(ServerError, match="another ingest process has number 2"):
                 Helper(server.config, "demo", 2)
             sender.stop()
@@ -102,6 +106,34 @@ def test_a_helper_takes_its_number_again_after_a_restart_and_tells_the_outage_in
             first, *more, last = lines(caplog)
             assert first.startswith("the database refuses (") and last.startswith("the database works again")
             assert more == ["the lock on the database was lost with its connection, and is taken again"]
+        assert every_process(server.database, server.clock) == [], "it took its leave"
+        server.database.close()
+
+
+def test_a_replica_outlives_its_database_and_says_so(make_server: MakeServer, caplog: pytest.LogCaptureFixture) -> None:
+    with Postgres() as cluster:
+        server = make_server(1, database=DatabaseConfig(url=cluster.new()))
+        with Replica(server.config) as replica, WebServer(replica.web) as web:
+
+            def get(path: str) -> httpx.Response:
+                return httpx.get(f"{web.url}{path}", trust_env=False)
+
+            assert get("/readyz").json() == {"ready": True, "waiting_for": [], "without": ["broker"]}
+            caplog.clear()
+            cluster.stop()
+            eventually("noticed", lambda: not replica.main.seen.database)
+            ready, asked = get("/readyz"), get("/api/v1/devices")
+            assert (ready.status_code, ready.json()["waiting_for"]) == (503, ["database"])
+            assert asked.status_code == 503 and int(asked.headers["retry-after"]) > 0
+            assert "the database is away" in get("/healthz").json()["server"]["why"], (
+                "it needs no database without a token"
+            )
+            cluster.start()
+            eventually("it is back", lambda: get("/readyz").status_code == 200)
+            eventually("it is over", lambda: replica.database.outage.since_s == 0)
+            said = lines(caplog)
+            assert said[0].startswith("the database refuses (") and sum("works again" in line for line in said) == 1
+            assert not [row for row in caplog.records if row.exc_info], "no trace"
         server.database.close()
 
 

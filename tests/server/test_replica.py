@@ -29,7 +29,11 @@ from edgefleet_server.config import HttpConfig
 from edgefleet_server.errors import BadConfig, ServerError
 from edgefleet_server.ingest.lineage import Alarm, Start
 from edgefleet_server.replica.app import Replica
-from edgefleet_server.store import devices, processes, tokens
+from edgefleet_server.rollouts import controller as controller_module
+from edgefleet_server.rollouts.learning import Learnt
+from edgefleet_server.rollouts.orders import Order
+from edgefleet_server.rollouts.pairs import Pair
+from edgefleet_server.store import comparisons, devices, measurements, processes, tokens
 from edgefleet_server.store.place import DatabaseConfig
 from tests.fakes.broker_process import BrokerProcess
 from tests.fakes.postgres import Postgres
@@ -245,6 +249,41 @@ def test_what_the_database_alone_decides_is_done_through_a_replica(pair: tuple[S
         done("DELETE", "/v1/devices/south-1?force=true")
         assert [row["id"] for row in server.views.devices()] == ["west-1"]
         assert ask.get("/api/v1/audit", headers=admin).json()["items"][0]["action"] == "device.forget"
+
+
+def test_what_the_servers_controller_found_is_seen_at_a_replica_which_keeps_nothing_of_its_own(
+    pair: tuple[Server, Replica], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(controller_module, "FOLLOW_S", 0.0)
+    server, replica = pair
+    admin = header(server, "admin")
+    assert replica.controller.learnt() == {}
+    with server.database.write() as connection:
+        measurements.put(
+            connection, {("fashion/1", "fp32", "pi4"): Learnt(devices=3, p50_s=0.01, p95_s=0.02)}, time.time()
+        )
+    server.controller.learnt()
+    server.controller.begin(Order("fashion/1", regions=(WEST,)), "ana")
+    (record,) = server.controller.current(WEST)
+    assert replica.controller.pairs(record) == ()
+    with server.database.write() as connection:
+        comparisons.add(connection, record.id, [Pair("west-1", "pi4", 1.0, "fashion/1", 100, 100, 0, 0)])
+    with TestClient(replica.web, base_url="http://127.0.0.1") as ask:
+
+        def get(path: str) -> Any:
+            answer = ask.get(f"/api{path}", headers=admin)
+            assert answer.status_code == 200, answer.text
+            return answer.json()["items"]
+
+        before = everything(server)
+        assert [row.device for row in replica.controller.pairs(record)] == ["west-1"]
+        assert [row["variant"] for row in get("/v1/measurements")] == ["fp32"]
+        get(f"/v1/rollouts/{WEST}/comparison")
+        plans = [
+            one.plan(Order("fashion/1", regions=(WEST,), force=True)) for one in (server.controller, replica.controller)
+        ]
+        assert [row.digest for row in plans[0]] == [row.digest for row in plans[1]]
+        assert everything(server) == before, "to look changes nothing"
 
 
 def test_a_replica_needs_postgresql_the_servers_tables_and_an_address_that_is_safe(

@@ -50,12 +50,16 @@ def find(facts: AlertFacts, rules: Iterable[Rule], opened: Open, now: float) -> 
 
 
 def _silent(facts: AlertFacts, rule: Rule, opened: Open, now: float) -> list[Finding]:
-    since = {
-        row.id: (max(row.last_heard_s, facts.listening_since_s), row.region or "")
-        for row in facts.devices
-        if row.last_heard_s is not None
-    }
-    silent = {name: pair for name, pair in since.items() if now - pair[0] > rule.limit}
+    # Who was called silent is so until it speaks: that the server listens anew is no word of the device's.
+    held = {name for key, names in opened.items() if key[0] == rule.name for name in names}
+    silent = {}
+    for row in facts.devices:
+        if row.last_heard_s is None:
+            continue
+        since_s = row.last_heard_s if row.id in held else max(row.last_heard_s, facts.listening_since_s)
+        if now - since_s > rule.limit:
+            # Together is who was heard last at the same time: since the server listens they are all silent alike.
+            silent[row.id] = row.last_heard_s, row.region or ""
     found = []
     for region in sorted({region for _, region in silent.values()}):
         here = sorted((began, name) for name, (began, where) in silent.items() if where == region)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from edgefleet_protocol.topics import HUB, Topics
 
+from ..beating import Beat
 from ..broker import access, strangers
 from ..config import BrokerConfig, ServerConfig
 from ..errors import BadConfig
@@ -77,10 +78,18 @@ class Helper:
             gone.is_gone,
         )
         self._lane = Lane(self.intake, self.broker.done, self.counters, self._stopping, self.database.outage)
+        self._beat = Beat(
+            self.database,
+            clock or WallClock(),
+            name_of(number),
+            "ingest",
+            lambda: {"taken": self.counters.get("windows_taken")},
+        )
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ingest", daemon=True)
 
     def __enter__(self) -> "Helper":
+        self._beat.start()
         self._lane.start()
         self.broker.start()
         self._thread.start()
@@ -95,6 +104,7 @@ class Helper:
         self._lane.stop()
         self._stopping.set()
         self.broker.stop()
+        self._beat.stop()
         self.database.close()
 
     def _drain(self) -> None:

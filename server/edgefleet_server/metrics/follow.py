@@ -140,6 +140,10 @@ class Follower:
             known = self._devices[span.device] = _Known(span.placed_s, span.facts)
         elif span.placed_s >= known.placed_s:
             known.placed_s, known.facts = span.placed_s, span.facts
+        if span.placed_s < known.placed_s:
+            return  # from an outbox that empties: of then, and no point of the trend of now
+        while known.battery and span.placed_s - known.battery[0][0] > BATTERY_S:
+            known.battery.popleft()  # a trend over days in which it was not heard says nothing
         if span.facts.battery_charging:
             known.battery.clear()  # what it lost before says nothing of how it empties from now on
         elif span.facts.battery_percent is not None and (

@@ -46,6 +46,8 @@ REFRESH_EVERY_S = 600.0
 """How often it looks whether the timestamp is older than a day, and what need not be kept any more."""
 DAY_S = 86400.0
 LEASE = "controller"
+FOLLOW_S = 2.0
+"""What a controller that never leads knows of another one's findings is at most so old."""
 LEASE_S = 30.0
 """Longer than a look and its signature take; a controller that died is followed after so long."""
 REST = 3.0
@@ -72,7 +74,7 @@ class Controller:
 
         may_lead: else it only stores what is asked for, and another one moves and signs it.
         """
-        self._may_lead = may_lead
+        self._may_lead, self._followed_s = may_lead, float("-inf")
         self._alone = database.engine.dialect.name == "sqlite" if alone is None else alone
         self._repository, self._database = repository, database
         self._config, self._clock, self._counters, self._on_signed = config, clock, counters, on_signed
@@ -202,8 +204,15 @@ class Controller:
         with self._database.read() as connection:
             return rollouts.current(connection, region)
 
+    def _follow(self) -> None:
+        """Know what the one that leads found. It keeps that in its memory, and a process beside it would never hear of it."""
+        if not self._may_lead and time.monotonic() - self._followed_s >= FOLLOW_S:
+            self._looker.follow(self.current())
+            self._followed_s = time.monotonic()
+
     def evidence(self, record: Record) -> tuple[tuple[Evidence, ...], Tally]:
         """Return what every device of the record's region is to it now, and the counts of the open stage."""
+        self._follow()
         self._looker.look()
         weighed = self._looker.weigh(record)
         return weighed.evidence, weighed.counts
@@ -214,6 +223,7 @@ class Controller:
 
     def pairs(self, record: Record) -> tuple[Pair, ...]:
         """Return the devices on which the model was compared with the one before."""
+        self._follow()
         return self._looker.pairs(record)
 
     def found(self, record: Record) -> Comparison:
@@ -226,12 +236,15 @@ class Controller:
 
     def learnt(self) -> dict[Key, Learnt]:
         """Return what classes of devices measured, by release, variant and class."""
-        self._looker.look()
-        self._looker.learn()
+        self._follow()
+        if self._may_lead:
+            self._looker.look()
+            self._looker.learn()
         return dict(self._looker.learner.learnt)
 
     def missing(self, record: Record) -> tuple[Missing, ...]:
         """Return the variants that are wished for: classes of the region that the release has none for."""
+        self._follow()
         self._looker.look()
         try:
             weighed = self._looker.weigh(record)
@@ -242,11 +255,13 @@ class Controller:
 
     def plan(self, order: Order) -> tuple[RegionPlan, ...]:
         """Return what `order` would do in each of its regions."""
+        self._follow()
         return self._beginner.plan(order)
 
     def begin(self, order: Order, actor: str) -> tuple[RegionPlan, ...]:
         """Start the rollout that `order` describes, in all its regions or, when one refuses, in none."""
         with self._lock:
+            self._follow()
             plans = self._beginner.begin(order, actor)
             self._sign([row.region for row in plans])
         self.look()
@@ -267,6 +282,7 @@ class Controller:
     def by_hand(self, region: str, model: str | None, actor: str, hand: Hand, why: str = "") -> Record:
         """Do what a person asks for; return the rollout as it is then."""
         with self._lock:
+            self._follow()
             record = self._hands.do(region, model, actor, hand, why)
             self._sign([region])
         self.look()

@@ -28,6 +28,15 @@ class Learner:
             with self._database.write() as connection:
                 measurements.put(connection, changed, now)
         self._learnt = after
+        self._know(devices)
+
+    def follow(self, fleet: Iterable[Device]) -> None:
+        """Take in what another process learnt: nothing is written."""
+        with self._database.read() as connection:
+            self._learnt = measurements.every(connection)
+        self._know(fleet)
+
+    def _know(self, devices: Iterable[Device]) -> None:
         classes: dict[str, set[str]] = {}
         for device in devices:
             if device.region is not None and device.hardware is not None:

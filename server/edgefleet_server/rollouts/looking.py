@@ -69,6 +69,14 @@ class Looker:
         with self._lock:
             self.learner.look(self._fleet.every(), self._clock.now())
 
+    def follow(self, current: tuple[Record, ...]) -> None:
+        """Take in what the controller that leads has found since, in a process that does not; nothing is written."""
+        with self._lock:
+            self.look()
+            self.learner.follow(self._fleet.every())
+            self._comparer.forget(())
+            self.forget_others(current)
+
     def weigh(self, record: Record) -> Weighed:
         """Return what every device of the record's region is to it, as of the last look."""
         with self._lock:

@@ -29,7 +29,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from ..errors import BadConfig, ServerError
 from .migrate import form_of, own_forms, upgrade
-from .outage import Outage
+from .outage import Outage, passes
 
 LOG = logging.getLogger(__name__)
 
@@ -51,9 +51,6 @@ SERVER, WRITER = 0xED6E0001, 0xED6E0002
 HELPER = 0xED6E0100
 """And, with its number added, by each further ingest process."""
 CONNECT_TIMEOUT_S = 10
-PASSING = ("08", "25006", "40", "53", "55", "57", "58", "XX001", "XX002")
-"""Beginnings of an SQLSTATE that say nothing of what was asked: connection, a standby that only reads, rollback, resources,
-not now, an operator's doing, the system, and files that are damaged."""
 Beside = Literal["ingest", "api"]
 _ENOUGH: dict[Beside, str] = {
     "ingest": "One process takes all that one file can",
@@ -380,10 +377,9 @@ def _postgresql(place: str) -> Engine:
 def _passes(context: ExceptionContext) -> None:
     """Raise Unavailable for what passes and has another name with the driver: a message must not be thrown away for it."""
     error = context.original_exception
-    state = str(getattr(error, "sqlstate", None) or "")
     if isinstance(context.sqlalchemy_exception, OperationalError):
         return
-    if context.is_disconnect or state.startswith(PASSING):
+    if context.is_disconnect or passes(error):
         raise OperationalError(context.statement, None, error) from error
 
 

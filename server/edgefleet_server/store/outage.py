@@ -67,6 +67,16 @@ class Outage:
             )
 
 
+PASSING = ("08", "25006", "40", "53", "55", "57", "58", "XX001", "XX002")
+"""Beginnings of an SQLSTATE that say nothing of what was asked: connection, a standby that only reads, rollback, resources,
+not now, an operator's doing, the system, and files that are damaged."""
+
+
+def passes(error: BaseException) -> bool:
+    """Return whether what PostgreSQL's driver said is no fault of what was asked, and is to be tried again."""
+    return str(getattr(error, "sqlstate", None) or "").startswith(PASSING)
+
+
 def said_in(error: BaseException) -> str:
     """Return what the database itself said, in one line."""
     orig = getattr(error, "orig", None) or error

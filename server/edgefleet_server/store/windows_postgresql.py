@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from . import partitions
+from .outage import passes
 
 Key = tuple[str, str, float]
 Row = tuple[Any, ...]
@@ -140,4 +141,5 @@ def _copy(connection: Connection, statement: str, data: bytes) -> None:
     except (errors.OperationalError, errors.InterfaceError) as error:
         raise OperationalError(statement, None, error) from error
     except errors.Error as error:
-        raise DatabaseError(statement, None, error) from error
+        kind = OperationalError if passes(error) else DatabaseError
+        raise kind(statement, None, error) from error
