@@ -23,7 +23,7 @@ def begin(fleet: StoredFleet, **fields: object) -> None:
     fleet.server.controller.begin(Order("fashion/1", regions=(WEST,), **fields), "ana")  # type: ignore[arg-type]
 
 
-def test_a_stage_for_a_class_that_is_not_there_is_refused_and_forced_it_waits(
+def test_s05_a_stage_for_a_class_that_is_not_there_is_refused_and_forced_it_waits(
     make_server: MakeServer, repo: FakeRepository
 ) -> None:
     fleet = make_fleet(make_server, repo, 4)

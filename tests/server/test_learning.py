@@ -123,5 +123,8 @@ def test_the_file_for_the_search_has_what_was_measured_and_what_is_missing(
     assert row["served"]["requests"] == 540 and 0.008 < row["served"]["p50_s"] < 0.02
     first = client.get("/v1/wishes", params={"limit": 1}).json()
     assert first["next"] is None
+    for mark in ("²", "-1", "x"):
+        wrong = client.get("/v1/wishes", params={"after": mark})
+        assert wrong.status_code == 422 and "which no page gave out" in wrong.json()["detail"]
     assert first["items"][0]["hardware_class"] == "pi4" and "onnxruntime" in first["items"][0]["why"]
     fleet.server.database.close()

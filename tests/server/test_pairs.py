@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from edgefleet_protocol.rollout import NotWorse
 from edgefleet_protocol.sketch import SketchBuilder
-from edgefleet_server.rollouts.pairs import DAY_S, Pair, Seen, pair_of
+from edgefleet_server.rollouts.pairs import DAY_S, Pair, Seen, has_enough, pair_of
 
 RULES = NotWorse(min_requests=20, warm_up_s=60.0)
 NOON = 12 * 3600.0
@@ -70,6 +70,18 @@ def test_nothing_is_said_before_both_sides_have_enough() -> None:
     assert pair(whole[5:]) is None, "nothing ran before"
     assert pair([row for row in whole if row.release != "fashion/2"]) is None
     assert pair(whole[:1] + whole[5:]) is None, "one window before"
+
+
+@given(st.lists(st.integers(0, 30), max_size=12), st.integers(1, 90), st.sampled_from([0.0, 60.0, 130.0]))
+def test_who_served_enough_to_be_compared_is_known_without_reading_what_ran_before(
+    requests: list[int], least: int, later_s: float
+) -> None:
+    start, rules = DAY_S + NOON, NotWorse(min_requests=least, warm_up_s=60.0)
+    after = [window(start + 60 * n, "fashion/2", requests=many) for n, many in enumerate(requests)]
+    before = [window(start - 60, "fashion/1", requests=90)]
+    served = [(row.placed_s, row.requests) for row in after if row.requests]
+    found = pair_of("one", "pi4", [*before, *after], "fashion/2", DAY_S, rules, later_s)
+    assert has_enough(served, rules, later_s) == (found is not None)
 
 
 @given(st.permutations(range(10)), st.integers(0, 5))

@@ -334,3 +334,19 @@ def test_a_browser_without_a_token_gets_the_door_and_nothing_else(server: Server
 def test_the_page_of_documentation_says_what_the_code_does() -> None:
     page = (Path(__file__).parents[2] / "docs/reference/rights.md").read_text()
     assert table() in page
+
+
+def test_s38_no_answer_tells_a_foreign_device_from_one_that_never_was(server: Server) -> None:
+    everywhere, header = bearer(server, "admin"), bearer(server, "admin", WEST)
+    for method, path in (("POST", "/v1/devices/{device}/revoke"), ("POST", "/v1/devices/{device}/readmit")):
+        said = [ask(server, method, path, name, Authorization=header) for name in ("south", "never-was")]
+        assert [answer.status_code for answer in said] == [404, 404], path
+        assert said[0].text.replace("south", "never-was") == said[1].text, path
+    for name in ("nowhere", "south"):
+        path = f"/v1/devices/{name}/decommission"
+        assert ask(server, "POST", path, Authorization=everywhere).status_code == 200
+    said = [ask(server, "POST", "/v1/devices/{device}/readmit", name, Authorization=header) for name in ("south", "no")]
+    assert said[0].text.replace("south", "no") == said[1].text
+    page = ask(server, "GET", "/v1/decommissioned?limit=1", Authorization=header).json()
+    assert page == {"items": [], "next": None}, "the mark of a page is a name, too"
+    assert ask(server, "GET", "/v1/decommissioned?limit=1", Authorization=everywhere).json()["next"] == "nowhere"

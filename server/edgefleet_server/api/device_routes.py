@@ -96,9 +96,12 @@ def make_device_routes(asking: Asking, controller: Controller, views: Views, rev
         """Revoke its certificates and end its connection, step by step."""
         with database.read() as connection:
             known = devices.find(connection, device)
-        # One that has a certificate and was never heard of is in no region yet: whoever has rights everywhere may.
-        region = on(actor, "device.revoke", device) if known is not None else None
-        if known is None:
+        # One that has a certificate and was never heard of is in no region yet: whoever has rights everywhere may. Others
+        # are told the same of it as of one in another region.
+        region = None
+        if known is not None or actor.regions is not None:
+            region = on(actor, "device.revoke", device)
+        else:
             may(actor, "device.revoke", None)
         steps = revocation.cut_off(check_label("device", device), actor.name)
         done = "; ".join(f"{step.name}: {step.words}" for step in steps)

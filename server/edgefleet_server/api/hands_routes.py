@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import APIRouter, Depends
 from pydantic import Field
 
 from edgefleet_protocol.messages import MAX_COMMAND_S
@@ -12,11 +12,10 @@ from ..errors import NotFound
 from ..store import commands, devices, pieces
 from ..views.device import command_view
 from .actor import Actor, current_actor
-from .asking import Asking
+from .asking import Asking, Number
 from .choosing import ChosenBody, chosen
 
 Who = Annotated[Actor, Depends(current_actor)]
-Number = Annotated[int, Path(ge=1, le=2**53)]
 MOST = 1000
 """Of one call: each is signed, stored and sent, and must be obeyed before it is late."""
 

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
 
+from ..errors import BadRequest
 from ..rollouts.controller import Controller
 from ..store import measurements
 from ..store.database import Database
@@ -39,6 +40,9 @@ def make_learnt_routes(controller: Controller, database: Database, asking: Askin
 
 
 def _page(rows: list[dict[str, Any]], limit: int, after: str) -> dict[str, Any]:
-    start = int(after) if after.isdigit() and len(after) < 10 else 0
+    # Not isdigit() alone: it says yes to digits of which int() makes no number.
+    if after and not (after.isascii() and after.isdigit() and len(after) < 10):
+        raise BadRequest(f"after is {after[:40]!r}, which no page gave out: take `next` as it came")
+    start = int(after or 0)
     end = start + limit
     return {"items": rows[start:end], "next": str(end) if end < len(rows) else None}

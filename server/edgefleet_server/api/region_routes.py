@@ -15,7 +15,8 @@ from .bodies import ReasonBody
 
 Who = Annotated[Actor, Depends(current_actor)]
 Limit = Annotated[int, Query(ge=1, le=1000)]
-Number = Annotated[int, Query(ge=1, le=2**31)]
+Number = Annotated[int, Query(ge=1, le=2**31 - 1)]
+"""Of a version: a column of 32 bits, and a PostgreSQL refuses to compare it with more."""
 
 
 class RegionsBody(BaseModel):
@@ -28,7 +29,7 @@ class RegionsBody(BaseModel):
     if_version: int | None = Field(
         default=None,
         ge=0,
-        le=2**31,
+        le=2**31 - 1,
         description="refused when the newest version is another one; 0: none was applied yet",
     )
 

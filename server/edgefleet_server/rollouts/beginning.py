@@ -165,7 +165,7 @@ class Beginner:
             by_stage.setdefault(number, []).append(device)
         together: dict[str, float] = {}
         sizes = [sum(counts[place] for counts in planned.classes.values()) for place in range(len(assignment.stages))]
-        for place, stage in enumerate(assignment.stages):
+        for place in range(len(assignment.stages)):
             rules = rules_of(assignment, place)
             if rules is None:
                 found.append("nothing is compared: its gate counts proofs and failures only")

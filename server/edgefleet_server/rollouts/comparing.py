@@ -15,11 +15,13 @@ from .agreement import Agreement
 from .compare import Comparison, compare, expected_s
 from .decide import Compared
 from .evidence import Evidence
-from .pairs import BEFORE_S, Pair, Seen, drift_of, pair_of
+from .pairs import BEFORE_S, Pair, drift_of, has_enough, pair_of
 
 LOOK_S = 10.0
 """A device sends a window each minute or so; to ask for them more often finds nothing new."""
 
+DRIFT_S = 60.0
+"""As seldom are those asked that kept the model before, while it looks worse."""
 
 KEPT = 40
 """Devices that kept the model before, which are asked whether everything changed."""
@@ -36,6 +38,7 @@ class _Known:
     rates: dict[str, float] = field(default_factory=dict)
     turn: dict[bool, int] = field(default_factory=lambda: {False: 0, True: 0})
     """Whose turn it is to be read, the first time and later."""
+    drifted_s: float = float("-inf")
     drifts: list[float] = field(default_factory=list)
     """By how much latency changed on devices that kept the model before."""
 
@@ -62,13 +65,17 @@ class Comparer:
         known = self._of(record)
         if now - known.looked_s >= LOOK_S:
             self._more(record, rules, known, evidence, fleet)
-            if known.pairs and rules.latency_percent is not None:
-                self._drifts(record, rules, known, evidence, fleet)
             known.looked_s = now
-        found = compare(known.pairs, rules, agreed, known.drifts)
+        found, later = compare(known.pairs, rules, agreed, known.drifts), self.later(record)
+        worse = found.result == "worse" or (later is not None and later.result == "worse")
+        if worse and rules.latency_percent is not None and now - known.drifted_s >= DRIFT_S:
+            # Only now: what everything changed by can only keep a release from being stopped, and is a week of many devices.
+            self._drifts(record, rules, known, evidence, fleet)
+            known.drifted_s = now
+            found, later = compare(known.pairs, rules, agreed, known.drifts), self.later(record)
         done = {pair.device for pair in known.pairs}
         waiting = [known.rates[row.device] for row in _runs(evidence, done) if row.device in known.rates]
-        return Compared(found, expected_s(waiting, rules, len(done), found.needed), self.later(record))
+        return Compared(found, expected_s(waiting, rules, len(done), found.needed), later)
 
     def found(self, record: Record, agreed: Agreement | None) -> Comparison:
         """Return what the devices that were compared say, by the open stage's gate; where it does not ask, by the usual margins."""
@@ -164,11 +171,15 @@ class Comparer:
             return []
         power = rules.energy_percent is not None
         with self._database.read() as connection:
-            windows = comparisons.seen(connection, names, record.model, record.started_s - BEFORE_S, power=power)
-        known.rates |= {name: rate for name in names if (rate := _rate(windows[name])) > 0}
+            mine = comparisons.served(connection, names, record.model, record.release, record.started_s)
+            # The week before is read of those only that have served enough since: it is thousands of windows a device.
+            ready = [name for name in names if has_enough(mine[name], rules, later_s)]
+            since_s = record.started_s - BEFORE_S
+            windows = comparisons.seen(connection, ready, record.model, since_s, power=power) if ready else {}
+        known.rates |= {name: rate for name in names if (rate := _rate(mine[name])) > 0}
         pairs = (
             pair_of(name, _class_of(fleet.get(name)), windows[name], record.release, record.started_s, rules, later_s)
-            for name in names
+            for name in ready
         )
         return [pair for pair in pairs if pair is not None]
 
@@ -208,7 +219,8 @@ def _class_of(device: Device | None) -> str:
     return device.hardware.hardware_class if device is not None and device.hardware is not None else ""
 
 
-def _rate(windows: Sequence[Seen]) -> float:
+def _rate(windows: Sequence[tuple[float, int]]) -> float:
+    """Requests in a second over the newest windows: from the first of them to the last, whose own are left out."""
     rows = windows[-20:]
-    seconds = sum(row.seconds for row in rows)
-    return sum(row.requests for row in rows) / seconds if seconds else 0.0
+    seconds = rows[-1][0] - rows[0][0] if rows else 0.0
+    return sum(requests for _, requests in rows[:-1]) / seconds if seconds > 0 else 0.0

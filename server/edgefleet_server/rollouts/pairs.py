@@ -113,6 +113,17 @@ def pair_of(
     )
 
 
+def has_enough(served: Sequence[tuple[float, int]], rules: NotWorse, later_s: float = 0.0) -> bool:
+    """Return whether a device served enough under the new release to be compared: what `pair_of` asks of its side after.
+
+    served: when, and how many requests, since the rollout began, oldest first.
+    """
+    if not served:
+        return False
+    start_s = served[0][0] + max(rules.warm_up_s, later_s)
+    return sum(requests for placed_s, requests in served if placed_s >= start_s) >= rules.min_requests
+
+
 def drift_of(windows: Sequence[Seen], release: str, began_s: float, rules: NotWorse) -> float | None:
     """Return by how much latency changed on a device that runs the model before all the time, as `Pair.latency`; None: not known.
 

@@ -84,6 +84,29 @@ def seen(
     return found
 
 
+def served(
+    connection: Connection, devices: Collection[str], model: str, release: str, since_s: float
+) -> dict[str, list[tuple[float, int]]]:
+    """Return by device when a release served, and how many requests in each of its windows from `since_s` on, oldest first."""
+    found: dict[str, list[tuple[float, int]]] = {device: [] for device in devices}
+    columns, names = model_windows.c, sorted(found)
+    for start in range(0, len(names), AT_ONCE):
+        query = (
+            select(columns.device, columns.placed_s, columns.requests)
+            .where(
+                columns.device.in_(names[start : start + AT_ONCE]),
+                columns.model == model,
+                columns.release == release,
+                columns.placed_s >= since_s,
+                columns.requests > 0,
+            )
+            .order_by(columns.device, columns.placed_s)
+        )
+        for device, placed_s, requests in connection.execute(query):
+            found[device].append((placed_s, requests))
+    return found
+
+
 def rates(connection: Connection, devices: Collection[str], model: str, since_s: float) -> dict[str, float]:
     """Return requests in a second by device, over the windows from `since_s` on; devices without windows are left out."""
     totals: dict[str, tuple[int, float]] = {}

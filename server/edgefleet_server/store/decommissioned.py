@@ -1,5 +1,6 @@
 """Devices that are gone for good: their names, so that one that speaks all the same is known for what it is."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -61,9 +62,13 @@ def find(connection: Connection, device: str) -> Gone | None:
     return None if row is None else _gone(row)
 
 
-def after(connection: Connection, device: str = "", limit: int = 100) -> tuple[Gone, ...]:
-    """Return those after `device`, by name."""
+def after(
+    connection: Connection, device: str = "", limit: int = 100, regions: Collection[str] | None = None
+) -> tuple[Gone, ...]:
+    """Return those after `device`, by name; of `regions` only, where they are given."""
     query = select(decommissioned).where(decommissioned.c.device > device).order_by(decommissioned.c.device)
+    if regions is not None:
+        query = query.where(decommissioned.c.region.in_(sorted(regions)))
     return tuple(_gone(row) for row in connection.execute(query.limit(limit)))
 
 
