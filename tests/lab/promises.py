@@ -265,14 +265,15 @@ def survives_a_power_cut(lab: Lab) -> str:
     (lab.box.root / "etc/systemd/system/early.service").write_text(unit)
     lab.box.must("systemctl", "enable", "early.service", "edgefleet-model@fashion.socket")
     lab.box.cut()
-    boot_s = lab.box.boot()
     began = time.monotonic()
+    lab.box.boot()
     lab.until("it serves", lambda: lab.serves(lab.releases[-1]), 120)
-    lab.figures["start_to_serving_s"] = round(time.monotonic() - began, 1)
+    took_s = time.monotonic() - began
+    lab.figures["power_on_to_serving_s"] = round(took_s, 1)
     assert not lab.box.run("ip", "route").stdout.strip(), "there is a network"
     told = lab.said(lab.application(2.0))
     assert told["failed"] == 0 and _right(told) > 0, f"{told}"
-    return f"cable out, booted in {boot_s:.0f} s, serving {time.monotonic() - began - 2:.1f} s later at most"
+    return f"cable out, serving {took_s:.1f} s after the container's power came back"
 
 
 def answers_who_starts_early(lab: Lab) -> str:
