@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edgefleet_agent.serve.memory import pss_bytes
 from tests.fakes.fleet import WEST
 from tests.fakes.memory_cage import MemoryCage
 from tests.fakes.parts import children
@@ -177,6 +178,8 @@ def keeps_a_worker_alone(lab: Lab) -> str:
     listing = ["nsenter", "-t", str(worker), "-m", "ls", "-A", "/var/lib/edgefleet/identity"]
     seen = subprocess.run(listing, capture_output=True, text=True)
     assert not seen.stdout.strip(), f"the worker sees {seen.stdout.split()}"
+    for name, pid in (("agent", agent), ("worker", worker)):
+        lab.figures[f"{name}_pss_mb"] = round((pss_bytes(Path(f"/proc/{pid}")) or 0) / 1e6, 1)
     unit = Path(f"/proc/{worker}/cgroup").read_text().rpartition("/")[2].strip()
     return f"{unit}: no network but an empty loopback, and the device's keys are not there"
 
@@ -234,6 +237,7 @@ def outlives_a_greedy_model(lab: Lab) -> str:
         lab.outside.begin(name, [WEST])
         lab.outside.until("it failed there", lambda: lab.outside.told(DEVICE, "trial-failed", "killed by SIGKILL"))
         words = lab.outside.events(DEVICE, "trial-failed")[0]
+        assert "telemetry" not in words, f"the runtime tells its maker: {words}"
         assert lab.box.main_pid() == before, "the agent died too"
         assert lab.serves(lab.releases[-1]), "the previous model does not serve"
         cage.let_go()
