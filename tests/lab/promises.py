@@ -314,6 +314,7 @@ def is_purged(lab: Lab) -> str:
     left = {path.name: path.read_bytes() for path in identity.rglob("*") if path.is_file()}
     assert key and left == key, f"of the identity {sorted(key)} there is {sorted(left)}"
     others = [row.name for row in (lab.box.root / "var/lib/edgefleet").iterdir() if not row.name.startswith("identity")]
+    others += [str(path) for path in (lab.box.root / "etc/systemd").rglob("edgefleet*")]
     assert not others and not (lab.box.root / "usr/lib/edgefleet").exists(), f"left: {others}"
     lab.install(lab.packages)
     (lab.box.root / "etc/edgefleet/purge-identity").touch()
