@@ -27,6 +27,7 @@ def protocol(tmp_path_factory: pytest.TempPathFactory) -> Protocol:
     return Protocol(Core(spec, open_model(spec), Counters(), Queue()))
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=400) | st.text(alphabet="GETPOS /v2HT.10\r\n: contelgh-abc", max_size=300).map(str.encode))
 def test_any_head_is_read_or_refused(data: bytes) -> None:
     try:
@@ -87,6 +88,7 @@ def test_nesting_without_end_is_refused_before_it_is_read(protocol: Protocol, op
         assert response.status == 400 and b"nested" in bytes(response.body[0])
 
 
+@settings(deadline=None)
 @given(anything, st.integers(0, 40))
 def test_what_is_not_deep_is_not_taken_for_deep(value: Any, levels: int) -> None:
     for _ in range(levels):

@@ -66,6 +66,8 @@ class Box:
                 ["systemd-nspawn", "-D", str(self.root), "-b", "--register=no", "--keep-unit", "--network-veth",
                  f"--machine={MACHINE}", "--console=passive"],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                # A systemd of today knows only the one hierarchy of control groups.
+                env={**os.environ, **({} if self.base.name == "bookworm" else {"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"})},
             )  # fmt: skip
         while time.monotonic() - began < BOOT_S:
             self._init = self._first_process()

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edgefleet_agent.serve.memory import pss_bytes
 from tests.fakes.fleet import WEST
 from tests.fakes.memory_cage import MemoryCage
 from tests.fakes.parts import children
@@ -177,6 +178,8 @@ def keeps_a_worker_alone(lab: Lab) -> str:
     listing = ["nsenter", "-t", str(worker), "-m", "ls", "-A", "/var/lib/edgefleet/identity"]
     seen = subprocess.run(listing, capture_output=True, text=True)
     assert not seen.stdout.strip(), f"the worker sees {seen.stdout.split()}"
+    for name, pid in (("agent", agent), ("worker", worker)):
+        lab.figures[f"{name}_pss_mb"] = round((pss_bytes(Path(f"/proc/{pid}")) or 0) / 1e6, 1)
     unit = Path(f"/proc/{worker}/cgroup").read_text().rpartition("/")[2].strip()
     return f"{unit}: no network but an empty loopback, and the device's keys are not there"
 
@@ -234,6 +237,7 @@ def outlives_a_greedy_model(lab: Lab) -> str:
         lab.outside.begin(name, [WEST])
         lab.outside.until("it failed there", lambda: lab.outside.told(DEVICE, "trial-failed", "killed by SIGKILL"))
         words = lab.outside.events(DEVICE, "trial-failed")[0]
+        assert "telemetry" not in words, f"the runtime tells its maker: {words}"
         assert lab.box.main_pid() == before, "the agent died too"
         assert lab.serves(lab.releases[-1]), "the previous model does not serve"
         cage.let_go()
@@ -265,14 +269,15 @@ def survives_a_power_cut(lab: Lab) -> str:
     (lab.box.root / "etc/systemd/system/early.service").write_text(unit)
     lab.box.must("systemctl", "enable", "early.service", "edgefleet-model@fashion.socket")
     lab.box.cut()
-    boot_s = lab.box.boot()
     began = time.monotonic()
+    lab.box.boot()
     lab.until("it serves", lambda: lab.serves(lab.releases[-1]), 120)
-    lab.figures["start_to_serving_s"] = round(time.monotonic() - began, 1)
+    took_s = time.monotonic() - began
+    lab.figures["power_on_to_serving_s"] = round(took_s, 1)
     assert not lab.box.run("ip", "route").stdout.strip(), "there is a network"
     told = lab.said(lab.application(2.0))
     assert told["failed"] == 0 and _right(told) > 0, f"{told}"
-    return f"cable out, booted in {boot_s:.0f} s, serving {time.monotonic() - began - 2:.1f} s later at most"
+    return f"cable out, serving {took_s:.1f} s after the container's power came back"
 
 
 def answers_who_starts_early(lab: Lab) -> str:
@@ -309,6 +314,7 @@ def is_purged(lab: Lab) -> str:
     left = {path.name: path.read_bytes() for path in identity.rglob("*") if path.is_file()}
     assert key and left == key, f"of the identity {sorted(key)} there is {sorted(left)}"
     others = [row.name for row in (lab.box.root / "var/lib/edgefleet").iterdir() if not row.name.startswith("identity")]
+    others += [str(path) for path in (lab.box.root / "etc/systemd").rglob("edgefleet*")]
     assert not others and not (lab.box.root / "usr/lib/edgefleet").exists(), f"left: {others}"
     lab.install(lab.packages)
     (lab.box.root / "etc/edgefleet/purge-identity").touch()

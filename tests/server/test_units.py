@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import sys
 from collections import defaultdict
 from pathlib import Path
 
@@ -67,3 +68,11 @@ def test_every_unit_of_the_device_is_in_its_package() -> None:
 @pytest.mark.parametrize("script", [*sorted(path.name for path in DEBIAN.glob("*inst")), "prerm", "postrm"])
 def test_the_scripts_of_the_packages_are_whole(script: str) -> None:
     assert subprocess.run(["sh", "-n", str(DEBIAN / script)], capture_output=True).returncode == 0
+
+
+def test_the_man_page_has_every_verb_and_every_unit_that_a_person_enables() -> None:
+    script = UNITS.parents[1] / "scripts/man_page.py"
+    page = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True).stdout
+    for verb in ("run", "status", "explain", "check", "diag", "pin", "enrol", "seal"):
+        assert f"\n.SS {verb}\n" in page, verb
+    assert "%(default)" not in page and "edgefleet\\-model@MODEL.socket" in page

@@ -106,7 +106,9 @@ class Kept:
 
     def keep(self, path: Path, sock: socket.socket) -> None:
         """Give a socket that was bound here into systemd's keeping."""
-        if self._notifier is not None:
+        if self._notifier is None:
+            return
+        with contextlib.suppress(OSError):  # a name that somebody removes just now is not worth keeping
             inode = f"@{path.lstat().st_ino}" if sock.family == socket.AF_UNIX else ""
             self._notifier.hold(path.name + inode, sock.fileno())
 

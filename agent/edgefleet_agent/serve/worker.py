@@ -40,6 +40,8 @@ def work(order: Order, *, in_unit: bool = False) -> int:
     # Before numpy is imported: the libraries below it start their threads at once, and namespaces need one thread.
     for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[variable] = "1"
+    # Newer runtimes would tell their maker; nothing leaves from here anyhow, and its complaints hide a model's last words.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     if order.trial_wall_s is not None:
         # Without a handler the kernel ends the process, also in the middle of the runtime's C code.
         signal.setitimer(signal.ITIMER_REAL, order.trial_wall_s)
