@@ -1,4 +1,4 @@
-"""The broker, through paho-mqtt (tried with 2.2.0). No other file of the agent imports it.
+"""The broker, through paho-mqtt (tried with 2.2.0). Of the agent, only this file and `home` import it.
 
 MQTT 3.1.1 with a persistent session, so that commands and assignments wait for a device that is away. paho's network
 thread only moves bytes: what came is queued here, in order, until the agent's next turn takes it.
