@@ -26,6 +26,7 @@ from edgefleet_protocol.manifest import Release
 from edgefleet_protocol.rollout import Policy
 
 from . import packages
+from .boards import HEAT_C, board
 from .compress import example
 from .container import prepared, run_inside
 from .emulated import PROCESSORS, Processor
@@ -35,11 +36,6 @@ from .places import LAB, LabError, run, say
 GUEST = Path(__file__).with_name("guest.py")
 OBJECTIVES = ("accuracy", "latency", "download", "memory")
 PYTHON = "/usr/lib/edgefleet/bin/python3"
-BATTERY = {
-    "type": "Battery", "status": "Discharging", "present": "1", "capacity": "63", "energy_now": "31500000",
-    "energy_full": "50000000", "power_now": "4200000", "voltage_now": "11800000",
-}  # fmt: skip
-HEAT_C = 61.3
 DONE, FAILED = 0, 1
 
 
@@ -111,20 +107,8 @@ def asked(root: Path, processor: Processor, package: Path) -> dict[str, Any]:
     shutil.copytree(package, root / "package")
     shutil.copy2(GUEST, root / "lab")
     words = [PYTHON, "/lab/guest.py", "/board", "/package", ",".join(OBJECTIVES)]
-    said: dict[str, Any] = json.loads(run_inside(root, words, LAB / "device.log"))
+    said: dict[str, Any] = json.loads(run_inside(root, processor, words, LAB / "device.log"))
     return said
-
-
-def board(folder: Path, processor: Processor) -> None:
-    """Write a root of files as this board's kernel would show them, with a battery that is at 63 % and a hot processor."""
-    shutil.copytree(samples.path(processor.sample), folder)
-    shutil.rmtree(folder / "sys/class/power_supply", ignore_errors=True)
-    for name, text in BATTERY.items():
-        _put(folder / "sys/class/power_supply/BAT0" / name, text)
-    _put(folder / "sys/class/power_supply/AC/type", "Mains")
-    _put(folder / "sys/class/power_supply/AC/online", "0")
-    _put(folder / "sys/class/thermal/thermal_zone0/type", "cpu-thermal")
-    _put(folder / "sys/class/thermal/thermal_zone0/temp", f"{1000 * HEAT_C:.0f}")
 
 
 def judged(processor: Processor, release: Release, said: dict[str, Any]) -> Iterator[Line]:
@@ -220,11 +204,6 @@ def _expected(processor: Processor) -> Any:
     """Return the hardware that the board's own files say, as this machine reads them, with the runtime that it has itself."""
     with tempfile.TemporaryDirectory(prefix="arm-lab-") as folder:
         return HardwareProbe(Path(folder), samples.path(processor.sample), "aarch64", keep=False).hardware()
-
-
-def _put(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"{text}\n")
 
 
 def _mb(size: int | None) -> str:
