@@ -2,7 +2,8 @@
 
 On each of Cortex-A53, A72, A76 and A78AE, in an arm64 Debian with the packages edgefleet-agent and edgefleet-runtime: the agent
 knows the board that a faked device tree shows, chooses as the server's plan would, answers the golden inputs in a
-trial and through the socket, and reports the faked battery, heat and power. One line for each; exit 0 only if all held.
+trial and through the socket, and reports the faked battery, heat and power. With --fleet they also join a fleet of a server and
+a broker on this machine, and get a signed release over MQTT. One line for each; exit 0 only if all held.
 """
 
 import argparse
@@ -58,26 +59,59 @@ def main(argv: list[str]) -> int:
         folder = options.package or example()
         release, _ = read(folder)
         root = installed()
-        for processor in [one for one in PROCESSORS if not options.cpu or one.name in options.cpu]:
+        processors = [one for one in PROCESSORS if not options.cpu or one.name in options.cpu]
+        for processor in processors:
             try:
                 said = asked(root, processor, folder)
                 found = list(judged(processor, release, said))
                 figures |= measured(processor, said)
             except (LabError, OSError) as error:
                 found = [Line(processor.title, False, str(error))]
-            for line in found:
-                lines.append(line)
-                print(
-                    f"{'held' if line.held else 'FAILED':<7} {line.processor}: {line.words}",
-                    file=sys.stderr if options.json else sys.stdout,
-                    flush=True,
-                )
+            lines += [told(line, options.json) for line in found]
+        if options.fleet:
+            lines += [told(line, options.json) for line in in_a_fleet(root, processors, folder, release)]
     except (LabError, CompressError, OSError) as error:
         print(f"arm-lab: {error}", file=sys.stderr)
         return FAILED
     if options.json:
         print(json.dumps({"lines": [vars(line) for line in lines], "figures": figures}))
     return DONE if all(line.held for line in lines) else FAILED
+
+
+def told(line: Line, aside: bool) -> Line:
+    """Print a line, beside standard output where that is for a program."""
+    words = f"{'held' if line.held else 'FAILED':<7} {line.processor}: {line.words}"
+    print(words, file=sys.stderr if aside else sys.stdout, flush=True)
+    return line
+
+
+def in_a_fleet(root: Path, processors: list[Processor], package: Path, release: Release) -> Iterator[Line]:
+    """Yield a line for each processor whose agent joined a fleet with a real broker and server."""
+    # Imported here: it wants Mosquitto, which the rest of the lab does not.
+    from .fleet import OBJECTIVE, joined
+
+    try:
+        known = joined(root, processors, package)
+    except (AssertionError, RuntimeError) as error:
+        with (LAB / "device.log").open("a") as log:
+            log.write("\n".join([str(error), *getattr(error, "__notes__", ())]))
+        for processor in processors:
+            yield Line(processor.title, False, f"in a fleet: {error} ({LAB / 'device.log'})")
+        return
+    for processor in processors:
+        seen = known[processor.sample]
+        plan = choose(release, _expected(processor), msgspec.convert({"objective": OBJECTIVE}, Policy)).taken
+        variant, kind = seen["model"]["variant"], seen["document"]["hardware"]["hardware_class"]
+        yield Line(
+            processor.title,
+            plan is not None and variant == plan.name,
+            f"in a fleet: known as {kind}, verified and fetched {seen['release']} over MQTT, and serves {variant} of it, "
+            + (
+                "as planned"
+                if plan is not None and variant == plan.name
+                else f"and not {plan.name if plan else 'none'}"
+            ),
+        )
 
 
 def installed() -> Path:

@@ -23,7 +23,7 @@ from .container import command, environment
 from .emulated import Processor
 from .places import say
 
-REGION = "lab"
+REGION, OBJECTIVE = "lab", "latency"
 PATIENCE_S = 1800.0
 """Of the whole; a busy machine takes minutes to start four emulated agents."""
 LOAD_S = 600.0
@@ -36,7 +36,7 @@ class EmulatedFleet(real.Fleet):
     """A fleet whose agents run on emulated processors. `with EmulatedFleet(root, processors) as fleet:`"""
 
     def __init__(self, root: Path, processors: Sequence[Processor]) -> None:
-        policies: dict[str, dict[str, Any]] = {REGION: {"objective": "latency", "telemetry_interval_s": 5.0}}
+        policies: dict[str, dict[str, Any]] = {REGION: {"objective": OBJECTIVE, "telemetry_interval_s": 5.0}}
         super().__init__((), policies=policies)
         self._root = root
         self._processors = {processor.sample: processor for processor in processors}
