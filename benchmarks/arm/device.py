@@ -102,9 +102,10 @@ def in_a_fleet(root: Path, processors: list[Processor], package: Path, release: 
         seen = known[processor.sample]
         plan = choose(release, _expected(processor), msgspec.convert({"objective": OBJECTIVE}, Policy)).taken
         variant, kind = seen["model"]["variant"], seen["document"]["hardware"]["hardware_class"]
+        battery, heat = seen["battery_percent"], seen["temperature_c"]
         yield Line(
             processor.title,
-            plan is not None and variant == plan.name,
+            plan is not None and variant == plan.name and (battery, heat) == (63.0, HEAT_C),
             f"in a fleet: known as {kind}, verified and fetched {seen['release']} over MQTT, and serves {variant} of it, "
             + (
                 "as planned"

@@ -92,6 +92,10 @@ def joined(root: Path, processors: Sequence[Processor], package: Path) -> dict[s
             fleet.begin(release, probation_s=1.0, probation={"min_requests": 0})
             for name in fleet.members:
                 fleet.until(f"{name} serves {release}", fleet.runs, name, release)
+                fleet.until(
+                    f"the server knows how {name} is",
+                    lambda name=name: fleet.device(name)["battery_percent"] is not None,
+                )
                 say(f"  {name} serves {fleet.model(name, release.partition('/')[0])['variant']}")
             return {
                 name: {"release": release, "model": fleet.model(name, release.partition("/")[0]), **fleet.device(name)}
