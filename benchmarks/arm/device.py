@@ -257,6 +257,9 @@ def _parser() -> argparse.ArgumentParser:
         "--cpu", choices=[one.name for one in PROCESSORS], action="append", help="may be given again (all)"
     )
     parser.add_argument(
+        "--fleet", action="store_true", help="let all join a fleet too, with a server and Mosquitto on this machine"
+    )
+    parser.add_argument(
         "--json", action="store_true", help="one JSON object on standard output, lines on standard error"
     )
     return parser
