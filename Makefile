@@ -81,7 +81,7 @@ device-lab: $(VENV)/ready
 	@PATH="$$PATH:/usr/sbin" $(BIN)/python -m tests.lab $(ARGS)
 
 arm-lab: $(VENV)/ready
-	@$(BIN)/python -m benchmarks.arm.device $(ARGS)
+	@PATH="$$PATH:/usr/sbin" $(BIN)/python -m benchmarks.arm.device $(ARGS)
 
 arm-lab-compress: $(VENV)/ready
 	@$(BIN)/python -m benchmarks.arm.compress $(ARGS)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from benchmarks.arm import compress, finalists
+from benchmarks.arm.boards import board
 from benchmarks.arm.compress import Line, findings, report
-from benchmarks.arm.device import board
 from benchmarks.arm.emulated import PROCESSORS
 from benchmarks.arm.finalists import CHILD, Agreement, compared, float_of, opened
 from benchmarks.arm.places import LabError, made, run

@@ -6,6 +6,7 @@ outside changes, and no root rights are needed.
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from .emulated import Processor
@@ -18,13 +19,14 @@ MASK = r"\xff" * 7 + r"\x00" + r"\xff" * 8 + r"\xfe\xff\xff\xff"
 """An ELF file of 64 bits for AArch64, a program or a library that is one; the ABI's byte may be any."""
 ENTER = f"""
 set -eu
-root=$1; shift
+root=$1 start=$2 folder=$3; shift 3
 mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc
-printf '%s' ':arm64:M::{MAGIC}:{MASK}:/{LAB_INSIDE}/start:P' >/proc/sys/fs/binfmt_misc/register
+printf '%s' ':arm64:M::{MAGIC}:{MASK}:/{LAB_INSIDE}/'"$start:P" >/proc/sys/fs/binfmt_misc/register
 mount --rbind "$root" "$root"
 mount -t proc proc "$root/proc"
 mount --rbind /dev "$root/dev"
-for folder in tmp run; do mount -t tmpfs tmpfs "$root/$folder"; done
+for place in tmp run; do mount -t tmpfs tmpfs "$root/$place"; done
+if [ -n "$folder" ]; then mkdir -p "$root$folder"; mount --rbind "$folder" "$root$folder"; fi
 exec "$@"
 """
 
@@ -37,25 +39,50 @@ def prepared(root: Path, processor: Processor) -> None:
     """
     inside = root / LAB_INSIDE
     inside.mkdir(exist_ok=True)
-    for name, file in (("emulator", emulator(processor.suite)), ("sh", _shell())):
+    for name, file in ((f"emulator-{processor.suite}", emulator(processor.suite)), ("sh", _shell())):
         # A file that some process of an interrupted run still executes can be replaced and not written.
         (inside / name).unlink(missing_ok=True)
         shutil.copy2(file, inside / name)
-    (inside / "start").write_text(
-        f'#!/{LAB_INSIDE}/sh\nprogram=$1 name=$2\nshift 2\nexec /{LAB_INSIDE}/emulator -cpu {processor.name} -0 "$name" "$program" "$@"\n'
+    start = inside / f"start-{processor.name}"
+    start.write_text(
+        f"#!/{LAB_INSIDE}/sh\nprogram=$1 name=$2\nshift 2\n"
+        f'exec /{LAB_INSIDE}/emulator-{processor.suite} -cpu {processor.name} -0 "$name" "$program" "$@"\n'
     )
-    (inside / "start").chmod(0o755)
+    start.chmod(0o755)
 
 
-def run_inside(root: Path, words: list[str], log: Path) -> str:
-    """Run `words` in `root` and return what it printed; its errors are shown and go to `log`. Raises LabError."""
+def command(root: Path, processor: Processor, words: Sequence[str], folder: Path | None = None) -> list[str]:
+    """Return the command that runs `words` in `root` on `processor`, which was prepared. folder: seen inside too, by its own name.
+
+    It wants `environment()`, and all that it started ends with it.
+    """
     for tool, package in (("unshare", "util-linux"), ("chroot", "coreutils")):
         if shutil.which(tool, path=_path()) is None:
             raise LabError(f"{tool} is missing: apt-get install {package}")
-    command = ["unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork", "--kill-child"]
-    command += ["sh", "-c", ENTER, "sh", str(root), "chroot", str(root), *words]
-    env = {"PATH": _path(), "LANG": "C.UTF-8", "HOME": "/root", "OPENBLAS_NUM_THREADS": "1"}
-    code, said, last = listened(command, log, env)
+    enter = [
+        "unshare",
+        "--user",
+        "--map-root-user",
+        "--mount",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "sh",
+        "-c",
+        ENTER,
+        "sh",
+    ]
+    return [*enter, str(root), f"start-{processor.name}", str(folder or ""), "chroot", str(root), *words]
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of what runs inside: nothing of this machine's but the path."""
+    return {"PATH": _path(), "LANG": "C.UTF-8", "HOME": "/root", "OPENBLAS_NUM_THREADS": "1"}
+
+
+def run_inside(root: Path, processor: Processor, words: Sequence[str], log: Path) -> str:
+    """Run `words` inside and return what it printed; its errors are shown and go to `log`. Raises LabError."""
+    code, said, last = listened(command(root, processor, words), log, environment())
     if code != 0:
         hint = ""
         if "binfmt_misc" in last or "unshare" in last:

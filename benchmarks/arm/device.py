@@ -2,7 +2,8 @@
 
 On each of Cortex-A53, A72, A76 and A78AE, in an arm64 Debian with the packages edgefleet-agent and edgefleet-runtime: the agent
 knows the board that a faked device tree shows, chooses as the server's plan would, answers the golden inputs in a
-trial and through the socket, and reports the faked battery, heat and power. One line for each; exit 0 only if all held.
+trial and through the socket, and reports the faked battery, heat and power. With --fleet they also join a fleet of a server and
+a broker on this machine, and get a signed release over MQTT. One line for each; exit 0 only if all held.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from edgefleet_protocol.manifest import Release
 from edgefleet_protocol.rollout import Policy
 
 from . import packages
+from .boards import HEAT_C, board
 from .compress import example
 from .container import prepared, run_inside
 from .emulated import PROCESSORS, Processor
@@ -35,11 +37,6 @@ from .places import LAB, LabError, run, say
 GUEST = Path(__file__).with_name("guest.py")
 OBJECTIVES = ("accuracy", "latency", "download", "memory")
 PYTHON = "/usr/lib/edgefleet/bin/python3"
-BATTERY = {
-    "type": "Battery", "status": "Discharging", "present": "1", "capacity": "63", "energy_now": "31500000",
-    "energy_full": "50000000", "power_now": "4200000", "voltage_now": "11800000",
-}  # fmt: skip
-HEAT_C = 61.3
 DONE, FAILED = 0, 1
 
 
@@ -62,26 +59,60 @@ def main(argv: list[str]) -> int:
         folder = options.package or example()
         release, _ = read(folder)
         root = installed()
-        for processor in [one for one in PROCESSORS if not options.cpu or one.name in options.cpu]:
+        processors = [one for one in PROCESSORS if not options.cpu or one.name in options.cpu]
+        for processor in processors:
             try:
                 said = asked(root, processor, folder)
                 found = list(judged(processor, release, said))
                 figures |= measured(processor, said)
             except (LabError, OSError) as error:
                 found = [Line(processor.title, False, str(error))]
-            for line in found:
-                lines.append(line)
-                print(
-                    f"{'held' if line.held else 'FAILED':<7} {line.processor}: {line.words}",
-                    file=sys.stderr if options.json else sys.stdout,
-                    flush=True,
-                )
+            lines += [told(line, options.json) for line in found]
+        if options.fleet:
+            lines += [told(line, options.json) for line in in_a_fleet(root, processors, folder, release)]
     except (LabError, CompressError, OSError) as error:
         print(f"arm-lab: {error}", file=sys.stderr)
         return FAILED
     if options.json:
         print(json.dumps({"lines": [vars(line) for line in lines], "figures": figures}))
     return DONE if all(line.held for line in lines) else FAILED
+
+
+def told(line: Line, aside: bool) -> Line:
+    """Print a line, beside standard output where that is for a program."""
+    words = f"{'held' if line.held else 'FAILED':<7} {line.processor}: {line.words}"
+    print(words, file=sys.stderr if aside else sys.stdout, flush=True)
+    return line
+
+
+def in_a_fleet(root: Path, processors: list[Processor], package: Path, release: Release) -> Iterator[Line]:
+    """Yield a line for each processor whose agent joined a fleet with a real broker and server."""
+    # Imported here: it wants Mosquitto, which the rest of the lab does not.
+    from .fleet import OBJECTIVE, joined
+
+    try:
+        known = joined(root, processors, package)
+    except (AssertionError, RuntimeError) as error:
+        with (LAB / "device.log").open("a") as log:
+            log.write("\n".join([str(error), *getattr(error, "__notes__", ())]))
+        for processor in processors:
+            yield Line(processor.title, False, f"in a fleet: {error} ({LAB / 'device.log'})")
+        return
+    for processor in processors:
+        seen = known[processor.sample]
+        plan = choose(release, _expected(processor), msgspec.convert({"objective": OBJECTIVE}, Policy)).taken
+        variant, kind = seen["model"]["variant"], seen["document"]["hardware"]["hardware_class"]
+        battery, heat = seen["battery_percent"], seen["temperature_c"]
+        yield Line(
+            processor.title,
+            plan is not None and variant == plan.name and (battery, heat) == (63.0, HEAT_C),
+            f"in a fleet: known as {kind}, verified and fetched {seen['release']} over MQTT, and serves {variant} of it, "
+            + (
+                "as planned"
+                if plan is not None and variant == plan.name
+                else f"and not {plan.name if plan else 'none'}"
+            ),
+        )
 
 
 def installed() -> Path:
@@ -111,20 +142,8 @@ def asked(root: Path, processor: Processor, package: Path) -> dict[str, Any]:
     shutil.copytree(package, root / "package")
     shutil.copy2(GUEST, root / "lab")
     words = [PYTHON, "/lab/guest.py", "/board", "/package", ",".join(OBJECTIVES)]
-    said: dict[str, Any] = json.loads(run_inside(root, words, LAB / "device.log"))
+    said: dict[str, Any] = json.loads(run_inside(root, processor, words, LAB / "device.log"))
     return said
-
-
-def board(folder: Path, processor: Processor) -> None:
-    """Write a root of files as this board's kernel would show them, with a battery that is at 63 % and a hot processor."""
-    shutil.copytree(samples.path(processor.sample), folder)
-    shutil.rmtree(folder / "sys/class/power_supply", ignore_errors=True)
-    for name, text in BATTERY.items():
-        _put(folder / "sys/class/power_supply/BAT0" / name, text)
-    _put(folder / "sys/class/power_supply/AC/type", "Mains")
-    _put(folder / "sys/class/power_supply/AC/online", "0")
-    _put(folder / "sys/class/thermal/thermal_zone0/type", "cpu-thermal")
-    _put(folder / "sys/class/thermal/thermal_zone0/temp", f"{1000 * HEAT_C:.0f}")
 
 
 def judged(processor: Processor, release: Release, said: dict[str, Any]) -> Iterator[Line]:
@@ -222,11 +241,6 @@ def _expected(processor: Processor) -> Any:
         return HardwareProbe(Path(folder), samples.path(processor.sample), "aarch64", keep=False).hardware()
 
 
-def _put(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"{text}\n")
-
-
 def _mb(size: int | None) -> str:
     return "unknown" if size is None else f"{size / 1e6:.0f} MB"
 
@@ -241,6 +255,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("package", type=Path, nargs="?", help="a folder that edgefleet compress made (the example's)")
     parser.add_argument(
         "--cpu", choices=[one.name for one in PROCESSORS], action="append", help="may be given again (all)"
+    )
+    parser.add_argument(
+        "--fleet", action="store_true", help="let all join a fleet too, with a server and Mosquitto on this machine"
     )
     parser.add_argument(
         "--json", action="store_true", help="one JSON object on standard output, lines on standard error"
