@@ -169,7 +169,7 @@ def test_a_classifier_of_an_old_opset_becomes_a_package(tmp_path: Path, capsys: 
     assert said["bytes"]["int8"] < 0.5 * said["bytes"]["fp32"]
     assert any("opset 12 raised to 13" in note for note in said["notes"])
     assert any("32 samples; below 100" in warning for warning in said["warnings"])
-    release, _ = read(tmp_path / "package")
+    release, contents = read(tmp_path / "package")
     assert release.original_accuracy is not None and release.original_accuracy.metric == "agreement with the original"
     assert "not accuracy" in release.notes and release.interface.inputs[0].shape == (-1, 3, 12, 12)
     assert "gates.json" in contents.beside and b"Node by node" in contents.beside["report.html"]
