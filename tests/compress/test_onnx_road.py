@@ -175,6 +175,16 @@ def test_a_classifier_of_an_old_opset_becomes_a_package(tmp_path: Path, capsys: 
     assert "gates.json" in contents.beside and b"Node by node" in contents.beside["report.html"]
 
 
+def test_opset_7_is_raised_and_answers_the_same(tmp_path: Path) -> None:
+    data = convolutional(opset=7)
+    file, _ = place(tmp_path, data)
+    opened = open_file(file)
+    assert opset_of(opened.model) == 13 and any("opset 7 raised to 13" in note for note in opened.notes)
+    feeds = {"x": DRAW.normal(size=(4, 3, 12, 12)).astype(np.float32)}
+    want, got = (open_session(each, "plain").run(None, feeds)[0] for each in (data, opened.data))
+    assert np.allclose(want, got, atol=1e-6)
+
+
 def test_the_head_of_a_detector_stays_float_and_its_scores_live(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
