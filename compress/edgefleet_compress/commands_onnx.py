@@ -26,7 +26,7 @@ def add(verbs: Any) -> argparse.ArgumentParser:
         type=Path,
         metavar="PATH",
         help="an .npz with one array for each input, whose first dimension counts samples, or a folder of .npz or .npy files, "
-        "one sample each; without it, inputs are made up from what the BatchNorms of the file say",
+        "one sample each, or with a folder of .npy files for each input; without it, inputs are made up from what the BatchNorms of the file say",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="where the package goes (default: FILE-package)")
     parser.add_argument(

@@ -185,6 +185,11 @@ def check(workload: Workload) -> None:
 def _check_split(workload: Workload, name: str, split: Split) -> None:
     if not isinstance(split, Split):
         raise ValueError(f"{name} is a {type(split).__name__}; give a Split(inputs, targets) of tensors")
+    if not isinstance(split.inputs, Tensor):
+        raise ValueError(
+            f"{name}'s inputs are a {type(split.inputs).__name__}, and a workload's model takes one tensor. Join several into one and "
+            "take them apart in the model's forward, or export the model and use `edgefleet compress onnx`, which takes any number"
+        )
     if len(split.inputs) != len(split.targets):
         raise ValueError(f"{name} has {len(split.inputs)} inputs and {len(split.targets)} targets")
     if not len(split):

@@ -9,6 +9,7 @@ from torch import nn
 
 from edgefleet_compress.candidate import Candidate
 from edgefleet_compress.errors import CannotQuantize, RecipeError
+from edgefleet_compress.gates.coverage import table
 from edgefleet_compress.invariants import int8_weights
 from edgefleet_compress.measure.size import wire_bytes
 from edgefleet_compress.runtime import answers, coverage, open_session
@@ -27,7 +28,7 @@ from edgefleet_compress.steps.separable import Separable, product_form
 from edgefleet_compress.steps.sparsify import Sparsify
 from edgefleet_compress.steps.swap_activations import SwapActivations
 from edgefleet_compress.steps.tidy import tidy
-from edgefleet_compress.training import predict
+from edgefleet_compress.training import evaluate, predict
 from tests.compress.conftest import Trained
 
 SHORT = Finetune(epochs=1, learning_rate=0.001)
@@ -239,6 +240,33 @@ def test_a_short_scale_is_never_too_small_and_at_most_a_sixteenth_too_large() ->
     assert (found >= values).all() and (found <= values * (1 + 1 / 16)).all()
     assert np.array_equal(short(found), found)  # what is short stays
     assert not (found.view(np.uint32) & 0x7FFFF).any()
+
+
+def test_aware_training_while_distilling_does_not_leave_what_the_original_knew(trained: Trained) -> None:
+    """Ranges that learn as fast as weights are known to end at chance; ours are observed once, before training."""
+    step = Aware(recover=Distill(epochs=1, learning_rate=0.01))
+    made = step.apply(trained.original, trained.workload, trained.context)
+    whole = evaluate(trained.original.module, trained.workload, trained.workload.validation)
+    assert float(made.facts["validation"]) > whole - 0.05
+
+
+def test_an_aware_file_has_its_weights_in_bytes_its_biases_in_whole_numbers_and_no_quantizers_in_between(
+    trained: Trained,
+) -> None:
+    """Exports of fake-quantized modules keep float weights behind a quantizer, and residuals and pooling in floating point."""
+    made = int8_of(Aware(recover=SHORT).apply(trained.original, trained.workload, trained.context), trained)
+    data = made.onnx_bytes("test")
+    graph = onnx.load_from_string(data).graph
+    constants = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    quantized = [node for node in graph.node if node.op_type == "QuantizeLinear"]
+    assert not [node.name for node in quantized if node.input[0] in constants]
+    stored = [constants[n.input[0]] for n in graph.node if n.op_type == "DequantizeLinear" and n.input[0] in constants]
+    assert set(stored) == {onnx.TensorProto.INT8, onnx.TensorProto.INT32}
+    assert stored.count(onnx.TensorProto.INT32) == len(layers(trained.original))
+    found, plain = table(data, "arm"), table(int8_of(trained.original, trained).onnx_bytes("test"), "arm")
+    assert found.quantizers_left == plain.quantizers_left and found.int8 == found.all
+    float_bytes = len(Export().apply(trained.original, trained.workload, trained.context).onnx_bytes("test"))
+    assert len(tidy(data)) < 0.5 * float_bytes
 
 
 def test_what_training_saw_is_what_int8_answers(trained: Trained) -> None:

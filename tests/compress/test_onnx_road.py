@@ -87,6 +87,36 @@ def recurrent() -> bytes:
     return file_of(nodes, constants, inputs, [("y", [7, 1, 5]), ("hn", [1, 1, 32]), ("cn", [1, 1, 32])])
 
 
+def two_inputs() -> bytes:
+    """A picture and two whole numbers that pick rows of a table, as recommenders and sensors with a place have."""
+    nodes = [
+        helper.make_node("Conv", ["image", "first"], ["a"], name="conv", strides=[2, 2]),
+        helper.make_node("Relu", ["a"], ["b"], name="relu"),
+        helper.make_node("Conv", ["b", "second"], ["c"], name="conv_2"),
+        helper.make_node("GlobalAveragePool", ["c"], ["p"], name="pool"),
+        helper.make_node("Flatten", ["p"], ["f"], name="flat"),
+        helper.make_node("Gather", ["table", "place:0"], ["e"], name="embed"),
+        helper.make_node("Flatten", ["e"], ["g"], name="flat_2"),
+        helper.make_node("Concat", ["f", "g"], ["j"], name="join", axis=1),
+        helper.make_node("MatMul", ["j", "head"], ["y"], name="fc"),
+    ]
+    constants = [
+        constant("first", 16, 3, 3, 3), constant("second", 32, 16, 3, 3), constant("table", 20, 8, scale=1),
+        constant("head", 48, 4, scale=1),
+    ]  # fmt: skip
+    values = [
+        helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 3, 12, 12]),
+        helper.make_tensor_value_info("place:0", TensorProto.INT32, ["n", 2]),
+    ]
+    graph = helper.make_graph(
+        nodes, "g", values, [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 4])], constants
+    )
+    data: bytes = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8
+    ).SerializeToString()
+    return data
+
+
 def branched() -> bytes:
     """The network inside an If on a whole number, as some exporters leave two sample rates."""
 
@@ -145,6 +175,16 @@ def test_a_classifier_of_an_old_opset_becomes_a_package(tmp_path: Path, capsys: 
     assert "gates.json" in contents.beside and b"Node by node" in contents.beside["report.html"]
 
 
+def test_opset_7_is_raised_and_answers_the_same(tmp_path: Path) -> None:
+    data = convolutional(opset=7)
+    file, _ = place(tmp_path, data)
+    opened = open_file(file)
+    assert opset_of(opened.model) == 13 and any("opset 7 raised to 13" in note for note in opened.notes)
+    feeds = {"x": DRAW.normal(size=(4, 3, 12, 12)).astype(np.float32)}
+    want, got = (open_session(each, "plain").run(None, feeds)[0] for each in (data, opened.data))
+    assert np.allclose(want, got, atol=1e-6)
+
+
 def test_the_head_of_a_detector_stays_float_and_its_scores_live(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -179,6 +219,51 @@ def test_a_recurrent_model_with_states_gets_room_for_samples(
     assert [spec.name for spec in release.interface.inputs] == ["x", "h", "c"] and len(release.golden_inputs) == 3
     assert all(spec.shape[0] == 1 for spec in release.interface.inputs)
     assert [tensor.shape[0] for tensor in release.variants[1].golden.outputs] == [6, 6, 6]
+
+
+def two_samples(count: int) -> dict[str, Array]:
+    return {
+        "image": DRAW.normal(size=(count, 3, 12, 12)).astype(np.float32),
+        "place:0": DRAW.integers(0, 20, (count, 2)),  # int64, as numpy makes whole numbers
+    }
+
+
+def test_a_picture_and_whole_numbers_become_a_package_of_two_inputs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, feeds = place(tmp_path, two_inputs(), **two_samples(30))
+    said = run(capsys, file, "--inputs", str(feeds))
+    assert said["coverage"]["int8"] == said["coverage"]["all"] == 3
+    release, _ = read(tmp_path / "package")
+    assert [(spec.name, spec.datatype) for spec in release.interface.inputs] == [
+        ("image", "FP32"),
+        ("place:0", "INT32"),
+    ]
+    assert [tensor.shape[1:] for tensor in release.golden_inputs] == [(3, 12, 12), (2,)]
+
+
+def test_samples_lie_in_one_file_each_or_in_a_folder_for_each_input(tmp_path: Path) -> None:
+    samples = two_samples(3)
+    file, whole = place(tmp_path, two_inputs(), **samples)
+    together, apart = tmp_path / "together", tmp_path / "apart"
+    for name in ("image", "place_0"):
+        (apart / name).mkdir(parents=True)
+    together.mkdir()
+    for number in range(3):
+        row = {name: rows[number : number + 1] for name, rows in samples.items()}
+        np.savez(together / f"{number}.npz", **row)  # type: ignore[arg-type]
+        for name, values in row.items():
+            np.save(apart / name.replace(":", "_") / f"{number}.npy", values)
+    want = feed(open_file(file), whole).feeds
+    for folder in (together, apart):
+        got = feed(open_file(file), folder).feeds
+        assert all(np.array_equal(got[name], want[name]) and got[name].dtype == want[name].dtype for name in want)
+    (apart / "place_0" / "1.npy").unlink()
+    with pytest.raises(RoadRefused, match=r"place_0 has no 1\.npy, which another input has"):
+        feed(open_file(file), apart)
+    (apart / "place_0").rename(apart / "place")
+    with pytest.raises(RoadRefused, match=r"has no folder place_0"):
+        feed(open_file(file), apart)
 
 
 def test_a_branch_on_an_input_that_never_changes_is_entered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -254,6 +254,19 @@ def test_calibration_leaves_standard_output_to_the_command(
     assert capfd.readouterr().out == ""
 
 
+def test_whatever_the_quantizer_below_raises_is_said_in_one_line(trained: Trained) -> None:
+    data = trained.exported.onnx_bytes("test")
+    step = QuantizeStatic(samples=64)
+    other = onnx.load_from_string(data)
+    for node in other.graph.node:  # ranges of one model, names of another: the library meets a tensor that it never saw
+        for side in (node.input, node.output):
+            for place, name in enumerate(side):
+                side[place] = name.replace("/", "_")
+    with pytest.raises(CannotQuantize, match=r"onnxruntime cannot quantize the model: \w+: ") as caught:
+        step.write(other.SerializeToString(), step.ranges(data, trained.workload), ())
+    assert "\n" not in str(caught.value)
+
+
 def test_what_is_quantized_already_is_refused(int8: Candidate, trained: Trained) -> None:
     with pytest.raises(CannotQuantize, match="quantized already"):
         QuantizeStatic(samples=64).apply(int8, trained.workload, trained.context)

@@ -49,6 +49,9 @@ CASES: dict[str, tuple[Callable[[Workload], dict[str, Any]], str]] = {
     "target without label": (lambda w: {"validation": changed(w.validation, targets=w.validation.targets + 3)}, "from 3 to 12 and there are 10 labels"),
     "no labels": (lambda w: {"labels": ()}, "needs `labels`"),
     "empty": (lambda w: {"train": Split(w.train.inputs[:0], w.train.targets[:0])}, "train is empty"),
+    "several inputs": (lambda w: {"train": Split({"a": w.train.inputs, "b": w.train.inputs}, w.train.targets)},  # type: ignore[arg-type]
+                       "train's inputs are a dict, and a workload's model takes one tensor.*compress onnx"),
+    "three calibration samples": (lambda w: {"calibration": w.train.inputs[:3]}, "3 calibration samples and 64 is the least"),
     "too few calibration samples": (lambda w: {"calibration": w.train.inputs[:10]}, "10 calibration samples and 64 is the least"),
     "too few test samples": (lambda w: {"test": Split(w.test.inputs[:4], w.test.targets[:4])}, "test has 4 samples"),
     "model returns another shape": (lambda w: {"make_model": WrongShape}, r"returns \[2, 784\] and the output says \[-1, 10\]"),

@@ -1,10 +1,11 @@
-"""The inputs of an ONNX file: from a folder, from an .npz file, or made up.
+"""The inputs of an ONNX file: from an .npz file, from a folder of samples or one with a folder for each input, or made up.
 
 Samples are rows: row i of each array is sample i. A model whose input has no room for that (a state of (2, 1, 128), a
 single number) gets it: a dimension in front that the graph takes off again, so that all inputs and outputs of a release
 count samples in their first dimension.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,8 @@ from ..errors import RoadRefused
 from ..runtime import Array, open_session
 from .opening import Opened, every_node, opset_of
 
+_NOT_PLAIN = re.compile(r"[^\w.-]")
+"""In a folder's name, each of these is an underscore: inputs may be called `input:0` or `a/b`."""
 SYNTHETIC_SAMPLES = 32
 FREE_SIZE = {1: 16000, 2: 512, 3: 64, 4: 224}
 """What a free dimension becomes in made-up inputs, by rank: sound, sound in rows, features, pictures."""
@@ -79,15 +82,44 @@ def feed(opened: Opened, path: Path | None, seed: int = 0) -> Fed:
 
 def _read(path: Path, names: list[str]) -> tuple[dict[str, Array], str]:
     if path.is_dir():
+        if any(entry.is_dir() for entry in path.iterdir()):
+            return _folders(path, names), ""
         files = sorted(file for file in path.iterdir() if file.suffix in (".npy", ".npz"))
         if not files:
-            raise RoadRefused(f"{path} holds no .npy and no .npz file; each is one sample, as the model takes it")
+            raise RoadRefused(
+                f"{path} holds no .npy and no .npz file, each one sample as the model takes it, and no folder for each input"
+            )
         samples = [_arrays(file, names) for file in files]
         try:
             return {name: _join([sample[name] for sample in samples]) for name in names}, ""
         except ValueError as error:
             raise RoadRefused(f"{path}: the samples differ in shape: {error}") from error
     return _arrays(path, names), ""
+
+
+def _folders(path: Path, names: list[str]) -> dict[str, Array]:
+    """Return the samples of a folder for each input, called as the input is; one sample has the same file name in each."""
+    places = {name: path / _NOT_PLAIN.sub("_", name) for name in names}
+    if missing := [place.name for place in places.values() if not place.is_dir()]:
+        raise RoadRefused(f"{path} has no folder {', '.join(missing)}: there is to be one for each input, by its name")
+    files = {name: sorted(file.name for file in place.glob("*.npy")) for name, place in places.items()}
+    every = {file for found in files.values() for file in found}
+    for name, found in files.items():
+        if lacking := sorted(every - set(found)):
+            raise RoadRefused(
+                f"{places[name]} has no {lacking[0]}, which another input has: a sample needs all its inputs"
+            )
+    if not every:
+        raise RoadRefused(
+            f"the folders {', '.join(place.name for place in places.values())} of {path} hold no .npy file"
+        )
+    try:
+        return {
+            name: _join([next(iter(_arrays(places[name] / file, [name]).values())) for file in sorted(every)])
+            for name in names
+        }
+    except ValueError as error:
+        raise RoadRefused(f"{path}: the samples differ in shape: {error}") from error
 
 
 def _arrays(path: Path, names: list[str]) -> dict[str, Array]:

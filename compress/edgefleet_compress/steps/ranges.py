@@ -17,7 +17,7 @@ import onnx
 from onnxruntime import quantization
 from onnxruntime.quantization.calibrate import TensorsData, create_calibrator
 
-from ..errors import CannotQuantize
+from ..errors import CannotQuantize, CompressError
 from ..runtime import Array, batches
 
 Method = Literal["minmax", "percentile", "entropy", "mse"]
@@ -115,7 +115,10 @@ def quiet() -> Iterator[None]:
         # The calibrators print what they do, on the standard output that belongs to --json.
         with redirect_stdout(io.StringIO()):
             yield
-    except (ValueError, RuntimeError, NotImplementedError) as error:
-        raise CannotQuantize(f"onnxruntime cannot quantize the model: {error}") from error
+    except CompressError:
+        raise
+    except Exception as error:  # they raise whatever their helpers meet: KeyError, IndexError, the runtime's own
+        words = (str(error).strip().splitlines() or ["it gives no reason"])[0][:300]
+        raise CannotQuantize(f"onnxruntime cannot quantize the model: {type(error).__name__}: {words}") from error
     finally:
         root.setLevel(level)
