@@ -24,6 +24,7 @@ from ..seams import Clock, Repository, Signer
 from ..store import lease as leases
 from ..store import regions, rollouts
 from ..store.database import Database, Unavailable
+from ..store.devices import Device
 from ..store.lease import Lease, Lost
 from ..store.pruning import prune
 from ..store.rollouts import Record
@@ -189,6 +190,10 @@ class Controller:
         """Return the rollouts that were not superseded."""
         with self._database.read() as connection:
             return rollouts.current(connection, region)
+
+    def fleet(self) -> tuple[Device, ...]:
+        """Return all devices, by name, without decoding anew what did not change."""
+        return self._looker.every()
 
     def evidence(self, record: Record) -> tuple[tuple[Evidence, ...], Tally]:
         """Return what every device of the record's region is to it now, and the counts of the open stage."""
