@@ -90,6 +90,7 @@ class Server:
             self.clock,
             self.counters,
             config.broker.retained_budget_bytes,
+            fleet=lambda: self.controller.fleet(),
         )
         self.controller = Controller(
             self.repository, signer, self.database, config, self.clock, self.counters, self.publisher.look

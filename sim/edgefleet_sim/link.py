@@ -17,8 +17,11 @@ from . import packets
 
 TOPICS_PER_SUBSCRIBE = 8
 """As the agent's own link."""
-KEEPALIVE_S = 60
-CONNECT_WITHIN_S = 20.0
+KEEPALIVE_S = 300
+"""Five times the agent's own: on loopback no line is lost without a word, and where the machine's cores are taken by others, a crowd that
+came late with its pings lost its connections, and to make them anew made it later still."""
+CONNECT_WITHIN_S = 60.0
+"""Three times the agent's own, for the same reason."""
 READ_BYTES = 65536
 BURST_S = 0.25
 """A line may carry so much of its rate at once."""

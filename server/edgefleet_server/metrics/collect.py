@@ -13,7 +13,7 @@ from ..ingest.counters import Counters
 from ..readiness import Ingest
 from ..rollouts.controller import Controller
 from ..seams import Clock
-from ..store import alerts, devices, rollups
+from ..store import alerts, rollups
 from ..store.database import Database, Unavailable
 from ..telemetry.drift import LEAST_SHIFT
 from .follow import Follower
@@ -99,8 +99,7 @@ class Collector:
         yield _one("edgefleet_database_bytes", "The database with its log, on disk.", size)
 
     def _devices(self, regions: Regions) -> Iterable[Family]:
-        with self._database.read() as connection:
-            known = devices.every(connection, None, regions)
+        known = [row for row in self._controller.fleet() if regions is None or row.region in regions]
         presence = Counter((row.region or "", "online" if row.online else "offline") for row in known)
         samples = _samples(presence, ("region", "state"))
         yield Family("edgefleet_devices", "gauge", "Devices by whether they are connected.", samples)

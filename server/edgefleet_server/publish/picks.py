@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from edgefleet_protocol.manifest import Release, Variant
 from edgefleet_protocol.rollout import Rollout
 
-from ..rollouts.predict import predict
+from ..rollouts.predict import Predictor
 from ..store.devices import Device
 
 
@@ -19,16 +19,20 @@ def picked(
     it is, and until then asks with `need`.
     """
     found: dict[str, dict[str, Variant]] = {}
+    predictors: dict[tuple[str, int], Predictor] = {}  # like devices are asked once
     for device in devices:
         rollout = rollouts.get(device.region or "")
         if rollout is None or device.hardware is None:
             continue
-        for assignment in rollout.assignments:
+        for place, assignment in enumerate(rollout.assignments):
             release = manifests.get(assignment.release.sha256)
             if release is None:
                 continue
             variants = found.setdefault(assignment.release.sha256, {})
-            choice = predict(device, release, assignment.release.sha256, rollout.policy, assignment.measured)
+            key = device.region or "", place
+            if key not in predictors:
+                predictors[key] = Predictor(release, assignment.release.sha256, rollout.policy, assignment.measured)
+            choice = predictors[key](device)
             if choice is not None and choice.taken is not None:
                 variants[choice.taken.name] = choice.taken
             state = device.model(assignment.model)

@@ -5,7 +5,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from edgefleet_protocol.codec import sha256_hex
 from edgefleet_protocol.errors import ProtocolError
@@ -19,6 +19,7 @@ from ..link.broker import Broker
 from ..seams import Clock, Repository
 from ..store import devices, retained
 from ..store.database import Database, Unavailable
+from ..store.devices import Device
 from ..store.retained import UNSETTLED
 from .needs import Needs
 from .picks import picked
@@ -59,7 +60,10 @@ class Publisher:
         clock: Clock,
         counters: Counters,
         budget_bytes: int,
+        fleet: Callable[[], Iterable[Device]],
     ) -> None:
+        """fleet: returns all devices that are known."""
+        self._fleet = fleet
         self._broker, self._topics, self._repository = broker, topics, repository
         self._database, self._clock, self._counters = database, clock, counters
         self._budget_bytes = budget_bytes
@@ -182,9 +186,9 @@ class Publisher:
                 except (TrustError, ProtocolError) as error:  # its region waits; the others need not
                     self._counters.add("manifests_missing", reason=f"{ref.path}: {error}")
         self._manifests = {sha256: row for sha256, row in self._manifests.items() if sha256 in refs}
+        # Who is out there matters only to what they should run: of a large fleet, to read it takes seconds.
+        known = self._fleet() if self._manifests else ()
         with self._database.read() as connection:
-            # Who is out there matters only to what they should run: of a large fleet, to read it takes seconds.
-            known = devices.every(connection) if self._manifests else ()
             envelopes = devices.assignments(connection)
         chunks: dict[str, int] = {}
         for release, variants in picked(rollouts, self._manifests, known).values():

@@ -23,6 +23,7 @@ from ..seams import Clock, Repository, Signer
 from ..store import lease as leases
 from ..store import regions, rollouts
 from ..store.database import Database, Unavailable
+from ..store.devices import Device
 from ..store.lease import Lease, Lost
 from ..store.pruning import prune
 from ..store.rollouts import Record
@@ -203,6 +204,10 @@ class Controller:
         """Return the rollouts that were not superseded."""
         with self._database.read() as connection:
             return rollouts.current(connection, region)
+
+    def fleet(self) -> tuple[Device, ...]:
+        """Return all devices, by name, without decoding anew what did not change."""
+        return self._looker.every()
 
     def _follow(self) -> None:
         """Know what the one that leads found. It keeps that in its memory, and a process beside it would never hear of it."""

@@ -64,6 +64,12 @@ class Looker:
         with self._lock, self._database.read() as connection:
             self._fleet.look(connection)
 
+    def every(self) -> tuple[Device, ...]:
+        """Return all devices as they are now, by name. Of their states those alone are decoded that changed."""
+        with self._lock:
+            self.look()
+            return self._fleet.every()
+
     def learn(self) -> None:
         """Take in what devices measured."""
         with self._lock:

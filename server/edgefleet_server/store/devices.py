@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, RowMapping, bindparam, case, delete, select, true, update
+from sqlalchemy import ColumnElement, Connection, Executable, RowMapping, bindparam, case, delete, select, true, update
 
 from edgefleet_protocol.codec import decode
 from edgefleet_protocol.errors import ProtocolError
@@ -18,6 +18,9 @@ from . import pieces, windows
 from .dialect import insert
 from .schema import commands, devices, events
 from .texts import clean
+
+_FIND = select(devices).where(devices.c.id == bindparam("which"))
+"""Made once: it is asked for each message, and to make it anew costs more than to ask."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ class Device:
 
 def find(connection: Connection, device: str) -> Device | None:
     """Return one device, or None."""
-    row = connection.execute(select(devices).where(devices.c.id == device)).mappings().first()
+    row = connection.execute(_FIND, {"which": device}).mappings().first()
     return None if row is None else device_of_row(row)
 
 
@@ -252,8 +255,16 @@ def forget(connection: Connection, device: str) -> None:
 
 
 def _upsert(connection: Connection, device: str, now: float, values: dict[str, Any]) -> None:
-    statement = insert(connection, devices).values(id=device, first_seen_s=now, **values)
-    connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=values))
+    key = connection.dialect.name, tuple(values)
+    if key not in _UPSERTS:
+        statement = insert(connection, devices)
+        names = {name: statement.excluded[name] for name in values}
+        _UPSERTS[key] = statement.on_conflict_do_update(index_elements=["id"], set_=names)
+    connection.execute(_UPSERTS[key], {"id": device, "first_seen_s": now, **values})
+
+
+_UPSERTS: dict[tuple[str, tuple[str, ...]], Executable] = {}
+"""By database and columns, made once, as `_FIND`."""
 
 
 def device_of_row(row: RowMapping) -> Device:
