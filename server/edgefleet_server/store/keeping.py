@@ -3,7 +3,7 @@
 from sqlalchemy import case, delete, select
 
 from .database import Database
-from .schema import devices, model_windows, windows
+from .schema import devices, windows
 
 DEVICES = 50
 """To a transaction: a long one would hold up what comes in."""
@@ -18,8 +18,6 @@ def prune_region(database: Database, region: str, before_s: float) -> int:
     for at in range(0, len(names), DEVICES):
         some = names[at : at + DEVICES]
         with database.write() as connection:
-            for table in (model_windows, windows):
-                old = (table.c.device.in_(some)) & (table.c.placed_s < before_s)
-                count = connection.execute(delete(table).where(old)).rowcount
-            gone += count
+            old = windows.c.device.in_(some) & (windows.c.placed_s < before_s)
+            gone += connection.execute(delete(windows).where(old)).rowcount
     return gone
