@@ -58,7 +58,8 @@ def fill(place: Path | str) -> None:
         board = ((51.5, None, None, 3.0, None, None, None), ("capped",), "pmic")
         waits = [("one", "eu", "pi-4", NOW, 60.0, board, [("a", "a/1", "int8", 4, 1, None, latency, None)])]
         connection.exec_driver_sql(
-            f"INSERT INTO rollup_parts (received_s, parts) VALUES ({mark}, {mark})", (NOW, msgspec.msgpack.encode(waits))
+            f"INSERT INTO rollup_parts (received_s, parts) VALUES ({mark}, {mark})",
+            (NOW, msgspec.msgpack.encode(waits)),
         )
     engine.dispose()
 

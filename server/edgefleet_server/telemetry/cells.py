@@ -264,7 +264,7 @@ def rows_of(data: bytes) -> list[Row]:
     """Return the rows of bytes from `rows_packed`; also of what waited when form 0012 was made."""
     if data[:1] == FORM:
         return _ROWS.decode(memoryview(data)[1:])
-    return [row.now() for row in _OLD_ROWS.decode(data)]
+    return [row.current() for row in _OLD_ROWS.decode(data)]
 
 
 class _OldBoard(msgspec.Struct, array_like=True, frozen=True):
@@ -286,7 +286,7 @@ class _OldCounts(msgspec.Struct, array_like=True, frozen=True):
     latency: _Histogram
     confidence: _Histogram | None
 
-    def now(self) -> Counts:
+    def current(self) -> Counts:
         confidence = None if self.confidence is None else pack_counts(*self.confidence)
         names = (self.model, self.release, self.variant, self.requests, self.errors, self.memory_bytes)
         return Counts(*names, pack_counts(*self.latency), confidence)
@@ -301,11 +301,11 @@ class _OldRow(msgspec.Struct, array_like=True, frozen=True):
     board: _OldBoard
     models: tuple[_OldCounts, ...]
 
-    def now(self) -> Row:
+    def current(self) -> Row:
         board: dict[str, Any] = dict(zip(MEASURED, self.board.measured, strict=True))
         facts = StoredFacts(**board, throttled=self.board.throttled, power_source=self.board.power_source)
         whose = (self.device, self.region, self.hardware_class, self.placed_s, self.seconds)
-        return Row(*whose, facts, [model.now() for model in self.models])
+        return Row(*whose, facts, [model.current() for model in self.models])
 
 
 def facts_packed(facts: DeviceFacts) -> bytes:
