@@ -9,18 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from edgefleet_protocol.codec import encode
 from edgefleet_protocol.messages import DeviceState, ModelState, Running
 from edgefleet_protocol.sketch import Sketch, SketchBuilder
-from edgefleet_protocol.telemetry import DeviceWindow
+from edgefleet_protocol.telemetry import DeviceWindow, ModelWindow
 from edgefleet_server.store.database import Database
 from edgefleet_server.store.rollups import CLASS, FLEET, REGION, REGION_VERSION, RESOLUTIONS, VERSION
-from edgefleet_server.store.schema import device_rollups, devices, model_rollups, model_windows, windows
+from edgefleet_server.store.schema import device_rollups, devices, model_rollups, windows
 from edgefleet_server.telemetry.cells import DeviceFacts, Energy, Spread, facts_packed
 from edgefleet_server.telemetry.distinct import Seen, mark_of
 from edgefleet_server.telemetry.packed import pack
+from edgefleet_server.telemetry.stored import facts_stored, models_stored
 
 MODEL = "fashion"
 RELEASES = ("fashion/1", "fashion/2")
@@ -66,7 +65,6 @@ def build(database: Database, path: Path, shape: Shape, now: float) -> Built:
     between = _size(database, path)
     names = [f"d{number:06}" for number in range(0, shape.devices, max(1, shape.devices // shape.sampled))]
     counted = _put(database, windows, _windows(names, now, rng))
-    _put(database, model_windows, _model_windows(names, now, rng))
     a_day = 0.0
     with database.read() as connection:
         for table in ("model_rollups", "device_rollups"):
@@ -231,8 +229,8 @@ def _moments(now: float) -> Iterator[float]:
 
 
 def _windows(names: list[str], now: float, rng: random.Random) -> Iterator[dict[str, Any]]:
-    pool = [
-        msgspec.json.encode(
+    facts = [
+        facts_stored(
             DeviceWindow(
                 cpu_percent=rng.uniform(1, 90), memory_available_bytes=rng.randint(10**8, 10**10),
                 storage_free_bytes=rng.randint(10**8, 10**10), temperature_c=rng.uniform(20, 80), throttled=(),
@@ -242,24 +240,26 @@ def _windows(names: list[str], now: float, rng: random.Random) -> Iterator[dict[
         )
         for _ in range(500)
     ]  # fmt: skip
+    models = {
+        (release, variant): [
+            models_stored(
+                [
+                    ModelWindow(
+                        model=MODEL, release=release, release_sha256="a" * 64, variant=variant, requests=600,
+                        latency=sketch(rng, 600, -4.0, 0.3), confidence=sketch(rng, 600, -0.1, 0.08), memory_bytes=60_000_000,
+                    )
+                ]
+            )
+            for _ in range(100)
+        ]
+        for release in RELEASES
+        for variant in dict.fromkeys(CLASSES.values())
+    }  # fmt: skip
+    variants = list(CLASSES.values())
     for at in _moments(now):  # in the order in which they come
-        for name in names:
+        for number, name in enumerate(names):
             yield {
                 "device": name, "boot": "0f1e2d3c-0000-4000-8000-000000000000", "started_monotonic_s": at, "placed_s": at,
-                "seconds": 60.0, "received_s": at + 60.0, "facts": rng.choice(pool),
-            }  # fmt: skip
-
-
-def _model_windows(names: list[str], now: float, rng: random.Random) -> Iterator[dict[str, Any]]:
-    pool = [sketch(rng, 600, -4.0, 0.3) for _ in range(300)]
-    sure = [msgspec.json.encode(sketch(rng, 600, -0.1, 0.08)) for _ in range(300)]
-    encoded = [(msgspec.json.encode(one), one.quantile(0.5), one.quantile(0.95)) for one in pool]
-    for at in _moments(now):
-        for number, name in enumerate(names):
-            latency, p50, p95 = rng.choice(encoded)
-            yield {
-                "device": name, "boot": "0f1e2d3c-0000-4000-8000-000000000000", "started_monotonic_s": at, "model": MODEL,
-                "placed_s": at, "release": RELEASES[at > now - DAY_S / 3], "variant": list(CLASSES.values())[number % 5],
-                "requests": 600, "errors": 0, "latency": latency, "p50_s": p50, "p95_s": p95, "memory_bytes": 60_000_000,
-                "confidence": rng.choice(sure),
+                "seconds": 60.0, "received_s": at + 60.0, "facts": rng.choice(facts), "requests": 600,
+                "models": rng.choice(models[RELEASES[at > now - DAY_S / 3], variants[number % 5]]),
             }  # fmt: skip

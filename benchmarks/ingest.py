@@ -2,7 +2,7 @@
 
 A real Mosquitto with the limits that we configure, and the server's own receiving, checking and storing in a process of its own;
 no rollouts, API or alerts beside it. The sender writes packets that were made before, so it costs next to nothing.
-`*_ratio`: to a plain executemany of the very same rows into the same tables, in the same run, with nothing before it.
+`*_ratio`: to a plain executemany of the very same rows into the same table, in the same run, with nothing before it.
 `two_process_ratio`: two processes on one shared subscription, to one.
 
     make bench NAME=ingest ARGS="--messages 4000"
@@ -185,38 +185,29 @@ def _swallow(sock: socket.socket) -> None:
         pass
 
 
-def rows_of(payloads: Sequence[tuple[str, bytes]]) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
-    """Return the rows of both tables."""
+def rows_of(payloads: Sequence[tuple[str, bytes]]) -> list[tuple[Any, ...]]:
+    """Return the rows of every window."""
     now = time.time()
     placed = [Placed(device, window, window.start_s) for device, data in payloads for window in parse(data).windows]
-    return [windows_store._device_row(one, now) for one in placed], [
-        row for one in placed for row in windows_store._model_rows(one)
-    ]
+    return [windows_store.ready(one, now).row for one in placed]
 
 
-WINDOW_COLUMNS = ("device", "boot", "started_monotonic_s", "placed_s", "seconds", "received_s", "facts")
-MODEL_COLUMNS = (
-    "device", "boot", "started_monotonic_s", "model", "placed_s", "release", "variant", "requests", "errors", "latency", "p50_s",
-    "p95_s", "memory_bytes", "confidence",
+COLUMNS = (
+    "device", "boot", "started_monotonic_s", "placed_s", "seconds", "received_s", "facts", "requests", "models",
 )  # fmt: skip
 CHUNK = 1000
 
 
-def plainly(connection: Any, mark: str, rows: tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]) -> float:
+def plainly(connection: Any, mark: str, rows: list[tuple[Any, ...]]) -> float:
     """Return windows a second of executemany alone, a thousand to a transaction."""
+    marks = ", ".join([mark] * len(COLUMNS))
     began = time.monotonic()
-    for at in range(0, len(rows[0]), CHUNK):
-        cursor = connection.cursor()
-        for table, columns, some in (
-            ("windows", WINDOW_COLUMNS, rows[0]), ("model_windows", MODEL_COLUMNS, rows[1]),
-        ):  # fmt: skip
-            marks = ", ".join([mark] * len(columns))
-            cursor.executemany(
-                f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks}) ON CONFLICT DO NOTHING",
-                some[at : at + CHUNK],
-            )
+    for at in range(0, len(rows), CHUNK):
+        connection.cursor().executemany(
+            f"INSERT INTO windows ({', '.join(COLUMNS)}) VALUES ({marks}) ON CONFLICT DO NOTHING", rows[at : at + CHUNK]
+        )
         connection.commit()
-    return len(rows[0]) / (time.monotonic() - began)
+    return len(rows) / (time.monotonic() - began)
 
 
 @contextmanager
@@ -259,7 +250,7 @@ def main(argv: list[str]) -> int:
             plain = plainly(connection, "?", rows)
             connection.close()
         print(
-            f"SQLite: {rate:.0f} windows/s, {seconds / len(rows[0]) * 1e6:.0f} µs of processor each; plain {plain:.0f}",
+            f"SQLite: {rate:.0f} windows/s, {seconds / len(rows) * 1e6:.0f} µs of processor each; plain {plain:.0f}",
             flush=True,
         )
         figures |= {"sqlite_windows_per_s": rate, "sqlite_ratio": rate / plain}
@@ -271,11 +262,11 @@ def main(argv: list[str]) -> int:
                 rate, seconds = through_mqtt(url, payloads, takers)
                 database.close()
                 found.append(rate)
-                each = seconds / len(rows[0]) * 1e6
+                each = seconds / len(rows) * 1e6
                 print(f"PostgreSQL, {takers} processes: {rate:.0f} windows/s, {each:.0f} µs of ours each", flush=True)
             database = Database(cluster.new())
             with database.append() as connection:
-                partitions.make(connection, {partitions.day_of(row[3]) for row in rows[0]})
+                partitions.make(connection, {partitions.day_of(row[3]) for row in rows})
             raw = database.engine.raw_connection()
             plain = plainly(raw.driver_connection, "%s", rows)
             raw.close()

@@ -34,7 +34,7 @@ def everything(database: Database) -> list[Any]:
     with database.read() as connection:
         for what, rows_of in sorted(export_rows.OF.items()):
             found.append((what, sorted(str(rounded(row)) for some in rows_of(connection, asked) for row in some)))
-        found.append(len(device_series.facts(connection, rows[0].device, since_s=0.0)))
+        found.append(len(device_series.spans(connection, rows[0].device, since_s=0.0).models))
         found.append(len(rollup_reads.recent(connection, NOON_S)))
         found.append(rollups.behind_s(connection, NOON_S))
         drifts = Drifting().look(connection, NOON_S + DAY_S, ["eu", "us"])

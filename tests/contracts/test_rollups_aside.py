@@ -14,7 +14,8 @@ from edgefleet_server.rolling import Roller
 from edgefleet_server.store import rollups, rollups_aside
 from edgefleet_server.store.database import Database
 from edgefleet_server.store.schema import device_rollups, model_rollups, rollup_parts
-from edgefleet_server.telemetry.cells import Board, Row, rows_packed
+from edgefleet_server.telemetry.cells import row_of, rows_packed
+from edgefleet_server.telemetry.stored import models_stored
 from tests.fakes.postgres import Postgres
 from tests.server.test_rollups import NOON_S, add, tables, window
 
@@ -31,13 +32,20 @@ def roller(database: Database) -> tuple[Roller, Counters, list[rollups.Folded]]:
     return Roller(database, counters, lambda: None, told.append), counters, told
 
 
+def packed(placed_s: float = NOON_S, facts: bytes = b"\x90", models: bytes = b"\x90") -> bytes:
+    return rows_packed([row_of("d", "", "", placed_s, 60.0, facts, models)])
+
+
 UNREADABLE = {
-    "not msgpack": b"\xc1 what is this",
-    "cut short": rows_packed([Row("d", "", "", NOON_S, 60.0, Board((None,) * 7, None, None), ())])[:-3],
+    "not msgpack": b"\x02\xc1 what is this",
+    "not even of a form": b"\xc1 what is this",
+    "cut short": packed()[:-3],
     "of another shape": b"\x93\x01\x02\x03",
-    "at no time": rows_packed([Row("d", "", "", float("nan"), 60.0, Board((None,) * 7, None, None), ())]),
-    "beyond all time": rows_packed([Row("d", "", "", 1e300, 60.0, Board((None,) * 7, None, None), ())]),
-    "too few measurements": rows_packed([Row("d", "", "", NOON_S, 60.0, Board((1.0,), None, None), ())]),
+    "at no time": packed(float("nan")),
+    "beyond all time": packed(1e300),
+    "a histogram that is none": packed(
+        models=models_stored([window(random.Random(1), 1).window.models[0]]).replace(b"\x01", b"\x07")
+    ),
 }
 
 
@@ -50,7 +58,7 @@ def test_batches_that_cannot_be_read_are_put_aside_and_the_others_folded(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     rng = random.Random(3)
-    rows = [window(rng, number) for number in range(70)]
+    rows = [window(rng, number) for number in range(80)]
     with database.write() as connection:
         add(connection, rows)
     wanted, *_ = roller(database)
@@ -64,13 +72,13 @@ def test_batches_that_cannot_be_read_are_put_aside_and_the_others_folded(
             add(connection, rows[at * 10 : at * 10 + 10])
         wait(database, parts)
     with database.write() as connection:
-        add(connection, rows[60:])
+        add(connection, rows[70:])
 
     one, counters, told = roller(database)
     with caplog.at_level(logging.ERROR):
         one.turn()
     assert tables(database) == undisturbed
-    assert sum(folded.batches for folded in told) == counters.get("rollup_batches") == 7
+    assert sum(folded.batches for folded in told) == counters.get("rollup_batches") == 8
     assert counters.get("rollup_batches_aside") == len(UNREADABLE)
     assert len(caplog.records) == 1 and "put aside" in caplog.text
     with database.read() as connection:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from edgefleet_protocol.codec import encode
 from edgefleet_protocol.messages import Command, DeviceState, Event, Reply
-from edgefleet_protocol.sketch import Sketch, SketchBuilder
+from edgefleet_protocol.sketch import Sketch
 from edgefleet_protocol.telemetry import DeviceWindow, ModelWindow, TelemetryBatch, Window
 from edgefleet_protocol.topics import Topics
 from edgefleet_server.config import KeepConfig
@@ -45,7 +45,8 @@ from edgefleet_server.store.beside import beside
 from edgefleet_server.store.database import Database, held
 from edgefleet_server.store.devices import AssignmentRow
 from edgefleet_server.store.schema import metadata
-from edgefleet_server.store.windows import Placed, two_quantiles
+from edgefleet_server.store.windows import Placed
+from edgefleet_server.telemetry.stored import models_told
 from tests.fakes.clock import FakeClock
 from tests.fakes.postgres import Postgres
 from tests.server.records import NEW, assignment, record
@@ -96,15 +97,11 @@ def intake(database: Database, now: float = NOW, keep: KeepConfig | None = None)
 
 
 def kept(database: Database) -> list[tuple[object, ...]]:
-    """Every row of both tables, without when it came."""
+    """Every window, without when it came, and what each of its models counted."""
     with database.read() as connection:
-        query = "SELECT device, boot, started_monotonic_s, placed_s, seconds, facts FROM windows ORDER BY 1, 2, 3"
+        query = "SELECT device, boot, started_monotonic_s, placed_s, seconds, facts, requests, models FROM windows ORDER BY 1, 2, 3"
         found = [tuple(row) for row in connection.exec_driver_sql(query)]
-        query = (
-            "SELECT device, boot, started_monotonic_s, model, placed_s, release, variant, requests, errors, latency, p50_s, p95_s, "
-            "memory_bytes FROM model_windows ORDER BY 1, 2, 3, 4"
-        )
-        return found + [tuple(row) for row in connection.exec_driver_sql(query)]
+        return found + [(*row[:4], counts) for row in found for counts in models_told(row[7])]
 
 
 # The database
@@ -114,7 +111,7 @@ def test_the_migrations_make_the_tables_that_the_code_names(database: Database) 
     def ours(thing: object, name: str, kind: str, reflected: bool, compared: object) -> bool:
         # PostgreSQL has more: partitions, the table of what was placed by its arrival, numbers of rows.
         table = name if kind == "table" else getattr(getattr(thing, "table", None), "name", "")
-        if table in ("windows", "model_windows"):
+        if table == "windows":
             return not (database.is_postgresql and kind in ("index", "column"))
         return not reflected or compared is not None or table in metadata.tables
 
@@ -235,7 +232,6 @@ def test_a_batch_is_kept_once_and_what_is_new_is_said(database: Database) -> Non
         assert telemetry.count(connection) == 4
         (row,) = telemetry.models(connection, "two", since_s=0.0)
     assert (row.requests, row.memory_bytes, row.latency.counts) == (4, 2**40, (1, 2, 1))
-    assert (row.p50_s, row.p95_s) == (row.latency.quantile(0.5), row.latency.quantile(0.95))
 
 
 def test_a_forgotten_device_may_send_its_windows_again(database: Database) -> None:
@@ -438,14 +434,14 @@ def test_what_is_no_telemetry_of_its_device_is_refused_alone(database: Database)
 
 
 def test_a_message_that_we_cannot_store_costs_itself(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    encode_once = windows._encode
+    as_usual = windows.facts_stored
 
-    def fault(value: object) -> bytes:
-        if isinstance(value, DeviceWindow) and value.power_w == 13:
+    def fault(facts: DeviceWindow) -> bytes:
+        if facts.power_w == 13:
             raise RuntimeError("nobody thought of this")
-        return encode_once(value)
+        return as_usual(facts)
 
-    monkeypatch.setattr(windows, "_encode", fault)
+    monkeypatch.setattr(windows, "facts_stored", fault)
     taker, counters = intake(database)
     taker.handle([message(window(1)), message(window(2, device=DeviceWindow(power_w=13.0))), message(window(3))])
     assert (counters.get("windows_taken"), counters.get("telemetry_faults")) == (2, 1)
@@ -488,19 +484,6 @@ def test_telemetry_can_be_read_on_from_a_place(database: Database) -> None:
     taker.handle([message(window(1, start_s=NOW - 100), window(7))])
     with database.read() as connection:
         assert [row.placed_s for row in follow.windows(connection, place)] == [NOW - HOUR_S + 7]
-
-
-@given(values=st.lists(st.floats(-1, 1e6, allow_nan=False), max_size=80))
-@settings(deadline=None, database=None, derandomize=True)
-def test_the_two_percentiles_are_those_of_the_sketch(values: list[float]) -> None:
-    builder = SketchBuilder()
-    for value in values:
-        builder.add(value)
-    sketch = builder.build()
-    assert two_quantiles(sketch) == (sketch.quantile(0.5), sketch.quantile(0.95))
-
-
-# More than one process, and a database that goes away
 
 
 def test_a_helper_needs_postgresql_and_the_servers_form(tmp_path: Path, postgres: Postgres) -> None:

@@ -73,9 +73,6 @@ def test_what_is_older_than_it_is_kept_goes_in_the_controllers_slow_turn(
     send_events(server, "one", 3)
     with server.database.write() as connection:
         connection.exec_driver_sql("UPDATE windows SET placed_s = placed_s - 172800 WHERE placed_s < ?", (now - 10,))
-        connection.exec_driver_sql(
-            "UPDATE model_windows SET placed_s = placed_s - 172800 WHERE placed_s < ?", (now - 10,)
-        )
         connection.exec_driver_sql("UPDATE events SET received_s = received_s - 8640000 WHERE number < 2")
     server.controller.turn()
     with server.database.read() as connection:

@@ -28,7 +28,7 @@ from edgefleet_server.config import HttpConfig
 from edgefleet_server.metrics.text import ENDS, Family, Sample, histogram, write
 from edgefleet_server.rollouts.orders import Order
 from edgefleet_server.store import devices, rollups, telemetry, tokens
-from edgefleet_server.store.windows import Placed
+from edgefleet_server.store.windows import Placed, ready
 from tests.fakes.scripted_device import PI4, eventually
 
 from .conftest import MakeServer
@@ -83,7 +83,7 @@ def answered(server: Server, device: str, *seconds: float, errors: int = 0, star
     )
     with server.database.write() as connection:
         assert telemetry.add(connection, device, window, now, now)
-        rollups.add(connection, [Placed(device, window, now)], now)
+        rollups.add(connection, [ready(Placed(device, window, now), now)], now)
     server.roller.turn()
 
 

@@ -17,8 +17,8 @@ from edgefleet_server.store import rollups
 from edgefleet_server.store.database import Database
 from edgefleet_server.store.dialect import insert
 from edgefleet_server.store.schema import device_rollups, devices, model_rollups
-from edgefleet_server.store.windows import Placed
-from edgefleet_server.telemetry.cells import Row, facts_of, row_of, rows_of, rows_packed, sums
+from edgefleet_server.store.windows import Placed, ready
+from edgefleet_server.telemetry.cells import Row, facts_of, rows_of, rows_packed, sums
 from edgefleet_server.telemetry.distinct import Seen, count_all, mark_of
 from edgefleet_server.telemetry.drift import drift
 from edgefleet_server.telemetry.packed import Pile, pack, unpack
@@ -74,11 +74,11 @@ def add(connection: Connection, rows: list[Placed]) -> None:
         region, board, _ = name.split("-")
         values = {"id": name, "first_seen_s": 0.0, "region": region, "hardware_class": board}
         connection.execute(insert(connection, devices).values(values).on_conflict_do_nothing())
-    rollups.add(connection, rows, NOON_S)
+    rollups.add(connection, [ready(row, NOON_S) for row in rows], NOON_S)
 
 
 def plain(rows: list[Placed]) -> list[Row]:
-    return [row_of(row.device, *row.device.split("-")[:2], row.placed_s, row.window) for row in rows]
+    return rows_of(rows_packed([ready(row, NOON_S).waiting(*row.device.split("-")[:2]) for row in rows]))
 
 
 def tables(database: Database):

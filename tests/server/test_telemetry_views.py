@@ -23,7 +23,7 @@ from edgefleet_server.config import HttpConfig
 from edgefleet_server.link.inbox import Incoming
 from edgefleet_server.store import devices, events, rollups, telemetry, tokens
 from edgefleet_server.store.schema import windows as windows_table
-from edgefleet_server.store.windows import Placed
+from edgefleet_server.store.windows import Placed, ready
 from tests.fakes.scripted_device import PI4
 from tests.fakes.web_server import WebServer
 
@@ -76,7 +76,7 @@ def answered(
     )  # fmt: skip
     with server.database.write() as connection:
         assert telemetry.add(connection, device, window, now - ago_s, now)
-        rollups.add(connection, [Placed(device, window, now - ago_s)], now)
+        rollups.add(connection, [ready(Placed(device, window, now - ago_s), now)], now)
 
 
 def ask(server: Server, path: str, *regions: str) -> Any:

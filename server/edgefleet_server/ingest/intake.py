@@ -157,7 +157,7 @@ class Intake:
             self._touched.clear()
         self._touched.update(dict.fromkeys(touched, now))
         for one in new:
-            self._hours.add(hour_of(one))
+            self._hours.add(hour_of(one.placed))
         tally.add("windows_taken", len(new))
         tally.add("windows_repeated", len(within) - len(new))
         tally.tell(self._counters)

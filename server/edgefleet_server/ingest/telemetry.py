@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 
 import msgspec
 
@@ -102,9 +103,13 @@ def inflate(payload: bytes) -> bytes:
 def why_impossible(window: Window) -> str | None:
     """Return what in `window` cannot be, in words, or None. Types and sizes were checked while it was decoded."""
     facts = window.device
-    for value in _measurements(facts):
+    for value in _measured(facts):
         if value is not None and not -ABSURD < value < ABSURD:
             return "a measurement that is absurdly large"
+    if facts.throttled_s or facts.network:
+        for value in _rare(facts):
+            if value is not None and not -ABSURD < value < ABSURD:
+                return "a measurement that is absurdly large"
     if facts.battery_percent is not None and not 0 <= facts.battery_percent <= 100:
         return f"a battery at {facts.battery_percent} %"
     if "\0" in window.boot:
@@ -123,10 +128,13 @@ def why_impossible(window: Window) -> str | None:
     return None
 
 
-def _measurements(facts: DeviceWindow) -> Iterator[float | None]:
-    """Yield every measurement that is no count: those are bounded by their type."""
-    yield from (facts.cpu_percent, facts.temperature_c, facts.power_w, facts.battery_percent)
-    yield from (facts.energy_j, facts.energy_s, facts.idle_w, facts.storage_wear_percent)
+_measured = attrgetter(
+    "cpu_percent", "temperature_c", "power_w", "battery_percent", "energy_j", "energy_s", "idle_w", "storage_wear_percent",
+)  # fmt: skip
+"""Every measurement that is no count, with those of `_rare`: counts are bounded by their type."""
+
+
+def _rare(facts: DeviceWindow) -> Iterator[float | None]:
     yield from (facts.throttled_s or {}).values()
     yield from (row.signal_dbm for row in facts.network or ())
 

@@ -3,14 +3,13 @@
 from collections.abc import Collection
 
 import msgspec
-from sqlalchemy import Connection, Table, and_, select
-
-from edgefleet_protocol.sketch import Sketch
-from edgefleet_protocol.telemetry import DeviceWindow
+from sqlalchemy import Connection, Table, select
 
 from ..rollouts.pairs import Pair, Seen
+from ..telemetry.packed import unpack
+from ..telemetry.stored import Counts, facts_told, models_told
 from .dialect import insert
-from .schema import comparisons, later_comparisons, model_windows, windows
+from .schema import comparisons, later_comparisons, windows
 
 AT_ONCE = 200
 """Devices to a query."""
@@ -47,40 +46,20 @@ def seen(
     power: also what one request cost in energy, where the device measures its power.
     """
     found: dict[str, list[Seen]] = {device: [] for device in devices}
-    mine, whole = model_windows.c, windows.c
-    join = and_(
-        whole.device == mine.device,
-        whole.boot == mine.boot,
-        whole.started_monotonic_s == mine.started_monotonic_s,
-    )
-    columns = [
-        mine.device, mine.placed_s, whole.seconds, mine.release, mine.requests, mine.errors, mine.latency, mine.memory_bytes,
-        mine.confidence,
-    ]  # fmt: skip
-    if power:
-        columns.append(whole.facts)
+    columns = windows.c
+    wanted = [columns.device, columns.placed_s, columns.seconds, columns.facts, columns.models]
     names = sorted(found)
     for start in range(0, len(names), AT_ONCE):
         query = (
-            select(*columns)
-            .select_from(model_windows.join(windows, join))
-            .where(mine.device.in_(names[start : start + AT_ONCE]), mine.model == model, mine.placed_s >= since_s)
-            .order_by(mine.device, mine.placed_s)
+            select(*wanted)
+            .where(columns.device.in_(names[start : start + AT_ONCE]), columns.placed_s >= since_s)
+            .order_by(columns.device, columns.placed_s)
         )
         for row in connection.execute(query):
-            found[row.device].append(
-                Seen(
-                    placed_s=row.placed_s,
-                    seconds=row.seconds,
-                    release=row.release,
-                    requests=row.requests,
-                    errors=row.errors,
-                    latency=msgspec.json.decode(row.latency, type=Sketch),
-                    memory_bytes=row.memory_bytes,
-                    confidence=None if row.confidence is None else msgspec.json.decode(row.confidence, type=Sketch),
-                    energy_j=_energy(row.facts, row.seconds, row.requests) if power else None,
-                )
-            )
+            for counts in models_told(row.models):
+                if counts.model == model:
+                    energy_j = _energy(row.facts, row.seconds, counts.requests) if power else None
+                    found[row.device].append(_seen(row.placed_s, row.seconds, counts, energy_j))
     return found
 
 
@@ -89,22 +68,36 @@ def served(
 ) -> dict[str, list[tuple[float, int]]]:
     """Return by device when a release served, and how many requests in each of its windows from `since_s` on, oldest first."""
     found: dict[str, list[tuple[float, int]]] = {device: [] for device in devices}
-    columns, names = model_windows.c, sorted(found)
+    columns, names = windows.c, sorted(found)
     for start in range(0, len(names), AT_ONCE):
         query = (
-            select(columns.device, columns.placed_s, columns.requests)
-            .where(
-                columns.device.in_(names[start : start + AT_ONCE]),
-                columns.model == model,
-                columns.release == release,
-                columns.placed_s >= since_s,
-                columns.requests > 0,
-            )
+            select(columns.device, columns.placed_s, columns.models)
+            .where(columns.device.in_(names[start : start + AT_ONCE]), columns.placed_s >= since_s)
             .order_by(columns.device, columns.placed_s)
         )
-        for device, placed_s, requests in connection.execute(query):
-            found[device].append((placed_s, requests))
+        for row in connection.execute(query):
+            requests = sum(
+                counts.requests
+                for counts in models_told(row.models)
+                if (counts.model, counts.release) == (model, release)
+            )
+            if requests > 0:
+                found[row.device].append((row.placed_s, requests))
     return found
+
+
+def _seen(placed_s: float, seconds: float, counts: Counts, energy_j: float | None) -> Seen:
+    return Seen(
+        placed_s=placed_s,
+        seconds=seconds,
+        release=counts.release,
+        requests=counts.requests,
+        errors=counts.errors,
+        latency=unpack(counts.latency),
+        memory_bytes=counts.memory_bytes,
+        confidence=None if counts.confidence is None else unpack(counts.confidence),
+        energy_j=energy_j,
+    )
 
 
 def rates(connection: Connection, devices: Collection[str], model: str, since_s: float) -> dict[str, float]:
@@ -118,5 +111,5 @@ def rates(connection: Connection, devices: Collection[str], model: str, since_s:
 
 
 def _energy(facts: bytes, seconds: float, requests: int) -> float | None:
-    power = msgspec.json.decode(facts, type=DeviceWindow).power_w
+    power = facts_told(facts).power_w
     return None if power is None or not requests else power * seconds / requests

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import msgspec
 from sqlalchemy import Connection, select
 
 from edgefleet_protocol.telemetry import DeviceWindow
 
-from .schema import events, model_windows, windows
+from ..telemetry.stored import Counts, facts_told, models_told
+from .schema import events, windows
 
 
 class Facts(NamedTuple):
@@ -19,51 +19,30 @@ class Facts(NamedTuple):
     facts: DeviceWindow
 
 
-class Counts(msgspec.Struct, frozen=True):
-    """A stored histogram as it was written: it was checked when it came."""
-
-    offset: int = 0
-    counts: tuple[int, ...] = ()
-    zero: int = 0
-
-
 class Ran(NamedTuple):
     """One model in one window."""
 
-    model: str
     placed_s: float
-    release: str
-    variant: str
-    requests: int
-    errors: int
-    memory_bytes: int | None
-    latency: Counts
+    counts: Counts
 
 
-_COUNTS = msgspec.json.Decoder(Counts)
+class Spans(NamedTuple):
+    """A device's windows, oldest first."""
+
+    models: Sequence[Ran]
+    facts: Sequence[Facts]
 
 
-def models(connection: Connection, device: str, *, since_s: float, limit: int = 5000) -> Sequence[Ran]:
-    """Return what a device ran from `since_s` on, oldest first; of more than `limit` the newest."""
-    table = model_windows.c
-    columns = (
-        table.model, table.placed_s, table.release, table.variant, table.requests, table.errors, table.memory_bytes,
-        table.latency,
-    )  # fmt: skip
-    query = select(*columns).where(table.device == device, table.placed_s >= since_s)
-    rows = connection.execute(query.order_by(table.placed_s.desc()).limit(limit)).all()
-    return [Ran._make((*row[:7], _COUNTS.decode(row[7]))) for row in reversed(rows)]
-
-
-_FACTS = msgspec.json.Decoder(DeviceWindow)
-
-
-def facts(connection: Connection, device: str, *, since_s: float, limit: int = 5000) -> Sequence[Facts]:
-    """Return a device's windows from `since_s` on, oldest first; of more than `limit` the newest."""
+def spans(connection: Connection, device: str, *, since_s: float, limit: int = 5000) -> Spans:
+    """Return a device's windows from `since_s` on; of more than `limit` the newest."""
     table = windows.c
-    query = select(table.placed_s, table.seconds, table.facts).where(table.device == device, table.placed_s >= since_s)
-    rows = connection.execute(query.order_by(table.placed_s.desc()).limit(limit)).all()
-    return [Facts(row[0], row[1], _FACTS.decode(row[2])) for row in reversed(rows)]
+    columns = (table.placed_s, table.seconds, table.facts, table.models)
+    query = select(*columns).where(table.device == device, table.placed_s >= since_s)
+    rows = connection.execute(query.order_by(table.placed_s.desc()).limit(limit)).all()[::-1]
+    return Spans(
+        [Ran(placed_s, counts) for placed_s, _, _, models in rows for counts in models_told(models)],
+        [Facts(placed_s, seconds, facts_told(facts)) for placed_s, seconds, facts, _ in rows],
+    )
 
 
 def marks(connection: Connection, device: str, *, since_s: float, limit: int = 200) -> Sequence[Any]:

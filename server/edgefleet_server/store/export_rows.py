@@ -3,17 +3,16 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-import msgspec
-from sqlalchemy import ColumnElement, Connection, Select, and_, case, or_, select, true
+from sqlalchemy import ColumnElement, Connection, Select, case, or_, select, true
 
 from edgefleet_protocol.sketch import SCALE, Sketch
-from edgefleet_protocol.telemetry import DeviceWindow
 
 from ..telemetry.cells import facts_of
 from ..telemetry.distinct import Seen
 from ..telemetry.packed import unpack
+from ..telemetry.stored import Counts, facts_told, models_told
 from .rollups import CLASS, REGION, REGION_VERSION, RESOLUTIONS
-from .schema import device_rollups, devices, events, model_rollups, model_windows, windows
+from .schema import device_rollups, devices, events, model_rollups, windows
 
 BATCH = 2_000
 Row = dict[str, Any]
@@ -35,23 +34,13 @@ def of_windows(connection: Connection, asked: Asked) -> Iterator[list[Row]]:
     columns = windows.c
     query = (
         select(
-            *(columns.device, columns.placed_s, columns.seconds, columns.facts, _belongs().label("region")),
-            *(model_windows.c[name] for name in ("model", "release", "variant", "requests", "errors", "latency")),
-            model_windows.c.memory_bytes,
+            columns.device, columns.placed_s, columns.seconds, columns.facts, columns.models, _belongs().label("region")
         )
-        .select_from(
-            windows.outerjoin(devices, devices.c.id == columns.device).outerjoin(
-                model_windows,
-                and_(
-                    *(model_windows.c[name] == columns[name] for name in ("device", "boot", "started_monotonic_s")),
-                    model_windows.c.placed_s == columns.placed_s,
-                ),
-            )
-        )
+        .select_from(windows.outerjoin(devices, devices.c.id == columns.device))
         .where(columns.placed_s >= asked.from_s, columns.placed_s < asked.to_s, _may_leave(asked, _belongs()))
         .order_by(columns.placed_s)
     )
-    yield from _batches(connection, query, lambda row: [_window(row)])
+    yield from _batches(connection, query, _windows)
 
 
 def of_events(connection: Connection, asked: Asked) -> Iterator[list[Row]]:
@@ -129,24 +118,15 @@ def _batches(connection: Connection, query: Select[Any], shown: Callable[[Any], 
         yield [one for row in rows for one in shown(row)]
 
 
-_FACTS = msgspec.json.Decoder(DeviceWindow)
-_SKETCH = msgspec.json.Decoder(Sketch)
-
-
-def _window(row: Any) -> Row:
-    facts = _FACTS.decode(row.facts)
-    return {
+def _windows(row: Any) -> list[Row]:
+    facts = facts_told(row.facts)
+    device = {
         "start_s": row.placed_s,
         "seconds": row.seconds,
         "device": row.device,
         "region": row.region or "",
-        "model": row.model,
-        "release": row.release,
-        "variant": row.variant,
-        "requests": row.requests,
-        "errors": row.errors,
-        **(_latency(_SKETCH.decode(row.latency)) if row.latency is not None else {}),
-        "memory_bytes": row.memory_bytes,
+    }
+    board = {
         "agent_memory_bytes": facts.agent_memory_bytes,
         "memory_available_bytes": facts.memory_available_bytes,
         "storage_free_bytes": facts.storage_free_bytes,
@@ -158,6 +138,15 @@ def _window(row: Any) -> Row:
         "power_source": facts.power_source,
         "throttled": None if facts.throttled is None else " ".join(facts.throttled),
     }
+    return [device | _counted(counts) | board for counts in models_told(row.models)] or [device | NO_MODEL | board]
+
+
+MODEL = ("model", "release", "variant", "requests", "errors", "memory_bytes")
+NO_MODEL: Row = dict.fromkeys(MODEL)
+
+
+def _counted(counts: Counts) -> Row:
+    return {name: getattr(counts, name) for name in MODEL} | _latency(unpack(counts.latency))
 
 
 def _model(row: Any) -> Row:

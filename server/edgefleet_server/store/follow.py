@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 from sqlalchemy import Connection, text
 
 from edgefleet_protocol.telemetry import DeviceWindow
+
+from ..telemetry.stored import facts_told
 
 BATCH = 5_000
 
@@ -48,7 +49,7 @@ def windows(connection: Connection, after: int) -> Sequence[DeviceSpan]:
         f"SELECT {number}, device, placed_s, facts FROM windows WHERE {number} > :after ORDER BY {number} LIMIT {BATCH}"
     )
     rows = connection.execute(text(query), {"after": after})
-    return [DeviceSpan(row[0], row[1], row[2], msgspec.json.decode(row[3], type=DeviceWindow)) for row in rows]
+    return [DeviceSpan(row[0], row[1], row[2], facts_told(row[3])) for row in rows]
 
 
 def _number(connection: Connection) -> str:

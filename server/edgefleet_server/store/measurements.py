@@ -1,11 +1,14 @@
 """What classes of devices measured, kept also when the devices are gone."""
 
 import msgspec
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 
 from ..rollouts.learning import Key, Learnt
+from ..telemetry.cells import ModelCell
+from . import rollup_reads
 from .dialect import insert
-from .schema import devices, measurements, model_windows
+from .rollups import HOUR
+from .schema import measurements
 
 
 def every(connection: Connection) -> dict[Key, Learnt]:
@@ -28,23 +31,21 @@ def put(connection: Connection, rows: dict[Key, Learnt], now: float) -> None:
 
 
 def served(connection: Connection, since_s: float) -> dict[Key, tuple[int, int, float | None, int | None]]:
-    """Return what was measured under load since then: requests, errors, mean p50 in seconds, and the most memory in bytes."""
-    columns = model_windows.c
-    query = (
-        select(
-            columns.release,
-            columns.variant,
-            devices.c.hardware_class,
-            func.sum(columns.requests),
-            func.sum(columns.errors),
-            func.avg(columns.p50_s),
-            func.max(columns.memory_bytes),
-        )
-        .select_from(model_windows.join(devices, devices.c.id == columns.device))
-        .where(columns.placed_s >= since_s, columns.requests > 0, devices.c.hardware_class.is_not(None))
-        .group_by(columns.release, columns.variant, devices.c.hardware_class)
-    )
+    """Return what was measured under load in the hours since then: requests, errors, p50 in seconds, and the most memory in bytes."""
+    found: dict[Key, ModelCell] = {}
+    for row in rollup_reads.by_class(connection, HOUR, since_s):
+        if row.requests and row.hardware_class:
+            cell = found.setdefault((row.release, row.variant, row.hardware_class), ModelCell())
+            cell.requests, cell.errors = cell.requests + row.requests, cell.errors + row.errors
+            if row.memory_max_bytes is not None:
+                cell.memory.add(row.memory_max_bytes)
+            cell.latency.add_packed(row.latency)
     return {
-        (release, variant, name): (int(requests), int(errors), p50, memory)
-        for release, variant, name, requests, errors, p50, memory in connection.execute(query)
+        key: (
+            cell.requests,
+            cell.errors,
+            cell.latency.quantiles(0.5)[0],
+            int(cell.memory.most) if cell.memory.n else None,
+        )
+        for key, cell in found.items()
     }

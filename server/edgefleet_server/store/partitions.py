@@ -1,4 +1,4 @@
-"""PostgreSQL's tables of windows lie in a partition for each day (UTC): made ahead, and dropped whole when its day is over."""
+"""PostgreSQL's table of windows lies in a partition for each day (UTC): made ahead, and dropped whole when its day is over."""
 
 import math
 from collections.abc import Collection
@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection
 
-TABLES = ("windows", "model_windows")
+TABLES = ("windows",)
 DAY_S = 86400
 LOCK = 0xED6E0004
 AHEAD_DAYS = 2
@@ -55,7 +55,7 @@ def over(connection: Connection, before_s: float) -> list[int]:
     """Return the days that were over before `before_s`, oldest first."""
     rows = connection.exec_driver_sql(
         "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
-        "WHERE i.inhparent IN ('windows'::regclass, 'model_windows'::regclass)"
+        "WHERE i.inhparent = 'windows'::regclass"
     )
     days = {int(datetime.strptime(row[0][-8:], "%Y%m%d").replace(tzinfo=UTC).timestamp()) // DAY_S for row in rows}
     return sorted(day for day in days if (day + 1) * DAY_S <= before_s)

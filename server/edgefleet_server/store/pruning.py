@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 
 from . import partitions
 from .database import Database
-from .schema import events, metadata, model_windows, windows
+from .schema import events, metadata, windows
 
 LOG = logging.getLogger(__name__)
 
@@ -35,7 +35,6 @@ def prune(database: Database, *, windows_before_s: float, events_before_s: float
     if database.is_postgresql:
         gone = _drop_days(database, windows_before_s)
     else:
-        _prune(database, model_windows, "placed_s", windows_before_s)
         gone = _prune(database, windows, "placed_s", windows_before_s)
     return Pruned(gone, _prune(database, events, "received_s", events_before_s))
 

@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, Table, case, delete, or_, select, tuple_
 from ..keeping import Bounds
 from .database import Database
 from .rollup_reads import regions_of
-from .schema import device_rollups, devices, model_rollups, model_windows, windows
+from .schema import device_rollups, devices, model_rollups, windows
 
 BATCH = 2_000
 """Rows to a transaction: some tens of milliseconds."""
@@ -51,9 +51,7 @@ def prune_windows(database: Database, bounds: Bounds, kept_from_s: float) -> int
         if before_s <= kept_from_s:
             continue
         theirs = select(devices.c.id).where(where)
-        for table in (model_windows, windows):
-            count = _remove(database, table, table.c.placed_s < before_s, table.c.device.in_(theirs))
-            gone += count if table is windows else 0
+        gone += _remove(database, windows, windows.c.placed_s < before_s, windows.c.device.in_(theirs))
     return gone
 
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Column, ColumnElement, Connection, Table, select
 
-from .rollups import DAY, HOUR, MINUTE, REGION_VERSION, RESOLUTIONS
+from .rollups import CLASS, DAY, HOUR, MINUTE, REGION_VERSION, RESOLUTIONS
 from .schema import device_rollups, model_rollups
 
 SHORT_S, MIDDLE_S, LONG_S = 6 * 3600, 2 * 86400, 16 * 86400
@@ -94,6 +94,17 @@ def recent(connection: Connection, since_s: float) -> Sequence[Any]:
     found: list[Any] = []
     for region in regions_of(connection, model_rollups, MINUTE, REGION_VERSION):
         found += connection.execute(query.where(columns.region == region, columns.start_s >= since_s - 60)).all()
+    return found
+
+
+def by_class(connection: Connection, resolution: int, since_s: float) -> Sequence[Any]:
+    """Return every kind of every region, by hardware class too, in the spans of one resolution that end after `since_s`."""
+    columns = model_rollups.c
+    found: list[Any] = []
+    query = select(model_rollups).where(columns.resolution == resolution, columns.grain == CLASS)
+    for region in regions_of(connection, model_rollups, resolution, CLASS):
+        started = columns.start_s > since_s - RESOLUTIONS[resolution]
+        found += connection.execute(query.where(columns.region == region, started)).all()
     return found
 
 

@@ -8,11 +8,9 @@ roll-ups, also in one transaction: what crashes in between is folded later, and 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from operator import attrgetter
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Table, delete, func, insert, select
-
-from edgefleet_protocol.telemetry import Window
 
 from ..telemetry.cells import (
     DAY_S,
@@ -27,13 +25,13 @@ from ..telemetry.cells import (
     Sums,
     facts_of,
     facts_packed,
-    row_of,
     rows_of,
     rows_packed,
     sums,
 )
 from . import dialect, rollups_aside
 from .schema import device_rollups, devices, model_rollups, rollup_parts
+from .windows import Ready
 
 RESOLUTIONS: dict[int, int] = {0: MINUTE_S, 1: HOUR_S, 2: DAY_S}
 MINUTE, HOUR, DAY = RESOLUTIONS
@@ -52,19 +50,6 @@ NOWHERE = ("", "")
 
 ModelPlace = tuple[int, int, str, int, str, str, str, str]
 DevicePlace = tuple[int, int, str, int, str]
-
-
-class NewWindow(Protocol):
-    """A window that was stored just now, and was not there before."""
-
-    @property
-    def device(self) -> str: ...
-
-    @property
-    def window(self) -> Window: ...
-
-    @property
-    def placed_s(self) -> float: ...
 
 
 class Folded(NamedTuple):
@@ -87,12 +72,12 @@ class Counted(NamedTuple):
 NOTHING = Folded(0, {}, {})
 
 
-def add(connection: Connection, new: Sequence[NewWindow], now: float) -> None:
+def add(connection: Connection, new: Sequence[Ready], now: float) -> None:
     """Count windows that are new, in the transaction that stores them. now: by the server's clock."""
     if not new:
         return
-    known = _whose(connection, {one.device for one in new})
-    rows = [row_of(one.device, *known.get(one.device, NOWHERE), one.placed_s, one.window) for one in new]
+    known = _whose(connection, {one.row[0] for one in new})
+    rows = [one.waiting(*known.get(one.row[0], NOWHERE)) for one in new]
     connection.execute(insert(rollup_parts).values(received_s=now, parts=rows_packed(rows)))
 
 

@@ -122,31 +122,12 @@ windows = Table(
     Column("seconds", Float, nullable=False),
     Column("received_s", Float, nullable=False),
     Column("facts", LargeBinary, nullable=False),
+    # Of all models together, and what each of them counted: `telemetry/stored.py` reads both.
+    Column("requests", Big, nullable=False, server_default="0"),
+    Column("models", LargeBinary, nullable=False),
     PrimaryKeyConstraint("device", "boot", "started_monotonic_s"),
     Index("windows_by_device", "device", "placed_s"),
     Index("windows_by_time", "placed_s"),
-)
-
-model_windows = Table(
-    "model_windows",
-    metadata,
-    Column("device", String(64), nullable=False),
-    Column("boot", String(128), nullable=False),
-    Column("started_monotonic_s", Float, nullable=False),
-    Column("model", String(64), nullable=False),
-    Column("placed_s", Float, nullable=False),
-    Column("release", String(128), nullable=False),
-    Column("variant", String(64), nullable=False),
-    Column("requests", Big, nullable=False),
-    Column("errors", Big, nullable=False),
-    Column("latency", LargeBinary, nullable=False),
-    Column("p50_s", Float),
-    Column("p95_s", Float),
-    Column("memory_bytes", Big),
-    Column("confidence", LargeBinary),
-    PrimaryKeyConstraint("device", "boot", "started_monotonic_s", "model"),
-    Index("model_windows_by_device", "device", "model", "placed_s"),
-    Index("model_windows_by_time", "placed_s"),
 )
 
 audit = Table(

@@ -2,16 +2,16 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
-import msgspec
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, func, select
 
 from edgefleet_protocol.sketch import Sketch
 from edgefleet_protocol.telemetry import DeviceWindow, Window
 
+from ..telemetry.packed import unpack
+from ..telemetry.stored import Counts, facts_told, models_told
 from . import windows as windows_store
-from .schema import model_windows, windows
+from .schema import windows
 from .windows import Placed
 
 
@@ -26,8 +26,6 @@ class ModelRow:
     requests: int
     errors: int
     latency: Sketch
-    p50_s: float | None
-    p95_s: float | None
     memory_bytes: int | None
 
 
@@ -48,22 +46,23 @@ def models(
     connection: Connection, device: str, *, since_s: float, model: str | None = None, limit: int = 5000
 ) -> tuple[ModelRow, ...]:
     """Return a device's windows from `since_s` on, oldest first; of more than `limit` the newest."""
-    table = model_windows.c
-    query = select(model_windows).where(table.device == device, table.placed_s >= since_s)
-    if model is not None:
-        query = query.where(table.model == model)
-    rows = connection.execute(query.order_by(table.placed_s.desc()).limit(limit)).all()
-    return tuple(_model(row) for row in reversed(rows))
+    columns = windows.c
+    query = select(columns.placed_s, columns.models).where(columns.device == device, columns.placed_s >= since_s)
+    rows = connection.execute(query.order_by(columns.placed_s.desc()).limit(limit)).all()
+    every = (_model(row.placed_s, counts) for row in reversed(rows) for counts in models_told(row.models))
+    return tuple(row for row in every if model in (None, row.model))
 
 
 def latest_models(connection: Connection, devices: Iterable[str]) -> dict[tuple[str, str], ModelRow]:
     """Return by (device, model) the newest window that counted a request."""
     found: dict[tuple[str, str], ModelRow] = {}
-    table = model_windows.c
+    columns = windows.c
     for device in devices:
-        query = select(model_windows).where(table.device == device, table.requests > 0)
-        for row in connection.execute(query.order_by(table.placed_s.desc()).limit(16)):
-            found.setdefault((device, row.model), _model(row))
+        query = select(columns.placed_s, columns.models).where(columns.device == device, columns.requests > 0)
+        for row in connection.execute(query.order_by(columns.placed_s.desc()).limit(16)):
+            for counts in models_told(row.models):
+                if counts.requests and (device, counts.model) not in found:
+                    found[device, counts.model] = _model(row.placed_s, counts)
     return found
 
 
@@ -71,7 +70,7 @@ def latest_device(connection: Connection, device: str) -> DeviceRow | None:
     """Return the newest window of the device itself, or None before the first."""
     query = select(windows).where(windows.c.device == device).order_by(windows.c.placed_s.desc()).limit(1)
     row = connection.execute(query).first()
-    return None if row is None else DeviceRow(row.placed_s, msgspec.json.decode(row.facts, type=DeviceWindow))
+    return None if row is None else DeviceRow(row.placed_s, facts_told(row.facts))
 
 
 def count_of(connection: Connection, device: str, from_s: float, to_s: float) -> int:
@@ -86,19 +85,14 @@ def count(connection: Connection) -> int:
     return int(connection.execute(select(func.count()).select_from(windows)).scalar_one())
 
 
-_SKETCH = msgspec.json.Decoder(Sketch)
-
-
-def _model(row: Row[Any]) -> ModelRow:
+def _model(placed_s: float, counts: Counts) -> ModelRow:
     return ModelRow(
-        model=row.model,
-        placed_s=row.placed_s,
-        release=row.release,
-        variant=row.variant,
-        requests=row.requests,
-        errors=row.errors,
-        latency=_SKETCH.decode(row.latency),
-        p50_s=row.p50_s,
-        p95_s=row.p95_s,
-        memory_bytes=row.memory_bytes,
+        model=counts.model,
+        placed_s=placed_s,
+        release=counts.release,
+        variant=counts.variant,
+        requests=counts.requests,
+        errors=counts.errors,
+        latency=unpack(counts.latency),
+        memory_bytes=counts.memory_bytes,
     )

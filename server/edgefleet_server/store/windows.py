@@ -1,19 +1,16 @@
 """Windows as they come in, many at once, each once: (device, boot, started_monotonic_s) names a window, whatever is sent again."""
 
-from bisect import bisect_left
 from collections.abc import Sequence
-from itertools import accumulate
-from math import ceil
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import msgspec
 from sqlalchemy import Connection, delete
 
-from edgefleet_protocol.sketch import PER_DOUBLING, Sketch
-from edgefleet_protocol.telemetry import ModelWindow, Window
+from edgefleet_protocol.telemetry import Window
 
+from ..telemetry.cells import Waiting, row_of
+from ..telemetry.stored import facts_stored, models_stored
 from . import windows_postgresql, windows_sqlite
-from .schema import model_windows, windows
+from .schema import windows
 
 Key = tuple[str, str, float]
 """Device, boot, started_monotonic_s."""
@@ -34,23 +31,38 @@ class Placed(NamedTuple):
         return self.device, self.window.boot, self.window.started_monotonic_s
 
 
-_encode = msgspec.json.Encoder().encode
-
-
 class Ready(NamedTuple):
-    """A window as the rows that it will be."""
+    """A window as the row that it will be, in the order of the table's columns."""
 
     placed: Placed
-    row: tuple[Any, ...]
-    models: list[tuple[Any, ...]]
+    row: tuple[str, str, float, float, float, float, bytes, int, bytes]
+
+    def waiting(self, region: str, hardware_class: str) -> Waiting:
+        """Return it as it waits to be rolled up, of a device that belongs there."""
+        device, _, _, placed_s, seconds, _, facts, _, models = self.row
+        return row_of(device, region, hardware_class, placed_s, seconds, facts, models)
 
 
 def ready(placed: Placed, now: float) -> Ready:
-    """Return the rows of a window that came `now`. Looks at nothing else, so it can be done before the database is asked."""
-    return Ready(placed, _device_row(placed, now), _model_rows(placed))
+    """Return the row of a window that came `now`. Looks at nothing else, so it can be done before the database is asked."""
+    device, window, placed_s, _ = placed
+    return Ready(
+        placed,
+        (
+            device,
+            window.boot,
+            window.started_monotonic_s,
+            placed_s,
+            window.seconds,
+            now,
+            facts_stored(window.device),
+            sum([model.requests for model in window.models]),
+            models_stored(window.models),
+        ),
+    )
 
 
-def keep(connection: Connection, some: Sequence[Ready]) -> list[Placed]:
+def keep(connection: Connection, some: Sequence[Ready]) -> list[Ready]:
     """Keep windows; return those that were not there yet, in their order. Of two with one name the first counts."""
     by_key: dict[Key, Ready] = {}
     for one in some:
@@ -60,14 +72,12 @@ def keep(connection: Connection, some: Sequence[Ready]) -> list[Placed]:
     store = windows_postgresql if connection.dialect.name == "postgresql" else windows_sqlite
     coming = list(by_key.values())
     new = store.add_windows(connection, [one.row for one in coming], [one.placed.by_arrival for one in coming])
-    found = [one for one, is_new in zip(coming, new, strict=True) if is_new]
-    store.add_models(connection, [row for one in found for row in one.models])
-    return [one.placed for one in found]
+    return [one for one, is_new in zip(coming, new, strict=True) if is_new]
 
 
 def add(connection: Connection, placed: Sequence[Placed], now: float) -> list[Placed]:
     """The same, in one go."""
-    return keep(connection, [ready(one, now) for one in placed])
+    return [one.placed for one in keep(connection, [ready(one, now) for one in placed])]
 
 
 def known(connection: Connection, keys: Sequence[Key]) -> set[Key]:
@@ -99,57 +109,6 @@ def counts(connection: Connection, hours: Sequence[tuple[str, int]]) -> dict[tup
 
 def forget(connection: Connection, device: str) -> None:
     """Remove every window of a device."""
-    connection.execute(delete(model_windows).where(model_windows.c.device == device))
     connection.execute(delete(windows).where(windows.c.device == device))
     if connection.dialect.name == "postgresql":
         windows_postgresql.forget(connection, device)
-
-
-def _device_row(one: Placed, now: float) -> tuple[Any, ...]:
-    """In the order of the table's columns."""
-    window = one.window
-    return (
-        one.device,
-        window.boot,
-        window.started_monotonic_s,
-        one.placed_s,
-        window.seconds,
-        now,
-        _encode(window.device),
-    )
-
-
-def _model_rows(one: Placed) -> list[tuple[Any, ...]]:
-    key = one.key
-    return [(*key, row.model, one.placed_s, *_model_values(row)) for row in one.window.models]
-
-
-def _model_values(row: ModelWindow) -> tuple[Any, ...]:
-    p50, p95 = two_quantiles(row.latency)
-    confidence = None if row.confidence is None else _encode(row.confidence)
-    return (
-        row.release,
-        row.variant,
-        row.requests,
-        row.errors,
-        _encode(row.latency),
-        p50,
-        p95,
-        row.memory_bytes,
-        confidence,
-    )
-
-
-def two_quantiles(sketch: Sketch) -> tuple[float | None, float | None]:
-    """Return p50 and p95 as `Sketch.quantile` gives them, with one pass over the buckets: this is done for every window."""
-    seen = list(accumulate(sketch.counts, initial=sketch.zero))
-    total = seen[-1]
-    if total == 0:
-        return None, None
-    return _at(sketch, seen, ceil(0.5 * total)), _at(sketch, seen, ceil(0.95 * total))
-
-
-def _at(sketch: Sketch, seen: list[int], rank: int) -> float:
-    if rank <= sketch.zero:
-        return 0.0
-    return float(2 ** ((sketch.offset + bisect_left(seen, rank) - 0.5) / PER_DOUBLING))

@@ -21,7 +21,8 @@ Row = tuple[Any, ...]
 STAGE = """
 CREATE TEMP TABLE IF NOT EXISTS incoming_windows (
     n integer, device text, boot text, started_monotonic_s double precision, placed_s double precision,
-    seconds double precision, received_s double precision, facts bytea, by_arrival boolean
+    seconds double precision, received_s double precision, facts bytea, requests bigint,
+    models bytea, by_arrival boolean
 ) ON COMMIT DELETE ROWS
 """
 STAGED = "COPY incoming_windows FROM STDIN (FORMAT BINARY)"
@@ -41,8 +42,8 @@ DELETE FROM incoming_windows i WHERE by_arrival AND NOT EXISTS (
 """
 MOVED = """
 WITH fresh AS (
-    INSERT INTO windows (device, boot, started_monotonic_s, placed_s, seconds, received_s, facts)
-    SELECT device, boot, started_monotonic_s, placed_s, seconds, received_s, facts FROM incoming_windows i
+    INSERT INTO windows (device, boot, started_monotonic_s, placed_s, seconds, received_s, facts, requests, models)
+    SELECT device, boot, started_monotonic_s, placed_s, seconds, received_s, facts, requests, models FROM incoming_windows i
     WHERE by_arrival OR NOT EXISTS (
         SELECT FROM windows_placed_by_arrival a
         WHERE (a.device, a.boot, a.started_monotonic_s) = (i.device, i.boot, i.started_monotonic_s)
@@ -51,10 +52,6 @@ WITH fresh AS (
 )
 SELECT n FROM incoming_windows JOIN fresh USING (device, boot, started_monotonic_s)
 """
-MODELS = (
-    "COPY model_windows (device, boot, started_monotonic_s, model, placed_s, release, variant, requests, errors, latency, "
-    "p50_s, p95_s, memory_bytes, confidence) FROM STDIN (FORMAT BINARY)"
-)
 
 
 def add_windows(connection: Connection, rows: list[Row], arrived: list[bool]) -> list[bool]:
@@ -70,19 +67,13 @@ def _add(connection: Connection, rows: list[Row], arrived: list[bool]) -> list[b
     partitions.make(connection, {partitions.day_of(row[3]) for row in rows})
     connection.exec_driver_sql(STAGE)
     staged = ((n, *row, flag) for n, (row, flag) in enumerate(zip(rows, arrived, strict=True)))
-    _copy(connection, STAGED, _binary("ittddddy?", staged))
+    _copy(connection, STAGED, _binary("ittddddyqy?", staged))
     if any(arrived):
         connection.exec_driver_sql(ARRIVED)
     new = [False] * len(rows)
     for (n,) in connection.exec_driver_sql(MOVED):
         new[n] = True
     return new
-
-
-def add_models(connection: Connection, rows: list[Row]) -> None:
-    """Keep what new windows say of models. The windows are new, so nothing can be there yet."""
-    if rows:
-        _copy(connection, MODELS, _binary("ttdtdttqqyddqy", rows))
 
 
 def known(connection: Connection, keys: Sequence[Key]) -> set[Key]:

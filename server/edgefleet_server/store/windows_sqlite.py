@@ -9,11 +9,7 @@ from sqlalchemy import Connection
 Key = tuple[str, str, float]
 Row = tuple[Any, ...]
 
-WINDOWS = "windows (device, boot, started_monotonic_s, placed_s, seconds, received_s, facts)"
-MODELS = (
-    "model_windows (device, boot, started_monotonic_s, model, placed_s, release, variant, requests, errors, latency, p50_s, p95_s, "
-    "memory_bytes, confidence)"
-)
+WINDOWS = "windows (device, boot, started_monotonic_s, placed_s, seconds, received_s, facts, requests, models)"
 ROWS_AT_ONCE = 200
 """To a statement. One row each would be as fast by itself; but between any two of them the driver lets other threads run, and
 with one that receives all the time it then waits for its turn again and again."""
@@ -34,11 +30,6 @@ def add_windows(connection: Connection, rows: list[Row], arrived: list[bool]) ->
     if fresh := [row for row, is_new in zip(rows, new, strict=True) if is_new]:
         _insert(connection, WINDOWS, fresh)
     return new
-
-
-def add_models(connection: Connection, rows: list[Row]) -> None:
-    """Keep what new windows say of models."""
-    _insert(connection, MODELS, rows)
 
 
 def known(connection: Connection, keys: Sequence[Key]) -> set[Key]:

@@ -6,15 +6,16 @@ boards were like, and the energy that they took, by the sensor that measured it.
 
 from collections.abc import Iterable
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from edgefleet_protocol.sketch import MAX_COUNT
-from edgefleet_protocol.telemetry import ModelWindow, Window
+from edgefleet_protocol.telemetry import DeviceWindow
 
 from .distinct import Mark, Seen, mark_of
-from .packed import Pile
+from .packed import Pile, pack_counts
+from .stored import Counts, StoredFacts
 
 MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86400
 UNNAMED = "unnamed"
@@ -106,9 +107,9 @@ class DeviceFacts(msgspec.Struct, array_like=True):
     reasons: dict[str, int] = msgspec.field(default_factory=dict)
     energy: dict[str, Energy] = msgspec.field(default_factory=dict)
 
-    def add(self, board: "Board", seconds: float, requests: int) -> None:
+    def add(self, board: DeviceWindow, seconds: float, requests: int) -> None:
         """Count one window of one device."""
-        for name, value in zip(MEASURED, board.measured, strict=True):
+        for name, value in zip(MEASURED, _measured(board), strict=True):
             if value is not None:
                 getattr(self, name).add(value)
         if board.throttled is not None:
@@ -117,7 +118,7 @@ class DeviceFacts(msgspec.Struct, array_like=True):
                 self.throttled += 1
                 for reason in set(board.throttled):
                     self._count(reason, 1)
-        power_w = board.measured[POWER]
+        power_w = board.power_w
         if power_w is not None:
             self._burn(board.power_source or UNNAMED, Energy(power_w * seconds, seconds, requests))
 
@@ -146,7 +147,6 @@ MEASURED = (
     "temperature_c", "cpu_percent", "battery_percent", "power_w", "memory_available_bytes", "storage_free_bytes",
     "agent_memory_bytes",
 )  # fmt: skip
-POWER = MEASURED.index("power_w")
 MAX_WORDS = 24
 OTHER = "other"
 
@@ -161,15 +161,14 @@ class ModelCell:
         self.memory = Spread()
         self.latency, self.confidence, self.seen = Pile(), Pile(), Seen()
 
-    def add(self, counts: "Counts", device: Mark) -> None:
+    def add(self, counts: Counts, device: Mark) -> None:
         """Count one window of one device."""
         self.windows += 1
         self.requests = min(self.requests + counts.requests, MAX_COUNT)
         self.errors = min(self.errors + counts.errors, MAX_COUNT)
         self.memory.add(counts.memory_bytes)
-        self.latency.add_counts(*counts.latency)
-        if counts.confidence is not None:
-            self.confidence.add_counts(*counts.confidence)
+        self.latency.add_packed(counts.latency)
+        self.confidence.add_packed(counts.confidence)
         self.seen.add(device)
 
     def merge(self, other: "ModelCell") -> None:
@@ -205,32 +204,6 @@ class Sums(NamedTuple):
     devices: dict[DeviceKey, DeviceCell]
 
 
-Histogram = tuple[int, tuple[int, ...], int]
-"""The first bucket, counts from there on, and values at or below 0."""
-
-
-class Board(msgspec.Struct, array_like=True, frozen=True):
-    """What a device measured of itself in one window."""
-
-    measured: tuple[float | None, ...]
-    """In the order of MEASURED."""
-    throttled: tuple[str, ...] | None
-    power_source: str | None
-
-
-class Counts(msgspec.Struct, array_like=True, frozen=True):
-    """What one model counted in one window."""
-
-    model: str
-    release: str
-    variant: str
-    requests: int
-    errors: int
-    memory_bytes: int | None
-    latency: Histogram
-    confidence: Histogram | None
-
-
 class Row(msgspec.Struct, array_like=True, frozen=True):
     """One window, with what the server knows of its device: as it waits to be rolled up."""
 
@@ -239,22 +212,19 @@ class Row(msgspec.Struct, array_like=True, frozen=True):
     hardware_class: str
     placed_s: float
     seconds: float
-    board: Board
-    models: tuple[Counts, ...]
+    board: StoredFacts
+    models: list[Counts]
 
 
-def row_of(device: str, region: str, hardware_class: str, placed_s: float, window: Window) -> Row:
-    """Return a window as it waits to be rolled up."""
-    facts = window.device
-    return Row(
-        device,
-        region,
-        _name(hardware_class),
-        placed_s,
-        window.seconds,
-        Board(_measured(facts), facts.throttled, facts.power_source),
-        tuple([_counts(model) for model in window.models]),
-    )
+Waiting = tuple[str, str, str, float, float, msgspec.Raw, msgspec.Raw]
+"""A Row whose board and models are bytes already: those that are stored with the window."""
+
+
+def row_of(
+    device: str, region: str, hardware_class: str, placed_s: float, seconds: float, facts: bytes, models: bytes
+) -> Waiting:
+    """Return a window as it waits to be rolled up. facts, models: as they are stored."""
+    return device, region, _name(hardware_class), placed_s, seconds, msgspec.Raw(facts), msgspec.Raw(models)
 
 
 def _name(text: str) -> str:
@@ -263,20 +233,6 @@ def _name(text: str) -> str:
 
 
 _measured = attrgetter(*MEASURED)
-
-
-def _counts(model: ModelWindow) -> Counts:
-    latency, confidence = model.latency, model.confidence
-    return Counts(
-        model.model,
-        _name(model.release),
-        model.variant,
-        model.requests,
-        model.errors,
-        model.memory_bytes,
-        (latency.offset, latency.counts, latency.zero),
-        None if confidence is None else (confidence.offset, confidence.counts, confidence.zero),
-    )
 
 
 def sums(rows: Iterable[Row]) -> Sums:
@@ -290,7 +246,8 @@ def sums(rows: Iterable[Row]) -> Sums:
         requests = 0
         for counts in row.models:
             requests += counts.requests
-            whose = ModelKey(minute_s, row.region, counts.model, counts.release, counts.variant, row.hardware_class)
+            release = _name(counts.release)
+            whose = ModelKey(minute_s, row.region, counts.model, release, counts.variant, row.hardware_class)
             own = found.models.get(whose) or found.models.setdefault(whose, ModelCell())
             own.add(counts, mark)
         cell.facts.add(row.board, row.seconds, requests)
@@ -298,14 +255,57 @@ def sums(rows: Iterable[Row]) -> Sums:
     return found
 
 
-def rows_packed(rows: list[Row]) -> bytes:
-    """Return rows as bytes, to be stored until they are rolled up: some 250 for each, two microseconds."""
-    return _ENCODER.encode(rows)
+def rows_packed(rows: list[Waiting]) -> bytes:
+    """Return rows as bytes, to be stored until they are rolled up: some 250 for each, a microsecond."""
+    return FORM + _ENCODER.encode(rows)
 
 
 def rows_of(data: bytes) -> list[Row]:
-    """Return the rows of bytes from `rows_packed`."""
-    return _ROWS.decode(data)
+    """Return the rows of bytes from `rows_packed`; also of what waited when form 0012 was made."""
+    if data[:1] == FORM:
+        return _ROWS.decode(memoryview(data)[1:])
+    return [row.current() for row in _OLD_ROWS.decode(data)]
+
+
+class _OldBoard(msgspec.Struct, array_like=True, frozen=True):
+    measured: tuple[float | None, float | None, float | None, float | None, float | None, float | None, float | None]
+    throttled: tuple[str, ...] | None
+    power_source: str | None
+
+
+_Histogram = tuple[int, tuple[int, ...], int]
+
+
+class _OldCounts(msgspec.Struct, array_like=True, frozen=True):
+    model: str
+    release: str
+    variant: str
+    requests: int
+    errors: int
+    memory_bytes: int | None
+    latency: _Histogram
+    confidence: _Histogram | None
+
+    def current(self) -> Counts:
+        confidence = None if self.confidence is None else pack_counts(*self.confidence)
+        names = (self.model, self.release, self.variant, self.requests, self.errors, self.memory_bytes)
+        return Counts(*names, pack_counts(*self.latency), confidence)
+
+
+class _OldRow(msgspec.Struct, array_like=True, frozen=True):
+    device: str
+    region: str
+    hardware_class: str
+    placed_s: float
+    seconds: float
+    board: _OldBoard
+    models: tuple[_OldCounts, ...]
+
+    def current(self) -> Row:
+        board: dict[str, Any] = dict(zip(MEASURED, self.board.measured, strict=True))
+        facts = StoredFacts(**board, throttled=self.board.throttled, power_source=self.board.power_source)
+        whose = (self.device, self.region, self.hardware_class, self.placed_s, self.seconds)
+        return Row(*whose, facts, [model.current() for model in self.models])
 
 
 def facts_packed(facts: DeviceFacts) -> bytes:
@@ -320,4 +320,7 @@ def facts_of(data: bytes) -> DeviceFacts:
 
 _FACTS = msgspec.msgpack.Decoder(DeviceFacts)
 _ROWS = msgspec.msgpack.Decoder(list[Row])
+_OLD_ROWS = msgspec.msgpack.Decoder(list[_OldRow])
+FORM = b"\x02"
+"""Before what rows_packed makes: no list of msgpack begins so, and what was made before is one."""
 _ENCODER = msgspec.msgpack.Encoder()

@@ -88,8 +88,8 @@ def _model(state: ModelState, latest: ModelRow | None) -> dict[str, Any]:
         "chosen_why": state.chosen_why,
         "failures": [msgspec.to_builtins(row) for row in state.failures],
         "measured": [msgspec.to_builtins(row) for row in state.measured],
-        "latency_p50_s": latest.p50_s if latest else None,
-        "latency_p95_s": latest.p95_s if latest else None,
+        "latency_p50_s": latest.latency.quantile(0.5) if latest else None,
+        "latency_p95_s": latest.latency.quantile(0.95) if latest else None,
         "memory_bytes": latest.memory_bytes if latest else None,
         "window_at_s": latest.placed_s if latest else None,
     }

@@ -29,7 +29,7 @@ def device_telemetry(
     step_s = max(MINUTE_S, math.ceil(last_s / POINTS / MINUTE_S) * MINUTE_S)
     by_model: dict[str, list[Ran]] = {}
     for row in models:
-        by_model.setdefault(row.model, []).append(row)
+        by_model.setdefault(row.counts.model, []).append(row)
     return DeviceTelemetry(
         device=name,
         region=region,
@@ -50,7 +50,7 @@ def _model(device: str, model: str, rows: Sequence[Ran], step_s: int) -> DeviceM
     points: dict[tuple[int, str, str], list[Ran]] = {}
     whole = Pile()
     for row in rows:
-        own = (row.release, row.variant)
+        own = (row.counts.release, row.counts.variant)
         runs.setdefault(own, [row.placed_s, row.placed_s])[1] = row.placed_s
         points.setdefault((_step(row.placed_s, step_s), *own), []).append(row)
     series = Series(at_s=[], requests=[], errors=[], p50_s=[], p95_s=[], p99_s=[])
@@ -60,19 +60,19 @@ def _model(device: str, model: str, rows: Sequence[Ran], step_s: int) -> DeviceM
     for (at_s, release, variant), here in points.items():
         pile = Pile()
         for row in here:
-            pile.add_counts(row.latency.offset, row.latency.counts, row.latency.zero)
+            pile.add_packed(row.counts.latency)
         whole.add_counts(pile.offset, pile.counts, pile.zero)
         p50, p95, p99 = percentiles(pile)
         series.at_s.append(at_s)
-        series.requests.append(sum(row.requests for row in here))
-        series.errors.append(sum(row.errors for row in here))
+        series.requests.append(sum(row.counts.requests for row in here))
+        series.errors.append(sum(row.counts.errors for row in here))
         series.p50_s.append(p50)
         series.p95_s.append(p95)
         series.p99_s.append(p99)
-        memory.append(max((row.memory_bytes for row in here if row.memory_bytes is not None), default=None))
+        memory.append(max((n for row in here if (n := row.counts.memory_bytes) is not None), default=None))
         run.append(numbers[release, variant])
     p50, p95, p99 = percentiles(whole)
-    measured = [row.memory_bytes for row in rows if row.memory_bytes is not None]
+    measured = [n for row in rows if (n := row.counts.memory_bytes) is not None]
     seen = Seen()
     seen.add(mark_of(device))
     return DeviceModel(
@@ -146,7 +146,7 @@ def _energy(facts: Iterable[Facts], models: Iterable[Ran]) -> dict[str, Energy]:
     """By source; requests of the windows in which it was measured only."""
     requests: dict[float, int] = {}
     for row in models:
-        requests[row.placed_s] = requests.get(row.placed_s, 0) + row.requests
+        requests[row.placed_s] = requests.get(row.placed_s, 0) + row.counts.requests
     found: dict[str, Energy] = {}
     for one in facts:
         if one.facts.power_w is not None:

@@ -189,10 +189,9 @@ class TelemetryViews:
             known = devices.find_in(connection, name, regions) if is_label(name) else None
             if known is None:
                 raise NotFound(f"no device {name} is known. See: edgefleet device list")
-            models = device_series.models(connection, name, since_s=now - last_s, limit=20_000)
-            facts = device_series.facts(connection, name, since_s=now - last_s, limit=20_000)
+            spans = device_series.spans(connection, name, since_s=now - last_s, limit=20_000)
             marks = device_series.marks(connection, name, since_s=now - last_s)
-        return device_telemetry(name, known.region, now, last_s, models, facts, marks)
+        return device_telemetry(name, known.region, now, last_s, spans.models, spans.facts, marks)
 
     @staticmethod
     def _boards(
