@@ -129,14 +129,15 @@ def answers(path: Path) -> bool:
 
 
 def grown_mb(device: Device, messages: int) -> float:
-    """Return by how much the agent's own memory grows over so many messages of all kinds, the first fifth left out.
+    """Return by how much the agent's own memory grows over so many messages of all kinds, after as many to warm up.
 
     Of PSS, the pages that are no file's: those that it shares with files change with what else runs on the machine.
     """
     device.until(lambda: device.hub is not None and device.hub.connected_session() is not None, "the broker is back")
-    readings = flood(device, messages, own_bytes)[messages // 50 // 5 :]
+    flood(device, messages, own_bytes)
+    readings = flood(device, messages, own_bytes)
     every = max(1, len(readings) // 400)
-    return slope(readings[::every]) / every * len(readings) * 1.25 / 1e6
+    return slope(readings[::every]) / every * len(readings) / 1e6
 
 
 def own_bytes(pid: int) -> int:

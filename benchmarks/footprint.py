@@ -11,8 +11,8 @@ Then a model is served, with ten requests a second and windows of a minute, by a
 `disk_mb_per_day`: what agent and worker wrote to storage, as the kernel counts it; `run` lies in memory, as on a device.
 Both are of a real span of `span_s` seconds, two messages of five windows unless told otherwise, times what a day has of it.
 `start_to_serving_s`: from the start of the agent's process to the first answer, with no broker to be reached; median of five.
-`agent_pss_slope_mb`: by how much the agent's anonymous memory grows over 100,000 messages of all kinds, true, false and rubbish: the median of
-the slopes between all readings, the first fifth left out.
+`agent_pss_slope_mb`: by how much the agent's anonymous memory grows over 100,000 messages of all kinds, true, false and rubbish, after as many to
+warm up: the median of the slopes between all readings.
 """
 
 import argparse
