@@ -181,7 +181,7 @@ class Publisher:
                 except (TrustError, ProtocolError) as error:  # its region waits; the others need not
                     self._counters.add("manifests_missing", reason=f"{ref.path}: {error}")
         self._manifests = {sha256: row for sha256, row in self._manifests.items() if sha256 in refs}
-        known = self._fleet()
+        known = self._fleet() if refs else ()
         with self._database.read() as connection:
             envelopes = devices.assignments(connection)
         chunks: dict[str, int] = {}
