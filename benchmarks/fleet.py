@@ -44,7 +44,7 @@ def main() -> None:
         parts = (_proven, _back, _bad_model) if devices == arguments.devices[0] else (_proven, _back)
         measure(devices, parts, arguments.timeout, figures)
     if not arguments.no_plan:
-        figures[f"plan_s_{PLAN_DEVICES}"] = plan_seconds(PLAN_DEVICES, say)
+        figures[f"plan_s_{PLAN_DEVICES}"], figures[f"plan_cpu_s_{PLAN_DEVICES}"] = plan_seconds(PLAN_DEVICES, say)
     report("fleet", figures)
 
 

@@ -33,7 +33,9 @@ class Watching:
     ) -> None:
         identity = config.identity.folder if config.identity else None
         self.follower = Follower(database, clock)
-        self.gatherer = Gatherer(database, repository, identity, self.follower, counters, clock, connected)
+        self.gatherer = Gatherer(
+            database, repository, identity, self.follower, counters, clock, connected, controller.fleet
+        )
         self.watch = Watch(config.alerts, self.gatherer, database, clock, counters, fleet)
         self.collector = Collector(
             fleet, database, self.follower, self.gatherer, controller, counters, clock, connected, ingest

@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from ..ingest.counters import Counters
 from ..metrics.follow import Follower
 from ..rollouts.late import late_failures
 from ..seams import Clock
-from ..store import decommissioned, devices, identities, rollouts
+from ..store import decommissioned, identities, rollouts
 from ..store.database import Connection, Database
 from ..store.devices import Device
 from ..store.drifting import Drifting
@@ -42,7 +42,10 @@ class Gatherer:
         counters: Counters,
         clock: Clock,
         connected: Callable[[], bool],
+        devices: Callable[[], Sequence[Device]],
     ) -> None:
+        """devices: returns all of them as they are now."""
+        self._devices = devices
         self._database, self._repository, self._identity = database, repository, identity
         self._follower, self._counters, self._clock, self._connected = follower, counters, clock, connected
         self._lock = threading.Lock()
@@ -61,8 +64,8 @@ class Gatherer:
             elif self._listening_s is None:
                 self._listening_s = now
             self._follower.look()
+            known = self._devices()
             with self._database.read() as connection:
-                known = devices.every(connection)
                 current = rollouts.current(connection)
                 ends = _ends(connection, now)
                 gone = decommissioned.who_spoke(connection, now - STALE_S)
