@@ -106,6 +106,8 @@ class KeepConfig:
 
     windows_days: float = 7.0
     """Telemetry older than that is removed."""
+    quarters_days: float = 30.0
+    """Fifteen minutes of a device, once its windows are gone."""
     events_days: float = 90.0
     windows_per_device_per_hour: int = 2_000
     """Above one every two seconds, the shortest that is in use; what one device sends beyond it is refused and counted."""

@@ -12,8 +12,9 @@ from edgefleet_protocol.sketch import SketchBuilder
 from edgefleet_protocol.telemetry import ModelWindow, Window
 from edgefleet_server.app import Server
 from edgefleet_server.rollouts.evidence import joined
-from edgefleet_server.store import devices, telemetry
+from edgefleet_server.store import devices, rollups
 from edgefleet_server.store.rollouts import Record
+from edgefleet_server.store.windows import Placed, Ready, keep, ready
 from tests.fakes.repository import PASSPHRASE, FakeRepository
 from tests.fakes.scripted_device import PI4
 
@@ -140,7 +141,7 @@ class StoredFleet:
         self, names: Iterable[str], seconds: float, *, windows: int = 3, requests: int = 60, errors: int = 0
     ) -> None:
         """Let devices serve: `windows` windows of a minute each, with a spread of some percent from device to device."""
-        made: list[tuple[str, Window, float]] = []
+        made: list[Ready] = []
         for step in range(windows):
             for name in names:
                 own = random.Random(f"{name} {self.running[name]}")
@@ -160,10 +161,9 @@ class StoredFleet:
                 )
                 at_s = self.clock.at + 60 * step
                 window = Window(start_s=at_s, seconds=60.0, boot="b", started_monotonic_s=at_s, models=(row,))
-                made.append((name, window, at_s))
+                made.append(ready(Placed(name, window, at_s), at_s))
         with self.server.database.write() as connection:
-            for name, window, at_s in made:
-                telemetry.add(connection, name, window, at_s, at_s)
+            rollups.add(connection, keep(connection, made), self.clock.at)
         self.clock.at += 60 * windows
         for name in names:
             self.say(name)

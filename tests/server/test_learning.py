@@ -117,6 +117,7 @@ def test_the_file_for_the_search_has_what_was_measured_and_what_is_missing(
     fleet.server.controller.begin(Order("fashion/1", regions=(WEST,)), "ana")
     fleet.switch("fashion/1", fleet.names[:3])
     fleet.measure(fleet.names[:3], 0.010)
+    fleet.server.roller.turn()
     client = TestClient(fleet.server.web, base_url="http://127.0.0.1:8300")
     (row,) = client.get("/v1/measurements").json()["items"]
     assert (row["release"], row["hardware_class"], row["trial"]) == ("fashion/1", "pi4", None)

@@ -81,6 +81,8 @@ class Intake:
         self._keep, self._residency, self._is_gone = keep or KeepConfig(), residency, is_gone
         self._hours = HourlyWindows()
         self._touched: dict[str, float] = {}
+        self._names: dict[str, str] = {}
+        """By topic: each device's comes again and again."""
 
     def handle(self, messages: Sequence[Incoming]) -> None:
         """Store what `messages` hold, in one transaction. Raises Unavailable, and then nothing of it is stored or counted."""
@@ -138,7 +140,11 @@ class Intake:
                 batch.ready.append(windows.ready(Placed(parsed.device, window, placed_s, by_arrival), now))
 
     def _open(self, message: Incoming) -> Parsed:
-        name = self._topics.parse(message.topic).name
+        name = self._names.get(message.topic)
+        if name is None:
+            if len(self._names) > MAX_TOUCHED:
+                self._names.clear()
+            name = self._names[message.topic] = self._topics.parse(message.topic).name
         return parse(message.payload, of=name)
 
     def _store(self, batch: Batch) -> None:

@@ -328,6 +328,7 @@ class Controller:
         gone = prune(
             self._database,
             windows_before_s=now - keep.windows_days * DAY_S,
+            quarters_before_s=now - keep.quarters_days * DAY_S,
             events_before_s=now - keep.events_days * DAY_S,
         )
         self._counters.add("windows_pruned", gone.windows)

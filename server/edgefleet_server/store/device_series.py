@@ -8,6 +8,7 @@ from sqlalchemy import Connection, select
 from edgefleet_protocol.telemetry import DeviceWindow
 
 from ..telemetry.stored import Counts, facts_told, models_told
+from . import quarters
 from .schema import events, windows
 
 
@@ -34,14 +35,18 @@ class Spans(NamedTuple):
 
 
 def spans(connection: Connection, device: str, *, since_s: float, limit: int = 5000) -> Spans:
-    """Return a device's windows from `since_s` on; of more than `limit` the newest."""
+    """Return a device's windows from `since_s` on, of more than `limit` the newest; and its quarters, for what is older than windows are kept."""
     table = windows.c
     columns = (table.placed_s, table.seconds, table.facts, table.models)
     query = select(*columns).where(table.device == device, table.placed_s >= since_s)
     rows = connection.execute(query.order_by(table.placed_s.desc()).limit(limit)).all()[::-1]
+    # What is not kept window by window any more; a late one lies beside its quarter until it goes.
+    before = quarters.of(connection, device, since_s) if len(rows) < limit else ()
     return Spans(
-        [Ran(placed_s, counts) for placed_s, _, _, models in rows for counts in models_told(models)],
-        [Facts(placed_s, seconds, facts_told(facts)) for placed_s, seconds, facts, _ in rows],
+        [Ran(one.placed_s, counts) for one in before for counts in one.models]
+        + [Ran(placed_s, counts) for placed_s, _, _, models in rows for counts in models_told(models)],
+        [Facts(one.placed_s, one.seconds, one.facts) for one in before]
+        + [Facts(placed_s, seconds, facts_told(facts)) for placed_s, seconds, facts, _ in rows],
     )
 
 

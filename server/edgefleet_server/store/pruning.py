@@ -4,15 +4,16 @@ In PostgreSQL days of windows go whole, when they are over, so up to a day more 
 """
 
 import logging
+import math
 import time
 from dataclasses import dataclass
 
 from sqlalchemy import Table, delete, select, tuple_
 from sqlalchemy.exc import OperationalError
 
-from . import partitions
+from . import partitions, quarters
 from .database import Database
-from .schema import events, metadata, windows
+from .schema import events, metadata
 
 LOG = logging.getLogger(__name__)
 
@@ -24,18 +25,24 @@ BATCHES = 1_000
 
 @dataclass(frozen=True)
 class Pruned:
-    """How many rows went; of days that went whole, about how many."""
+    """How many rows went."""
 
     windows: int
     events: int
 
 
-def prune(database: Database, *, windows_before_s: float, events_before_s: float) -> Pruned:
-    """Remove telemetry placed before `windows_before_s` and events that came before `events_before_s`."""
+def prune(
+    database: Database, *, windows_before_s: float, events_before_s: float, quarters_before_s: float = -math.inf
+) -> Pruned:
+    """Remove windows placed before `windows_before_s`, once they are in their quarters, and events that came before `events_before_s`.
+
+    quarters_before_s: quarters that began before it go.
+    """
     if database.is_postgresql:
         gone = _drop_days(database, windows_before_s)
     else:
-        gone = _prune(database, windows, "placed_s", windows_before_s)
+        gone = quarters.fold(database, windows_before_s)
+    quarters.prune(database, quarters_before_s)
     return Pruned(gone, _prune(database, events, "received_s", events_before_s))
 
 
@@ -48,11 +55,12 @@ def _drop_days(database: Database, before_s: float) -> int:
             "DELETE FROM windows_placed_by_arrival WHERE placed_s < %(before)s", {"before": before_s}
         )
         days = partitions.over(connection, before_s)
-    gone = 0
+    # A day's windows are in their quarters before it goes.
+    gone = quarters.fold(database, (days[-1] + 1) * partitions.DAY_S) if days else 0
     for day in days:
         try:
             with database.append() as connection:
-                gone += partitions.drop(connection, day)
+                partitions.drop(connection, day)
         except OperationalError as error:  # somebody reads it now
             LOG.info("the windows of day %s are dropped later: %s", partitions.name("windows", day), error.orig)
     return gone

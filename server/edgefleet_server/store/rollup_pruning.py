@@ -5,6 +5,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Table, case, delete, or_, select, tuple_
 
 from ..keeping import Bounds
+from . import quarters
 from .database import Database
 from .rollup_reads import regions_of
 from .schema import device_rollups, devices, model_rollups, windows
@@ -40,18 +41,19 @@ def prune_rollups(database: Database, resolution: int, bounds: Bounds) -> int:
 
 
 def prune_windows(database: Database, bounds: Bounds, kept_from_s: float) -> int:
-    """Remove windows of regions that keep them shorter than `kept_from_s`, before which others remove them; return how many."""
+    """Remove windows of regions that keep them shorter than `kept_from_s`, before which others remove them; return how many.
+
+    What a region keeps for its own time goes whole; the others' windows are merged into quarters.
+    """
     belongs = case((devices.c.assigned_number > 0, devices.c.assigned_region), else_=devices.c.region)
-    groups: list[tuple[ColumnElement[bool], float]] = [
-        (belongs == region, before_s) for region, before_s in bounds.regions.items()
-    ]
-    groups.append((or_(belongs.is_(None), belongs.not_in(sorted(bounds.regions))), bounds.others))
     gone = 0
-    for where, before_s in groups:
-        if before_s <= kept_from_s:
-            continue
-        theirs = select(devices.c.id).where(where)
-        gone += _remove(database, windows, windows.c.placed_s < before_s, windows.c.device.in_(theirs))
+    for region, before_s in bounds.regions.items():
+        if before_s > kept_from_s:
+            theirs = select(devices.c.id).where(belongs == region)
+            gone += _remove(database, windows, windows.c.placed_s < before_s, windows.c.device.in_(theirs))
+    if bounds.others > kept_from_s:
+        others = select(devices.c.id).where(or_(belongs.is_(None), belongs.not_in(sorted(bounds.regions))))
+        gone += quarters.fold(database, bounds.others, windows.c.device.in_(others))
     return gone
 
 

@@ -130,6 +130,20 @@ windows = Table(
     Index("windows_by_time", "placed_s"),
 )
 
+device_quarters = Table(
+    "device_quarters",
+    metadata,
+    Column("device", String(64), nullable=False),
+    Column("start_s", BigInteger, nullable=False),
+    Column("seconds", Float, nullable=False),
+    Column("windows", BigInteger, nullable=False),
+    Column("facts", LargeBinary, nullable=False),
+    Column("models", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("device", "start_s"),
+    Index("device_quarters_by_time", "start_s"),
+)
+"""Windows of fifteen minutes that are not kept one by one any more: `facts` and `models` as there."""
+
 audit = Table(
     "audit",
     metadata,

@@ -9,7 +9,7 @@ from edgefleet_protocol.telemetry import Window
 
 from ..telemetry.cells import Waiting, row_of
 from ..telemetry.stored import facts_stored, models_stored
-from . import windows_postgresql, windows_sqlite
+from . import quarters, windows_postgresql, windows_sqlite
 from .schema import windows
 
 Key = tuple[str, str, float]
@@ -108,7 +108,8 @@ def counts(connection: Connection, hours: Sequence[tuple[str, int]]) -> dict[tup
 
 
 def forget(connection: Connection, device: str) -> None:
-    """Remove every window of a device."""
+    """Remove every window of a device, and its quarters."""
+    quarters.forget(connection, device)
     connection.execute(delete(windows).where(windows.c.device == device))
     if connection.dialect.name == "postgresql":
         windows_postgresql.forget(connection, device)

@@ -24,9 +24,10 @@ def pack(sketch: Sketch) -> bytes:
 
 def pack_counts(offset: int, counts: list[int] | tuple[int, ...], zero: int) -> bytes:
     """Return the bytes of counts from bucket `offset` on."""
-    highest = max(counts, default=0)
-    if highest < 256:  # of one window nearly always
-        return HEAD.pack(1, offset, zero) + bytes(counts)
+    try:
+        return HEAD.pack(1, offset, zero) + bytes(counts)  # of one window nearly always
+    except ValueError:
+        highest = max(counts)
     width = next(size for size in CODES if highest < 256**size)
     return HEAD.pack(width, offset, zero) + struct.pack(f"<{len(counts)}{CODES[width]}", *counts)
 

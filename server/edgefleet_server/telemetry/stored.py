@@ -48,6 +48,11 @@ def models_stored(models: Sequence[ModelWindow]) -> bytes:
     return _encode([_counts(model) for model in models])
 
 
+def stored(counts: Sequence[Counts]) -> bytes:
+    """Return counts as bytes again."""
+    return _encode(counts)
+
+
 def models_told(data: bytes) -> list[Counts]:
     """Return what models counted."""
     return _models(data)

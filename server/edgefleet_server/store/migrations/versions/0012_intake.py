@@ -1,4 +1,4 @@
-"""A window is one row with what its models counted in it, half as large as two rows; what cannot be rolled up lies apart.
+"""A window is one row with what its models counted in it, half as large as two rows; quarters; what cannot be rolled up.
 
 What is there is brought to the new form device by device: some tens of thousands of windows a second.
 """
@@ -47,6 +47,17 @@ def upgrade() -> None:
         sa.Column("data", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
+    op.create_table(
+        "device_quarters",
+        sa.Column("device", sa.String(length=64), nullable=False),
+        sa.Column("start_s", sa.BigInteger(), nullable=False),
+        sa.Column("seconds", sa.Float(), nullable=False),
+        sa.Column("windows", sa.BigInteger(), nullable=False),
+        sa.Column("facts", sa.LargeBinary(), nullable=False),
+        sa.Column("models", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("device", "start_s"),
+    )
+    op.create_index("device_quarters_by_time", "device_quarters", ["start_s"])
 
 
 def _move() -> None:

@@ -1,0 +1,95 @@
+"""What is kept of one device's windows when they go: one row for each fifteen minutes.
+
+A window is merged into its quarter in the transaction that removes it, so it counts once whatever happens in between. Nothing is
+done while windows come in; what comes late finds its quarter there and is merged into it when it goes.
+"""
+
+from collections.abc import Sequence
+from operator import attrgetter
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, delete, select
+
+from ..telemetry.quarters import QUARTER_S, Stretch, by_quarter
+from ..telemetry.stored import facts_stored, facts_told, models_told, stored
+from . import dialect
+from .database import Database
+from .schema import device_quarters, windows
+
+DEVICES = 20
+"""To a transaction: some hundred windows each time, or some ten thousand after the server was away for long."""
+
+
+def fold(database: Database, before_s: float, *where: ColumnElement[bool]) -> int:
+    """Merge windows placed before `before_s`, down to a whole quarter, into their quarters, and remove them; return how many.
+
+    where: of which devices, by columns of `windows`.
+    """
+    ends_s = before_s // QUARTER_S * QUARTER_S
+    columns = windows.c
+    with database.read() as connection:
+        old = select(columns.device).where(columns.placed_s < ends_s, *where).distinct()
+        names = sorted(connection.execute(old).scalars())
+    gone = 0
+    for at in range(0, len(names), DEVICES):
+        with database.write() as connection:
+            for device in names[at : at + DEVICES]:
+                gone += _fold(connection, device, ends_s)
+    return gone
+
+
+def of(connection: Connection, device: str, since_s: float) -> Sequence[Stretch]:
+    """Return a device's quarters from `since_s` on, oldest first."""
+    columns = device_quarters.c
+    query = select(device_quarters).where(columns.device == device, columns.start_s > since_s - QUARTER_S)
+    return [_quarter(row) for row in connection.execute(query.order_by(columns.start_s))]
+
+
+def prune(database: Database, before_s: float) -> int:
+    """Remove quarters that began before `before_s`; return how many."""
+    with database.write() as connection:
+        return connection.execute(delete(device_quarters).where(device_quarters.c.start_s < before_s)).rowcount
+
+
+def forget(connection: Connection, device: str) -> None:
+    """Remove every quarter of a device."""
+    connection.execute(delete(device_quarters).where(device_quarters.c.device == device))
+
+
+def _fold(connection: Connection, device: str, ends_s: float) -> int:
+    columns, kept = windows.c, device_quarters.c
+    old = (columns.device == device) & (columns.placed_s < ends_s)
+    # What is removed is what is merged, though another process may store one of that time meanwhile.
+    gone = connection.execute(delete(windows).where(old).returning(windows)).all()
+    found = [
+        Stretch(row.placed_s, row.seconds, 1, facts_told(row.facts), models_told(row.models))
+        for row in sorted(gone, key=attrgetter("placed_s", "boot", "started_monotonic_s"))
+    ]
+    if not found:
+        return 0
+    starts = sorted({int(row.placed_s // QUARTER_S) * QUARTER_S for row in found})
+    there = [
+        _quarter(row)
+        for some in (starts[at : at + 500] for at in range(0, len(starts), 500))
+        for row in connection.execute(select(device_quarters).where(kept.device == device, kept.start_s.in_(some)))
+    ]
+    rows = [_row(device, one) for one in by_quarter([*there, *found]).values()]
+    statement = dialect.insert(connection, device_quarters)
+    fresh = {name: statement.excluded[name] for name in ("seconds", "windows", "facts", "models")}
+    connection.execute(statement.on_conflict_do_update(index_elements=["device", "start_s"], set_=fresh), rows)
+    return len(found)
+
+
+def _row(device: str, one: Stretch) -> dict[str, Any]:
+    return {
+        "device": device,
+        "start_s": int(one.placed_s),
+        "seconds": one.seconds,
+        "windows": one.windows,
+        "facts": facts_stored(one.facts),
+        "models": stored(one.models),
+    }
+
+
+def _quarter(row: Any) -> Stretch:
+    return Stretch(float(row.start_s), row.seconds, row.windows, facts_told(row.facts), models_told(row.models))
