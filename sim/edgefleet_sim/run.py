@@ -224,7 +224,7 @@ def in_stage(world: World, fleet: Fleet, release: str, percent: float) -> list[i
 
 
 def stages_for(stages: tuple[float, ...], devices: int) -> tuple[float, ...]:
-    """Return the stages, each wide enough for a few devices: one that admits nobody shows nothing, and the server opens the next."""
+    """Return the stages, each wide enough for a few devices: one of a single device shows little."""
     least = 100 * FEW / devices
     wide = [min(100.0, max(percent, least * (place + 1))) for place, percent in enumerate(stages)]
     return tuple(dict.fromkeys([*wide[:-1], 100.0]))
