@@ -215,7 +215,7 @@ def _table(rows: list[Row], nets: list[str], seeds: int) -> str:
         "many nodes, under the rules of Arm and of this machine, its rules foretold what onnxruntime built.",
         "",
         "| net | variant | accuracy, % | difference, points | flips, % | file, kB | wire, kB | xz, kB | coverage | Q/DQ left | gate | s |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for net in nets:
         for name in dict.fromkeys(row.name for row in rows if row.net == net):
