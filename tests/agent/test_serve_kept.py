@@ -129,6 +129,23 @@ def test_a_kept_socket_whose_name_is_another_file_by_now_is_bound_anew(tmp_path:
         each.close(unlink=True)
 
 
+def test_a_socket_whose_name_somebody_removed_is_kept_no_more(manager: ServiceManager, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    first = agent(manager, run, "unix")
+    ports(first)
+    first.kill()
+    first.wait()
+    manager.hear()
+    (run / "fashion.sock").rename(tmp_path / "elsewhere")
+    second = agent(manager, run, "unix")
+    ports(second)
+    second.kill()
+    second.wait()
+    manager.hear()
+    inode = (run / "fashion.sock").lstat().st_ino
+    assert set(manager.kept) == {f"fashion.sock@{inode}", "fashion.port", "port"}
+
+
 def test_a_kept_socket_with_other_rights_than_the_owner_wishes_now_is_bound_anew(tmp_path: Path) -> None:
     old = Sockets(tmp_path, "fashion", 0, Access(loopback=False))
     kept = handed(tmp_path, f"fashion.sock@{old.path.lstat().st_ino}", old.unix)

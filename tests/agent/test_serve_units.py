@@ -51,6 +51,16 @@ def test_a_model_is_tried_and_served_by_processes_that_are_no_children(
     assert worker.why_dead() == "ended with exit code 0"
 
 
+def test_a_worker_tells_its_memory_where_the_kernel_tells_the_agent_nothing(
+    launcher: ProcessLauncher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As with PrivateUsers= of a real unit, whose namespace of users is root's.
+    monkeypatch.setattr("edgefleet_agent.serve.launcher.pss_bytes", lambda process: None)
+    worker = launcher.start(write_model(tmp_path / "model"))
+    ready(worker)
+    assert (worker.served().memory_bytes or 0) > 1_000_000
+
+
 def test_how_a_worker_ended_is_told_though_it_is_nobodys_child_here(launcher: ProcessLauncher, tmp_path: Path) -> None:
     worker = launcher.start(write_model(tmp_path / "model"))
     ready(worker)

@@ -86,6 +86,31 @@ def test_what_a_region_keeps_for_its_own_time_leaves_no_quarters(database: Datab
     assert {str(row[0])[:2] for row in stored(database)} == {"us"}
 
 
+def test_nothing_of_a_region_is_kept_for_longer_than_its_own_time_though_that_be_the_longest(
+    database: Database,
+) -> None:
+    rng = random.Random(13)
+    rows = [window(rng, number) for number in range(60)]
+    put(database, rows)
+    with database.write() as connection:
+        add(connection, rows)
+    ends_s = NOON_S + 2 * DAY_S
+    pruning.prune(database, windows_before_s=ends_s, events_before_s=0.0)
+    assert {str(row[0])[:2] for row in stored(database)} == {"eu", "us"}
+    prune_windows(database, Bounds({"eu": ends_s}, ends_s), ends_s)
+    assert {str(row[0])[:2] for row in stored(database)} == {"us"}
+
+
+def test_who_ends_meanwhile_leaves_what_is_not_merged_yet(database: Database) -> None:
+    rng = random.Random(14)
+    put(database, [window(rng, number) for number in range(20)])
+    ends_s = NOON_S + 2 * DAY_S
+    assert pruning.prune(database, windows_before_s=ends_s, events_before_s=0.0, go_on=lambda: False).windows == 0
+    with database.read() as connection:
+        assert telemetry.count(connection) == 20
+    assert pruning.prune(database, windows_before_s=ends_s, events_before_s=0.0).windows == 20
+
+
 def test_a_quarter_says_of_a_board_what_its_page_shows() -> None:
     def one(at_s: float, seconds: float, **facts: object) -> Stretch:
         return Stretch(at_s, seconds, 1, DeviceWindow(**facts), [])  # type: ignore[arg-type]

@@ -1,5 +1,6 @@
 """How much of what devices say is kept, and for how long."""
 
+import threading
 import time
 import zlib
 from pathlib import Path
@@ -79,6 +80,26 @@ def test_what_is_older_than_it_is_kept_goes_in_the_controllers_slow_turn(
         assert (telemetry.count(connection), events.count(connection)) == (2, 1)
         assert len(telemetry.models(connection, "one", since_s=0.0)) == 2
     assert server.counters.get("windows_pruned") == 5
+    server.database.close()
+
+
+def test_rollouts_do_not_wait_for_what_is_removed(make_server: MakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    server, began, let_go = make_server(1), threading.Event(), threading.Event()
+
+    def slow(*_: object, **__: object) -> pruning.Pruned:
+        began.set()
+        let_go.wait()
+        return pruning.Pruned(0, 0)
+
+    monkeypatch.setattr("edgefleet_server.rollouts.controller.prune", slow)
+    server.controller.start()
+    began.wait()
+    before = server.controller.turned_s
+    while server.controller.turned_s == before:
+        server.controller.look()
+        time.sleep(0.01)
+    let_go.set()
+    server.controller.stop()
     server.database.close()
 
 

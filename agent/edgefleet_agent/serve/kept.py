@@ -100,8 +100,7 @@ class Kept:
         if right:
             return handed.sock
         LOG.info("the socket %s that was kept is not the one that is wished now: it is bound anew", name)
-        handed.sock.close()
-        self.forget(name)
+        self._let_go(name, handed)
         return None
 
     def keep(self, path: Path, sock: socket.socket) -> None:
@@ -121,6 +120,13 @@ class Kept:
             for inode in inodes:
                 self._notifier.let_go(name + inode)
 
+    def _let_go(self, name: str, handed: _Handed) -> None:
+        """Close what was handed over, and have systemd forget it, though its name be another file by now, or none."""
+        handed.sock.close()
+        self.forget(name)
+        if self._notifier is not None and handed.inode is not None:
+            self._notifier.let_go(f"{name}@{handed.inode}")
+
     def tidy(self) -> None:
         """Let go of what nobody asked for. What a socket unit bound stays: its model may still come."""
         if not self._handed or time.monotonic() < self._until:
@@ -129,8 +135,7 @@ class Kept:
         for name, handed in list(self._handed.items()):
             if not handed.by_unit:
                 del self._handed[name]
-                handed.sock.close()
-                self.forget(name)
+                self._let_go(name, handed)
 
 
 def _of_store(sock: socket.socket, name: str) -> tuple[str, _Handed] | None:

@@ -310,13 +310,16 @@ class ProcessWorker:
         self._hear_all()
         counted, self._counted = self._counted, []
         confidences = [count.confidence for count in counted if count.confidence is not None]
+        memory_bytes = pss_bytes(folder_of(self._process)) if self._process.alive else None
+        if memory_bytes is None and self._process.alive and counted:
+            memory_bytes = counted[-1].memory_bytes
         self._launcher.sweep()
         return Served(
             requests=sum(count.requests for count in counted),
             errors=sum(count.errors for count in counted),
             latency=merge(count.latency for count in counted) if counted else Sketch(),
             confidence=merge(confidences) if confidences else None,
-            memory_bytes=pss_bytes(folder_of(self._process)) if self._process.alive else None,
+            memory_bytes=memory_bytes,
             busy_s=counted[-1].busy_s if counted else None,
             silent_s=time.monotonic() - self._asked_s if self._asked_s is not None else 0.0,
             silent_asks=self._asks,

@@ -89,6 +89,8 @@ class Counted(msgspec.Struct, frozen=True, kw_only=True, tag="counted"):
     confidence: Sketch | None = None
     busy_s: float | None = None
     """How long the oldest inference under way has been running."""
+    memory_bytes: int | None = None
+    """Its own, from one in a unit: of a process in another namespace of users the kernel tells the agent nothing."""
 
 
 class Tried(msgspec.Struct, frozen=True, kw_only=True, tag="tried"):

@@ -12,6 +12,7 @@ import socket
 import sys
 import threading
 import time
+from pathlib import Path
 from types import FrameType
 from typing import Literal
 
@@ -54,7 +55,9 @@ def work(order: Order, *, in_unit: bool = False) -> int:
     try:
         find_runtime(order.spec)
         _say(control, Imported())
-        return _try(order, control, held) if order.trial_wall_s is not None else _serve(order, control, held)
+        if order.trial_wall_s is not None:
+            return _try(order, control, held)
+        return _serve(order, control, held, in_unit=in_unit)
     except MemoryError:
         allowed = (spec.memory_limit_bytes or 0) / 1e6
         return _fail(control, f"it needs more memory than the {allowed:.0f} MB that its release allows", held)
@@ -97,10 +100,11 @@ def _try(order: Order, control: socket.socket, held: dict[str, str]) -> int:
     return 0
 
 
-def _serve(order: Order, control: socket.socket, held: dict[str, str]) -> int:
+def _serve(order: Order, control: socket.socket, held: dict[str, str], *, in_unit: bool) -> int:
     from .core import Core
     from .counters import Counters
     from .door import Door, Queue
+    from .memory import pss_bytes
     from .model import open_model
     from .oip import Protocol
     from .peers import Peers
@@ -165,7 +169,10 @@ def _serve(order: Order, control: socket.socket, held: dict[str, str]) -> int:
                         door.shut(selector)
                         _say(control, Done(what="pause"))
                     case "served":
-                        _say(control, pulse.beside(counters.take()))
+                        counted = pulse.beside(counters.take())
+                        if in_unit:
+                            counted = msgspec.structs.replace(counted, memory_bytes=pss_bytes(Path("/proc/self")))
+                        _say(control, counted)
                     case "stop":
                         door.shut(selector)
                         end = time.monotonic() + do.drain_s

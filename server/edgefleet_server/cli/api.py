@@ -1,7 +1,6 @@
 """`edgefleet server api`: a further process that answers the API and the pages."""
 
 import argparse
-from pathlib import Path
 
 from ..config import listening, load
 from ..errors import ServerError
@@ -19,7 +18,7 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
         "server's address.",
         epilog=parser.EXIT_CODES,
     )
-    one.add_argument("--config", type=Path, required=True, metavar="FILE", help="server.toml, as the server reads it")
+    parser.add_config(one)
     one.add_argument(
         "--listen", type=address, metavar="HOST:PORT",
         help="where it answers (default: http.host and http.port of the file, as on a machine of its own); on others than "

@@ -5,6 +5,7 @@ publisher clears what a forgotten device left. What must be signed or sent at on
 """
 
 import logging
+import socket
 from types import TracebackType
 
 from edgefleet_protocol.topics import Topics
@@ -123,7 +124,9 @@ class Replica:
             ),
         )
         where = f"{config.http.host}:{config.http.port}"
-        self.beat = Beat(self.database, self.clock, f"api {where}", "api", lambda: {"address": config.http.address})
+        # With the machine's name: behind a balancer each listens on the same port of a machine of its own.
+        name = f"api {where} on {socket.gethostname()}"
+        self.beat = Beat(self.database, self.clock, name, "api", lambda: {"address": config.http.address})
         self._serving: Serving | None = None
 
     def __enter__(self) -> "Replica":

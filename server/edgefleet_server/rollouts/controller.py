@@ -95,6 +95,7 @@ class Controller:
         self.turned_s: float | None = None
         """When it last finished a look, by the server's clock."""
         self._thread = threading.Thread(target=self._run, name="controller", daemon=True)
+        self._pruning: threading.Thread | None = None
 
     def start(self) -> None:
         """Begin to move rollouts."""
@@ -106,6 +107,8 @@ class Controller:
         self._look.set()
         if self._thread.is_alive():
             self._thread.join(timeout=30)
+        if self._pruning is not None:
+            self._pruning.join(timeout=30)
         with self._lock:
             if self._lease is not None:
                 try:
@@ -153,8 +156,8 @@ class Controller:
                 self._lease = None
                 return
             self.turned_s = now
-        if slowly:  # not under the lock: the API need not wait for it
-            self._prune(now)
+        if slowly:
+            self._prune_beside(now)
 
     def _turn(self, lease: Lease, now: float, *, slowly: bool) -> None:
         records = self.current()
@@ -323,6 +326,26 @@ class Controller:
         for region in regions:
             self._signing.sign(region, lease, now)
 
+    def _prune_beside(self, now: float) -> None:
+        """Prune in a thread of its own: a large fleet's windows of a day take an hour, and neither rollouts nor the API wait for them."""
+        if not self._thread.is_alive():  # somebody turns it by hand
+            self._prune(now)
+        elif self._pruning is None or not self._pruning.is_alive():
+            self._pruning = threading.Thread(target=self._try_to_prune, args=(now,), name="pruning", daemon=True)
+            self._pruning.start()
+
+    def _try_to_prune(self, now: float) -> None:
+        try:
+            self._prune(now)
+            self._database.outage.works("pruning")
+        except Unavailable as error:
+            # Tried again in minutes, by when others have said that the database works.
+            self._database.outage.met("pruning", error)
+            self._counters.add("controller_faults", reason=str(error))
+        except Exception:
+            LOG.exception("what is older than it is kept could not be removed")
+            self._counters.add("controller_faults")
+
     def _prune(self, now: float) -> None:
         keep = self._config.longest_keep
         gone = prune(
@@ -330,6 +353,7 @@ class Controller:
             windows_before_s=now - keep.windows_days * DAY_S,
             quarters_before_s=now - keep.quarters_days * DAY_S,
             events_before_s=now - keep.events_days * DAY_S,
+            go_on=lambda: not self._stopping.is_set(),
         )
         self._counters.add("windows_pruned", gone.windows)
         self._counters.add("events_pruned", gone.events)

@@ -72,7 +72,9 @@ def served(
     for start in range(0, len(names), AT_ONCE):
         query = (
             select(columns.device, columns.placed_s, columns.models)
-            .where(columns.device.in_(names[start : start + AT_ONCE]), columns.placed_s >= since_s)
+            .where(
+                columns.device.in_(names[start : start + AT_ONCE]), columns.placed_s >= since_s, columns.requests > 0
+            )
             .order_by(columns.device, columns.placed_s)
         )
         for row in connection.execute(query):

@@ -6,6 +6,7 @@ In PostgreSQL days of windows go whole, when they are over, so up to a day more 
 import logging
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from sqlalchemy import Table, delete, select, tuple_
@@ -32,21 +33,28 @@ class Pruned:
 
 
 def prune(
-    database: Database, *, windows_before_s: float, events_before_s: float, quarters_before_s: float = -math.inf
+    database: Database,
+    *,
+    windows_before_s: float,
+    events_before_s: float,
+    quarters_before_s: float = -math.inf,
+    go_on: Callable[[], bool] = lambda: True,
 ) -> Pruned:
     """Remove windows placed before `windows_before_s`, once they are in their quarters, and events that came before `events_before_s`.
 
-    quarters_before_s: quarters that began before it go.
+    quarters_before_s: quarters that began before it go. go_on: asked now and then; what is left waits for the next time.
     """
     if database.is_postgresql:
-        gone = _drop_days(database, windows_before_s)
+        gone = _drop_days(database, windows_before_s, go_on)
     else:
-        gone = quarters.fold(database, windows_before_s)
+        gone = quarters.fold(database, windows_before_s, go_on=go_on)
+    if not go_on():
+        return Pruned(gone, 0)
     quarters.prune(database, quarters_before_s)
     return Pruned(gone, _prune(database, events, "received_s", events_before_s))
 
 
-def _drop_days(database: Database, before_s: float) -> int:
+def _drop_days(database: Database, before_s: float, go_on: Callable[[], bool]) -> int:
     """Drop what is over, and make the partitions that the next days need."""
     now = time.time()
     with database.append() as connection:
@@ -56,8 +64,8 @@ def _drop_days(database: Database, before_s: float) -> int:
         )
         days = partitions.over(connection, before_s)
     # A day's windows are in their quarters before it goes.
-    gone = quarters.fold(database, (days[-1] + 1) * partitions.DAY_S) if days else 0
-    for day in days:
+    gone = quarters.fold(database, (days[-1] + 1) * partitions.DAY_S, go_on=go_on) if days else 0
+    for day in days if go_on() else ():
         try:
             with database.append() as connection:
                 partitions.drop(connection, day)

@@ -4,11 +4,11 @@ A window is merged into its quarter in the transaction that removes it, so it co
 done while windows come in; what comes late finds its quarter there and is merged into it when it goes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, select
+from sqlalchemy import ColumnElement, Connection, Select, delete, select
 
 from ..telemetry.quarters import QUARTER_S, Stretch, by_quarter
 from ..telemetry.stored import facts_stored, facts_told, models_told, stored
@@ -16,25 +16,29 @@ from . import dialect
 from .database import Database
 from .schema import device_quarters, windows
 
-DEVICES = 20
-"""To a transaction: some hundred windows each time, or some ten thousand after the server was away for long."""
+WINDOWS = 2_000
+"""To a transaction, and up to one device's beyond: everybody else who writes waits for it, and gives up after ten seconds."""
 
 
-def fold(database: Database, before_s: float, *where: ColumnElement[bool]) -> int:
+def fold(
+    database: Database, before_s: float, *where: ColumnElement[bool], go_on: Callable[[], bool] = lambda: True
+) -> int:
     """Merge windows placed before `before_s`, down to a whole quarter, into their quarters, and remove them; return how many.
 
-    where: of which devices, by columns of `windows`.
+    where: of which devices, by columns of `windows`. go_on: asked before each transaction; what is left then stays as it is.
     """
     ends_s = before_s // QUARTER_S * QUARTER_S
     columns = windows.c
     with database.read() as connection:
         old = select(columns.device).where(columns.placed_s < ends_s, *where).distinct()
-        names = sorted(connection.execute(old).scalars())
+        names = sorted(connection.execute(old).scalars(), reverse=True)
     gone = 0
-    for at in range(0, len(names), DEVICES):
+    while names and go_on():
         with database.write() as connection:
-            for device in names[at : at + DEVICES]:
-                gone += _fold(connection, device, ends_s)
+            here = 0
+            while names and here < WINDOWS:
+                here += _fold(connection, names.pop(), ends_s)
+        gone += here
     return gone
 
 
@@ -49,6 +53,21 @@ def prune(database: Database, before_s: float) -> int:
     """Remove quarters that began before `before_s`; return how many."""
     with database.write() as connection:
         return connection.execute(delete(device_quarters).where(device_quarters.c.start_s < before_s)).rowcount
+
+
+def prune_of(database: Database, devices: Select[tuple[str]], before_s: float) -> None:
+    """Remove quarters of these devices that began before `before_s`."""
+    columns = device_quarters.c
+    with database.read() as connection:
+        names = list(connection.execute(devices).scalars())
+    for at in range(0, len(names), 500):
+        # By device, and not by time: of the others there are many as old.
+        old = columns.device.in_(names[at : at + 500]) & (columns.start_s < before_s)
+        with database.read() as connection:
+            if connection.execute(select(columns.device).where(old).limit(1)).first() is None:
+                continue  # most often: the one writer is not asked
+        with database.write() as connection:
+            connection.execute(delete(device_quarters).where(old))
 
 
 def forget(connection: Connection, device: str) -> None:

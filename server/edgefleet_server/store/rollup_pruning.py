@@ -43,13 +43,15 @@ def prune_rollups(database: Database, resolution: int, bounds: Bounds) -> int:
 def prune_windows(database: Database, bounds: Bounds, kept_from_s: float) -> int:
     """Remove windows of regions that keep them shorter than `kept_from_s`, before which others remove them; return how many.
 
-    What a region keeps for its own time goes whole; the others' windows are merged into quarters.
+    What a region keeps for its own time goes whole, with what was merged into quarters; the others' windows are merged.
     """
     belongs = case((devices.c.assigned_number > 0, devices.c.assigned_region), else_=devices.c.region)
     gone = 0
     for region, before_s in bounds.regions.items():
+        theirs = select(devices.c.id).where(belongs == region)
+        # Also where its time is the longest of all, by which the controller merges everybody's.
+        quarters.prune_of(database, theirs, before_s)
         if before_s > kept_from_s:
-            theirs = select(devices.c.id).where(belongs == region)
             gone += _remove(database, windows, windows.c.placed_s < before_s, windows.c.device.in_(theirs))
     if bounds.others > kept_from_s:
         others = select(devices.c.id).where(or_(belongs.is_(None), belongs.not_in(sorted(bounds.regions))))
