@@ -105,7 +105,12 @@ def telling_home(config: Config) -> Iterator[Callable[[Agent], None]]:
     from .home import values
     from .link.home import HomeLink
 
-    link, told = HomeLink(config), None
+    try:
+        link, told = HomeLink(config), None
+    except BadConfig as error:  # a pleasure for the owner, which must not keep the models from being served
+        LOG.warning("Home Assistant is told nothing: %s", error)
+        yield lambda agent: None
+        return
 
     def tell(agent: Agent) -> None:
         nonlocal told

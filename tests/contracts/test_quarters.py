@@ -5,15 +5,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from edgefleet_protocol.sketch import merge
 from edgefleet_protocol.telemetry import DeviceWindow
 from edgefleet_server.keeping import Bounds
-from edgefleet_server.store import device_series, pruning, telemetry, windows
+from edgefleet_server.store import device_series, pruning, rollups_aside, telemetry, windows
 from edgefleet_server.store.database import Database
 from edgefleet_server.store.rollup_pruning import prune_windows
 from edgefleet_server.store.schema import device_quarters
+from edgefleet_server.store.schema import windows as windows_table
 from edgefleet_server.store.windows import Placed
 from edgefleet_server.telemetry.packed import unpack
 from edgefleet_server.telemetry.quarters import QUARTER_S, Stretch, merged
@@ -128,3 +129,17 @@ def test_a_quarter_says_of_a_board_what_its_page_shows() -> None:
     assert (facts.temperature_c, facts.cpu_percent, facts.battery_percent) == (70.0, 40.0, 78.0)
     assert (facts.memory_available_bytes, facts.throttled, facts.energy_j) == (5, ("capped",), 12.0)
     assert facts.power_w is None and facts.storage_free_bytes is None
+
+
+def test_a_window_that_cannot_be_read_holds_nothing_up(database: Database) -> None:
+    rng = random.Random(5)
+    rows = [window(rng, number) for number in range(20)]
+    put(database, rows)
+    hurt = rows[3].device
+    with database.write() as connection:
+        connection.execute(update(windows_table).where(windows_table.c.device == hurt).values(models=b"\xc1"))
+    assert pruning.prune(database, windows_before_s=NOON_S + 2 * DAY_S, events_before_s=0.0).windows == 20
+    with database.read() as connection:
+        assert telemetry.count(connection) == 0
+        assert rollups_aside.count(connection) == sum(row.device == hurt for row in rows)
+    assert stored(database) and all(row[0] != hurt for row in stored(database))

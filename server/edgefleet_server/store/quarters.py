@@ -4,17 +4,21 @@ A window is merged into its quarter in the transaction that removes it, so it co
 done while windows come in; what comes late finds its quarter there and is merged into it when it goes.
 """
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from typing import Any
 
+import msgspec
 from sqlalchemy import ColumnElement, Connection, Select, delete, select
 
 from ..telemetry.quarters import QUARTER_S, Stretch, by_quarter
 from ..telemetry.stored import facts_stored, facts_told, models_told, stored
-from . import dialect
+from . import dialect, rollups_aside
 from .database import Database
 from .schema import device_quarters, windows
+
+LOG = logging.getLogger(__name__)
 
 WINDOWS = 2_000
 """To a transaction, and up to one device's beyond: everybody else who writes waits for it, and gives up after ten seconds."""
@@ -80,23 +84,40 @@ def _fold(connection: Connection, device: str, ends_s: float) -> int:
     old = (columns.device == device) & (columns.placed_s < ends_s)
     # What is removed is what is merged, though another process may store one of that time meanwhile.
     gone = connection.execute(delete(windows).where(old).returning(windows)).all()
-    found = [
-        Stretch(row.placed_s, row.seconds, 1, facts_told(row.facts), models_told(row.models))
-        for row in sorted(gone, key=attrgetter("placed_s", "boot", "started_monotonic_s"))
-    ]
-    if not found:
-        return 0
+    inorder = sorted(gone, key=attrgetter("placed_s", "boot", "started_monotonic_s"))
+    found = _readable(connection, inorder, _window)
     starts = sorted({int(row.placed_s // QUARTER_S) * QUARTER_S for row in found})
     there = [
-        _quarter(row)
+        quarter
         for some in (starts[at : at + 500] for at in range(0, len(starts), 500))
-        for row in connection.execute(select(device_quarters).where(kept.device == device, kept.start_s.in_(some)))
+        for quarter in _readable(
+            connection,
+            connection.execute(select(device_quarters).where(kept.device == device, kept.start_s.in_(some))).all(),
+            _quarter,
+        )
     ]
     rows = [_row(device, one) for one in by_quarter([*there, *found]).values()]
     statement = dialect.insert(connection, device_quarters)
     fresh = {name: statement.excluded[name] for name in ("seconds", "windows", "facts", "models")}
-    connection.execute(statement.on_conflict_do_update(index_elements=["device", "start_s"], set_=fresh), rows)
-    return len(found)
+    if rows:
+        connection.execute(statement.on_conflict_do_update(index_elements=["device", "start_s"], set_=fresh), rows)
+    return len(gone)
+
+
+def _readable(connection: Connection, rows: Iterable[Any], read: Callable[[Any], Stretch]) -> list[Stretch]:
+    """Return what can be read; what cannot is put aside, for it must not hold up what is older than it is kept for ever."""
+    found = []
+    for row in rows:
+        try:
+            found.append(read(row))
+        except msgspec.MsgspecError as error:
+            rollups_aside.put_row(connection, row, f"a window of {row.device}: {error}")
+            LOG.error("what %s told cannot be read, is put aside and is in no quarter: %s", row.device, error)
+    return found
+
+
+def _window(row: Any) -> Stretch:
+    return Stretch(row.placed_s, row.seconds, 1, facts_told(row.facts), models_told(row.models))
 
 
 def _row(device: str, one: Stretch) -> dict[str, Any]:
