@@ -127,7 +127,17 @@ def test_an_announcement_is_what_discovery_documents() -> None:
     assert json.loads(said({}, DEVICE[:1])) == {"temperature_c": None}
 
 
-def test_a_password_is_read_from_its_file_and_one_that_is_not_there_is_said(tmp_path: Path) -> None:
+def test_a_password_is_read_from_its_file_and_one_that_is_not_there_is_said_and_keeps_nothing_from_being_served(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    device, hub = fleet()
+    hub.publish(package(1))
+    hub.roll_out(assign(package(1)))
+    device.boot()
+    with telling_home(settings(tmp_path, 1, username="ana", password_file="none")) as tell:
+        device.run(until=proven(package(1)))
+        tell(device.agent)
+    assert "Home Assistant is told nothing: [home_assistant]: password_file" in caplog.text
     with pytest.raises(BadConfig, match="password_file"):
         HomeLink(settings(tmp_path, 1, username="ana", password_file="none"))
     (tmp_path / "secret").write_text("s3cret\n")
