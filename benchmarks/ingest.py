@@ -120,6 +120,11 @@ class Taker:
             taken, seconds = line.split()
             self.taken, self.seconds = int(taken), float(seconds)
 
+    def check(self) -> None:
+        """Raise RuntimeError when it has ended by itself."""
+        if (code := self._process.poll()) is not None:
+            raise RuntimeError(f"a process that takes ended with exit code {code}: see above")
+
     def stop(self) -> None:
         self._process.terminate()
         self._process.wait()
@@ -128,7 +133,7 @@ class Taker:
 def take(place: str, port: int, number: int) -> None:
     """Be the process: the server's link and router over the database at `place`."""
     is_file = not place.startswith("postgresql:")
-    database = Database(Path(place) if is_file else place, helper=not is_file)
+    database = Database(Path(place) if is_file else place, helper=None if is_file else "ingest")
     counters = Counters()
     broker = Broker("127.0.0.1", port, f"take-{number}", of_helper(TOPICS))
     router = Router(broker, TOPICS, database, WallClock(), counters, lambda: None, lambda need: None, keep=KEEP)
@@ -156,6 +161,8 @@ def through_mqtt(place: str, payloads: Sequence[tuple[str, bytes]], takers: int)
         processes = [Taker(broker.port, place, n) for n in range(takers)]
         try:
             while any(one.taken < 0 for one in processes):
+                for one in processes:
+                    one.check()
                 time.sleep(0.05)
             with socket.create_connection(("127.0.0.1", broker.port)) as sock:
                 sock.sendall(b"\x10\x12\x00\x04MQTT\x04\x02\x00\x00\x00\x06sender")
