@@ -1,5 +1,6 @@
 """What is altered between proposing and publishing is refused by the holder and by the publisher alike."""
 
+import os
 import warnings
 import zipfile
 import zlib
@@ -329,6 +330,14 @@ def test_a_file_that_is_no_proposal_is_called_so(desk: Desk, data: bytes) -> Non
     desk.file.write_bytes(data)
     with pytest.raises(BadProposal):
         desk.review()
+
+
+def test_a_pipe_is_no_proposal_and_is_not_waited_for(desk: Desk) -> None:
+    os.mkfifo(desk.file)
+    with pytest.raises(BadProposal, match="no regular file"):
+        desk.review()
+    with pytest.raises(BadProposal, match="no regular file"):
+        read_proposal(Path("/dev/zero"))
 
 
 def test_a_compressed_entry_is_not_opened(desk: Desk) -> None:
