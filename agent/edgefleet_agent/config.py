@@ -178,6 +178,14 @@ def from_dict(data: dict[str, Any], base: Path, *, complete: bool = True) -> Con
         raise BadConfig(_wrong_type(str(error), data)) from error
     except BadName as error:
         raise BadConfig(str(error)) from error
+    for name, port in (
+        ("broker.port", config.broker.port),
+        ("home_assistant.port", config.home_assistant.port),
+        ("serve.port_base", config.serve.port_base),
+        ("serve.gateway_port", config.serve.gateway_port),
+    ):
+        if not 0 <= port <= 65535:
+            raise BadConfig(f"{name} is {port}; a port is a number up to 65535")
     if config.broker.keepalive_s < 60:
         raise BadConfig(f"broker.keepalive_s is {config.broker.keepalive_s}; a slow link needs at least 60")
     if config.fetch.patience_s < 1:

@@ -160,6 +160,8 @@ def _read_token(arguments: argparse.Namespace, *, ask: bool) -> str | None:
                 return file.read(4096).strip()
         except OSError as error:
             raise AgentError(f"the token file {named} cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise AgentError(f"the token file {named} holds no text: name the file with the token") from error
     if not ask:
         return None
     if not sys.stdin.isatty():

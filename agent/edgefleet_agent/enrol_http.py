@@ -53,7 +53,10 @@ class Est:
         try:
             parts = urlsplit(self.url)
             usable = parts.port is None or parts.port > 0
-        except ValueError:  # a port beyond 65535, a bracket that does not close
+            # An address is for a command line and a log: whatever a terminal would not show as one word is a slip.
+            usable = usable and all(sign.isprintable() and not sign.isspace() for sign in self.url)
+            (parts.hostname or "").encode("idna")  # what the resolver would do, and fail at, later
+        except ValueError:  # a port beyond 65535, a bracket that does not close, a label of more than 63 letters
             usable = False
         if (
             not usable

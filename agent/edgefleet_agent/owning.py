@@ -160,6 +160,8 @@ def _change(config: Config, change: Callable[[Hands], Hands]) -> None:
         raise NotAllowed(
             f"only who may write into {config.state} decides about this device's models: {error}"
         ) from error
+    except FileNotFoundError as error:
+        raise NotFound(f"there is no {config.state}: no agent has run with this configuration yet") from error
 
 
 @contextlib.contextmanager

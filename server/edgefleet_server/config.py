@@ -28,6 +28,7 @@ RETAINED_BUDGET_BYTES = 200_000_000
 
 
 BROKER_PATHS = ("ca", "certificate", "key", "probe_certificate", "probe_key", "crl", "pid_file")
+MAX_PORT = 65535
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,7 @@ class ServerConfig:
 def load(path: Path) -> ServerConfig:
     """Return the configuration in the TOML file at `path`; relative folders are relative to the file.
 
-    Raises BadConfig with the key at fault.
+    Raises BadConfig with the file and the key at fault.
     """
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -192,7 +193,10 @@ def load(path: Path) -> ServerConfig:
         raise BadConfig(f"{path} cannot be read: {error.strerror}. Name the file with --config") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadConfig(f"{path} is not TOML: {error}") from error
-    return parse(table, path.parent)
+    try:
+        return parse(table, path.parent)
+    except BadConfig as error:
+        raise BadConfig(f"{path}: {error}") from error
 
 
 def parse(table: Mapping[str, Any], base: Path) -> ServerConfig:
@@ -360,9 +364,13 @@ def _section(table: Mapping[str, Any], name: str, kind: type[T]) -> T:
         raise BadConfig(f"{name} must be a table, as in [{name}]")
     _known(f"{name}.", rows, set(kind.__dataclass_fields__))  # type: ignore[attr-defined]
     try:
-        return msgspec.convert(dict(rows), kind)
+        found = msgspec.convert(dict(rows), kind)
     except msgspec.ValidationError as error:
         raise BadConfig(f"{name}: {error}") from error
+    for key in ("port", "broker_port"):
+        if not 0 <= getattr(found, key, 0) <= MAX_PORT:
+            raise BadConfig(f"{name}.{key} is {getattr(found, key)}: a port is a number up to {MAX_PORT}")
+    return found
 
 
 def _known(where: str, rows: object, keys: set[str]) -> None:

@@ -53,6 +53,8 @@ def test_every_path_is_absolute_however_the_file_was_named(tmp_path: Path, monke
         ("limits = 5\n", r"limits is 5 and must be a \[section\]"),
         ("[hardware]\nroot = 'none'\n", "hardware.root is .*none and there is no such folder"),
         ("[broker]\nkeepalive_s = 10\n", "at least 60"),
+        ("[broker]\nport = 99999\n", "broker.port is 99999; a port is a number up to 65535"),
+        ("[serve]\ngateway_port = -1\n", "serve.gateway_port is -1; a port is"),
         ("[fetch]\npatience_s = 0.5\n", "at least 1"),
         ("[broker]\nkey = 'k.pem'\n", "belong together"),
     ],
@@ -216,3 +218,9 @@ def test_an_option_that_is_not_known_is_exit_code_2() -> None:
 def test_the_readme_names_the_exit_codes_that_there_are() -> None:
     text = (Path(__file__).resolve().parents[2] / "agent/README.md").read_text()
     assert "0 done, 1 failed, 2 a wrong option or configuration, 5 refused" in text and "130 interrupted" in text
+
+
+def test_a_release_where_no_agent_ran_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "agent.toml").write_text('fleet = "demo"\ndevice = "porch-1"\nroot = "root.json"\nstate = "none"\n')
+    assert main(["release", "fashion", "--config", str(tmp_path / "agent.toml")]) == 3
+    assert "no agent has run with this configuration yet" in capsys.readouterr().err

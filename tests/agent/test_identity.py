@@ -14,6 +14,7 @@ from cryptography.x509.oid import NameOID
 from edgefleet_agent import config, identity_crypto, identity_files
 from edgefleet_agent.commands import main
 from edgefleet_agent.enrol_boot import RETRY_MAX_S, retry_s
+from edgefleet_agent.enrol_http import Est
 from edgefleet_agent.enrol_name import board_serial, device_name
 from edgefleet_agent.enrol_seed import read_token
 from edgefleet_agent.errors import AgentError, BadConfig, BadIdentity
@@ -132,6 +133,21 @@ def test_a_token_that_was_not_copied_whole_is_called_so(text: str) -> None:
     with pytest.raises(AgentError, match="copy it whole"):
         read_token(text)
     assert read_token("ef1." + "A" * 43 + "." + "A" * 22 + "\n").fingerprint == bytes(32)
+
+
+def test_a_token_file_that_is_no_text_is_called_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "agent.toml").write_text("")
+    (tmp_path / "token").write_bytes(b"\xff\xfe")
+    (tmp_path / "token").chmod(0o600)
+    files = ["--config", str(tmp_path / "agent.toml"), "--token-file", str(tmp_path / "token")]
+    assert main(["enrol", "https://fleet.example", *files, "--device", "porch-1"]) == 1
+    assert "holds no text: name the file with the token" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("url", ["https://a b", "https://a\n", "https://" + "a" * 64, "https://a..b", "https://a:0"])
+def test_an_address_that_no_resolver_takes_is_called_so_at_once(url: str) -> None:
+    with pytest.raises(AgentError, match="write it as https://HOST:PORT"):
+        Est(url)
 
 
 def test_a_device_is_named_after_its_board(tmp_path: Path) -> None:

@@ -64,6 +64,8 @@ def test_loopback_by_any_of_its_names(tmp_path: Path, host: str) -> None:
         (FOLDERS + "fleet = 'x'\n", "fleet is not known. Known here: alerts, broker, data"),
         (FOLDERS + "[broker]\nprot = 1\n", "broker.prot is not known"),
         (FOLDERS + "[broker]\nport = 'x'\n", "broker: Expected `int`"),
+        (FOLDERS + "[broker]\nport = 99999\n", "server.toml: broker.port is 99999: a port is a number up to 65535"),
+        (FOLDERS + "[http]\nport = -1\n", "http.port is -1: a port is"),
         (FOLDERS + "[http]\nhost = 'example.org'\n", "write an address"),
         (
             FOLDERS + "[regions.eu-west.policy]\nobjective = 'luck'\n",

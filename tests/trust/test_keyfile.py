@@ -1,6 +1,7 @@
 """Key files and passphrases."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,12 @@ def test_a_file_that_is_no_key_is_called_so(tmp_path: Path, data: bytes) -> None
     path.chmod(0o600)
     with pytest.raises(KeyProblem, match="not a key file"):
         read_key(path, SECRET)
+
+
+def test_a_pipe_is_no_key_and_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "root.json", 0o600)
+    with pytest.raises(KeyProblem, match="no regular file"):
+        read_key(tmp_path / "root.json", SECRET)
 
 
 def test_a_symlink_is_no_key(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What is altered between proposing and publishing is refused by the holder and by the publisher alike."""
 
+import os
 import warnings
 import zipfile
 import zlib
@@ -20,6 +21,7 @@ from edgefleet_protocol.manifest import FileEntry, Release, Requirement
 from edgefleet_trust.errors import BadPackage, BadProposal, BreaksRule, NotThere, TrustError
 from edgefleet_trust.files import Disk
 from edgefleet_trust.keyfile import KeyWriter, read_key
+from edgefleet_trust.motion import is_motion, read_motion
 from edgefleet_trust.passphrase import Passphrase
 from edgefleet_trust.proposal import Proposal, read_proposal, release_target
 from edgefleet_trust.propose import propose
@@ -329,6 +331,16 @@ def test_a_file_that_is_no_proposal_is_called_so(desk: Desk, data: bytes) -> Non
     desk.file.write_bytes(data)
     with pytest.raises(BadProposal):
         desk.review()
+
+
+def test_a_pipe_is_no_proposal_and_is_not_waited_for(desk: Desk) -> None:
+    os.mkfifo(desk.file)
+    assert not is_motion(desk.file)
+    for read in (read_proposal, read_motion):
+        with pytest.raises(BadProposal, match="no regular file"):
+            read(desk.file)
+    with pytest.raises(BadProposal, match="no regular file"):
+        read_proposal(Path("/dev/zero"))
 
 
 def test_a_compressed_entry_is_not_opened(desk: Desk) -> None:

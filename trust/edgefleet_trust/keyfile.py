@@ -164,16 +164,19 @@ def _private(header: _Header, raw: bytes) -> Ed25519PrivateKey | ec.EllipticCurv
 def read_private(path: Path) -> bytes:
     """Return the bytes of the key file at `path`, at most one more than a key file has.
 
-    Raises NotThere, or KeyProblem for a link, for what cannot be opened, and for what others may read.
+    Raises NotThere, or KeyProblem for a link, a pipe, what cannot be opened, and what others may read.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY)
     except FileNotFoundError as error:
         raise NotThere(f"there is no key {path}") from error
     except OSError as error:
         raise KeyProblem(f"{path} cannot be opened as a key: {error.strerror}") from error
     with os.fdopen(descriptor, "rb") as file:
-        mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
+        found = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(found):
+            raise KeyProblem(f"{path} is no regular file, and a key is nothing else")
+        mode = stat.S_IMODE(found)
         if mode & 0o077:
             raise KeyProblem(f"{path} has mode {mode:04o}, so others may read it: chmod 600 {path}")
         return file.read(_LIMIT + 1)

@@ -121,6 +121,8 @@ def write_motion(path: Path, motion: Motion, disk: Disk) -> None:
 def read_motion(path: Path) -> Motion:
     """Return the motion in the file at `path`; raise NotThere, or BadProposal for any other kind of file."""
     try:
+        if path.exists() and not path.is_file():  # a pipe would wait for ever
+            raise BadProposal(f"{path} is no regular file, and holders sign nothing else")
         with path.open("rb") as file:
             data = file.read(MAX_MOTION_BYTES + 1)
     except FileNotFoundError as error:
@@ -142,6 +144,8 @@ def read_motion(path: Path) -> Motion:
 def is_motion(path: Path) -> bool:
     """Return whether the file at `path` looks like a motion and not like a release proposal, which is a zip."""
     try:
+        if not path.is_file():
+            return False
         with path.open("rb") as file:
             return file.read(1) == b"{"
     except OSError:
