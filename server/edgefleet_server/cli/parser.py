@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from edgefleet_protocol.errors import ProtocolError
 from edgefleet_trust.errors import TrustError
@@ -37,6 +38,7 @@ CODES: tuple[tuple[type[Exception], int], ...] = (
 )
 """The first that fits."""
 
+N = TypeVar("N", int, float)
 Verb = Callable[[argparse.Namespace], int]
 
 
@@ -65,29 +67,22 @@ def add_config(parser: argparse.ArgumentParser) -> None:
 
 def number(low: float, high: float) -> Callable[[str], float]:
     """Return a type for an option: a number from `low` to `high`."""
-
-    def convert(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{text} is not from {low:g} to {high:g}")
-        return value
-
-    return convert
+    return _within(float, "number", low, high)
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:
     """Return a type for an option: a whole number from `low` to `high`."""
+    return _within(int, "whole number", low, high)
 
-    def convert(text: str) -> int:
+
+def _within(kind: Callable[[str], N], words: str, low: N, high: N) -> Callable[[str], N]:
+    def convert(text: str) -> N:
         try:
-            value = int(text)
+            value = kind(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
+            raise argparse.ArgumentTypeError(f"{text!r} is no {words}") from None
         if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{text} is not from {low} to {high}")
+            raise argparse.ArgumentTypeError(f"{text} is not from {low:g} to {high:g}")
         return value
 
     return convert

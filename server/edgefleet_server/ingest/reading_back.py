@@ -16,7 +16,7 @@ from edgefleet_protocol.topics import Topics
 
 from ..link.broker import Broker
 from ..store import devices
-from ..store.database import Database
+from ..store.database import Database, Unavailable
 from .counters import Counters
 
 LOG = logging.getLogger(__name__)
@@ -63,11 +63,16 @@ class ReadingBack:
                 new = [name for name in self._names(anew=now != session) if now != session or name not in asked]
                 if now != session:
                     session, asked = now, set()
+                self._database.outage.works("reading back")
                 if new:
                     asked.update(new)
                     self._read(session, new)
-            except Exception:  # a database that is away for a moment; what was not asked for is asked for again
+            except Unavailable as error:  # in the next look everybody's is asked for
+                self._database.outage.refused("reading back", error)
+                session = None
+            except Exception:  # nobody else looks after this thread; what was not asked for is asked for again
                 LOG.exception("the retained states could not be read back")
+                self._counters.add("reading_back_faults")
                 session = None
 
     def _names(self, *, anew: bool) -> list[str]:

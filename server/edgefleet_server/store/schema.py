@@ -407,25 +407,22 @@ leases = Table(
     Column("until_s", Float, nullable=False),
 )
 
-comparisons = Table(
-    "comparisons",
-    metadata,
-    Column("rollout", Integer, ForeignKey("rollouts.id"), nullable=False),
-    Column("device", String(64), nullable=False),
-    Column("at_s", Float, nullable=False),
-    Column("facts", LargeBinary, nullable=False),
-    PrimaryKeyConstraint("rollout", "device"),
-)
 
-later_comparisons = Table(
-    "later_comparisons",
-    metadata,
-    Column("rollout", Integer, ForeignKey("rollouts.id"), nullable=False),
-    Column("device", String(64), nullable=False),
-    Column("at_s", Float, nullable=False),
-    Column("facts", LargeBinary, nullable=False),
-    PrimaryKeyConstraint("rollout", "device"),
-)
+def _compared(name: str) -> Table:
+    return Table(
+        name,
+        metadata,
+        Column("rollout", Integer, ForeignKey("rollouts.id"), nullable=False),
+        Column("device", String(64), nullable=False),
+        Column("at_s", Float, nullable=False),
+        Column("facts", LargeBinary, nullable=False),
+        PrimaryKeyConstraint("rollout", "device"),
+    )
+
+
+comparisons = _compared("comparisons")
+later_comparisons = _compared("later_comparisons")
+"""By what came in the second half of a stage's soak."""
 
 measurements = Table(
     "measurements",
