@@ -3,6 +3,8 @@
 import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
+from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
 
 from edgefleet_protocol.codec import encode
 from edgefleet_protocol.messages import DeviceState, Presence
@@ -87,3 +89,26 @@ def test_a_broker_that_forgot_is_asked_and_nothing_waits_for_its_answer(
         eventually("connected anew", lambda: (server.broker.session or 0) > before)
         topics = [server.topics.of_device(f"gone-{number}", "state") for number in range(30)]
         assert server.broker.read_retained(topics, 30.0) == frozenset()
+
+
+def test_a_database_that_is_away_is_told_as_an_outage_and_everybody_is_asked_for_after_it(
+    full: BrokerProcess,
+    make_server: MakeServer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tries: list[float] = []
+
+    def away(connection: Connection) -> list[str]:
+        tries.append(0.0)
+        if len(tries) < 3:
+            raise OperationalError("SELECT", None, Exception("it is away"))
+        return names(connection)
+
+    names = devices.names
+    monkeypatch.setattr(devices, "names", away)
+    with make_server(full.port, ingest=SHARED) as server:
+        eventually("all are known", lambda: states_in(server.database) == DEVICES)
+        assert server.database.outage.outages == 1
+    assert "the database refuses (reading back: it is away)" in caplog.text
+    assert not [row for row in caplog.records if row.exc_info]

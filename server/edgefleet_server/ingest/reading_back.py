@@ -63,7 +63,6 @@ class ReadingBack:
                 new = [name for name in self._names(anew=now != session) if now != session or name not in asked]
                 if now != session:
                     session, asked = now, set()
-                self._database.outage.works("reading back")
                 if new:
                     asked.update(new)
                     self._read(session, new)
@@ -81,7 +80,9 @@ class ReadingBack:
         if not anew:
             return list(dict.fromkeys(met))
         with self._database.read() as connection:
-            return list(dict.fromkeys([*devices.names(connection), *met]))
+            known = devices.names(connection)
+        self._database.outage.works("reading back")
+        return list(dict.fromkeys([*known, *met]))
 
     def _read(self, session: int, names: Sequence[str]) -> None:
         left = list(names)
