@@ -1,5 +1,6 @@
 """The server: built once, from its configuration, with every part handed what it needs."""
 
+import contextlib
 from types import TracebackType
 
 from edgefleet_protocol.topics import Topics
@@ -206,8 +207,9 @@ class Server:
     def __enter__(self) -> "Server":
         # A refused release, a broken repository or an open broker should show at the start and not in a thread.
         try:
-            if (problem := self._why_not()) is not None:
-                raise OpenBroker(problem)
+            with contextlib.suppress(ConnectionError):  # a broker that is away is judged when it comes
+                if (problem := self._why_not()) is not None:
+                    raise OpenBroker(problem)
             self.controller.turn()
         except BaseException:
             self.database.close()

@@ -1,6 +1,7 @@
 """A fleet's broker with identities: the real server on a real Mosquitto with the configuration that the server makes."""
 
 import json
+import socket
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,8 +20,10 @@ from edgefleet_server.commands import server as server_command
 from edgefleet_server.config import BrokerConfig, HttpConfig, ServerConfig
 from edgefleet_server.errors import BadConfig, NotFound, OpenBroker
 from edgefleet_server.ingest.counters import Counters
+from edgefleet_server.link.broker import Broker
 from edgefleet_server.link.embedded import free_port
-from edgefleet_server.link.stranger import Tried
+from edgefleet_server.link.stranger import Tried, try_as
+from edgefleet_server.link.tls import Tls
 from tests.fakes.clock import FakeClock
 from tests.fakes.repository import PASSPHRASE, FakeRepository
 from tests.fakes.scripted_device import eventually
@@ -192,6 +195,32 @@ def test_a_broker_that_becomes_open_is_not_used_any_more(tls: TlsBroker, make_se
             )
             assert server.broker.session is None
         eventually("it is back", lambda: server.broker.session not in (None, session))
+
+
+def test_a_broker_that_cannot_be_judged_is_not_connected_to(tls: TlsBroker) -> None:
+    looks: list[int] = []
+
+    def why_not() -> str | None:
+        """It went before it was judged the first time, and is back, as whatever it is now, before the server connects."""
+        looks.append(1)
+        if len(looks) == 1:
+            raise ConnectionError("it is away")
+        return "it is another one now"
+
+    link = Broker("127.0.0.1", tls.port, "hub", (), tls=Tls(tls.ca, tls.hub.certificate, tls.hub.key), why_not=why_not)
+    link.start()
+    eventually("judged again", lambda: link.problem == "it is another one now")
+    assert not link.wait_connected(0.5)
+    link.stop()
+
+
+def test_a_broker_that_is_away_or_silent_is_not_judged_at_all(tls: TlsBroker) -> None:
+    tls.stop()
+    with pytest.raises(ConnectionError, match="refused"):
+        strangers.look(link_to(tls), tls.topics)
+    with socket.create_server(("127.0.0.1", tls.port)):
+        nobody = try_as("127.0.0.1", tls.port, Tls(tls.ca), (), timeout_s=0.5)
+    assert not nobody.reached and "timed out" in nobody.why
 
 
 def test_a_server_whose_broker_is_away_starts_and_waits_for_it(tls: TlsBroker, make_secure: MakeSecure) -> None:

@@ -13,15 +13,22 @@ def forbidden(topics: Topics) -> tuple[str, ...]:
 
 
 def look(config: BrokerConfig, topics: Topics) -> str | None:
-    """Return why this broker must not carry a fleet, or None. An open one on loopback, or one that is away, is not judged."""
+    """Return why this broker must not carry a fleet, or None. An open one on loopback is not judged.
+
+    Raises ConnectionError when it cannot be judged now: a broker that is away may come back as another one a moment later.
+    """
     if config.ca is None:
         return None
     writes = forbidden(topics)
     nobody = try_as(config.host, config.port, Tls(config.ca), writes)
+    if not nobody.reached:
+        raise ConnectionError(nobody.why)
     device = None
-    if nobody.reached and config.probe_certificate is not None:
+    if config.probe_certificate is not None:
         tls = Tls(config.ca, config.probe_certificate, config.probe_key)
         device = try_as(config.host, config.port, tls, writes)
+        if not device.reached:
+            raise ConnectionError(device.why)
     return judge(f"{config.host}:{config.port}", nobody, device)
 
 

@@ -67,7 +67,8 @@ class Broker:
         That is an option of MQTT 5, which is spoken where there are any, and else 3.1.1.
 
         first: a topic whose retained message is asked for before anything else in each connection, see `retained`.
-        why_not: asked before each connection why this broker must not be used; while it says why, none is made.
+        why_not: asked before each connection why this broker must not be used; while it says why, or raises OSError because it
+        cannot tell, none is made.
         watch: filters of topics that this server itself retains; on_seen is told, in the link's thread, what they hold.
         """
         self._tls, self._why_not = tls, why_not
@@ -305,7 +306,8 @@ class Broker:
 
     def _refuse_open(self) -> None:
         """Raise OSError while this broker must not be used; say so once."""
-        before, self.problem = self.problem, self._why_not()
+        before, self.problem = self.problem, None
+        self.problem = self._why_not()
         if self.problem is not None:
             if self.problem != before:
                 LOG.error("%s", self.problem)

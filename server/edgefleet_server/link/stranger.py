@@ -1,6 +1,7 @@
 """Trying the broker as somebody who must not get far: without a certificate, or with one of nobody in particular."""
 
 import contextlib
+import ssl
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ TAKEN = 0x80
 
 @dataclass(frozen=True)
 class Tried:
-    """What became of it. `reached`: there was a TLS server whose certificate the authority signed."""
+    """What became of it. `reached`: a TLS server whose certificate the authority signed has answered, be it by ending the connection."""
 
     reached: bool
     let_in: bool
@@ -44,11 +45,13 @@ def try_as(host: str, port: int, tls: Tls, writes: Sequence[str], timeout_s: flo
         tls.apply(client)
         client.connect(host, port, keepalive=60)
     except OSError as error:  # ssl.SSLError is one: also a handshake that the broker ended for want of a certificate
-        return Tried(reached=_asked_for_certificate(error), let_in=False, why=str(error))
+        return Tried(reached=_ended_by_broker(error), let_in=False, why=str(error))
     try:
         while "in" not in said and time.monotonic() < deadline:
             if client.loop(0.1) != paho.MQTT_ERR_SUCCESS:
                 break
+        if "in" not in said and time.monotonic() >= deadline:
+            return Tried(reached=False, let_in=False, why=f"{host}:{port} did not answer in {timeout_s:g} s")
         if not said.get("in"):
             return Tried(reached=True, let_in=False, why="the broker ended the connection")
         wrote: list[str] = []
@@ -65,7 +68,8 @@ def try_as(host: str, port: int, tls: Tls, writes: Sequence[str], timeout_s: flo
             client.disconnect()
 
 
-def _asked_for_certificate(error: OSError) -> bool:
-    """With TLS 1.2 the broker refuses within the handshake; with 1.3 the refusal comes after it."""
-    reason = getattr(error, "reason", "") or ""
-    return "CERTIFICATE_REQUIRED" in reason or "HANDSHAKE_FAILURE" in reason
+def _ended_by_broker(error: OSError) -> bool:
+    """With TLS 1.2 the broker refuses within the handshake, by an alert or by hanging up; with 1.3 the refusal comes after it."""
+    if isinstance(error, ssl.SSLError):
+        return not isinstance(error, ssl.SSLCertVerificationError)
+    return isinstance(error, (ConnectionResetError, BrokenPipeError))
