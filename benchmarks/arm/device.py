@@ -3,7 +3,7 @@
 On each of Cortex-A53, A72, A76 and A78AE, in an arm64 Debian with the packages edgefleet-agent and edgefleet-runtime: the agent
 knows the board that a faked device tree shows, chooses as the server's plan would, answers the golden inputs in a
 trial and through the socket, and reports the faked battery, heat and power. With --fleet they also join a fleet of a server and
-a broker on this machine, and get a signed release over MQTT. One line for each; exit 0 only if all held.
+a broker on this machine, and get a signed release over MQTT. One line for each, then one JSON object; exit 0 only if all held.
 """
 
 import argparse
@@ -73,9 +73,9 @@ def main(argv: list[str]) -> int:
     except (LabError, CompressError, OSError) as error:
         print(f"arm-lab: {error}", file=sys.stderr)
         return FAILED
-    if options.json:
-        print(json.dumps({"lines": [vars(line) for line in lines], "figures": figures}))
-    return DONE if all(line.held for line in lines) else FAILED
+    failed = [f"{line.processor}: {line.words}" for line in lines if not line.held]
+    print(json.dumps({"held": len(lines) - len(failed), "failed": failed, "figures": figures}))
+    return FAILED if failed else DONE
 
 
 def told(line: Line, aside: bool) -> Line:
@@ -260,7 +260,7 @@ def _parser() -> argparse.ArgumentParser:
         "--fleet", action="store_true", help="let all join a fleet too, with a server and Mosquitto on this machine"
     )
     parser.add_argument(
-        "--json", action="store_true", help="one JSON object on standard output, lines on standard error"
+        "--json", action="store_true", help="the JSON object alone on standard output, lines on standard error"
     )
     return parser
 
