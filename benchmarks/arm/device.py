@@ -2,8 +2,8 @@
 
 On each of Cortex-A53, A72, A76 and A78AE, in an arm64 Debian with the packages edgefleet-agent and edgefleet-runtime: the agent
 knows the board that a faked device tree shows, chooses as the server's plan would, answers the golden inputs in a
-trial and through the socket, and reports the faked battery, heat and power. With --fleet they also join a fleet of a server and
-a broker on this machine, and get a signed release over MQTT. One line for each, then one JSON object; exit 0 only if all held.
+trial and through the socket, and reports the faked battery, heat and power. With --fleet each also joins a fleet of a server and
+a broker on this machine, and gets a signed release over MQTT. One line for each, then one JSON object; exit 0 only if all held.
 """
 
 import argparse
@@ -69,7 +69,7 @@ def main(argv: list[str]) -> int:
                 found = [Line(processor.title, False, str(error))]
             lines += [told(line, options.json) for line in found]
         if options.fleet:
-            lines += [told(line, options.json) for line in in_a_fleet(root, processors, folder, release)]
+            lines += [told(in_a_fleet(root, one, folder, release), options.json) for one in processors]
     except (LabError, CompressError, OSError) as error:
         print(f"arm-lab: {error}", file=sys.stderr)
         return FAILED
@@ -85,34 +85,27 @@ def told(line: Line, aside: bool) -> Line:
     return line
 
 
-def in_a_fleet(root: Path, processors: list[Processor], package: Path, release: Release) -> Iterator[Line]:
-    """Yield a line for each processor whose agent joined a fleet with a real broker and server."""
+def in_a_fleet(root: Path, processor: Processor, package: Path, release: Release) -> Line:
+    """Return the line of an agent that joined a fleet with a real broker and server."""
     # Imported here: it wants Mosquitto, which the rest of the lab does not.
     from .fleet import OBJECTIVE, joined
 
     try:
-        known = joined(root, processors, package)
+        seen = joined(root, processor, package)
     except (AssertionError, RuntimeError) as error:
         with (LAB / "device.log").open("a") as log:
             log.write("\n".join([str(error), *getattr(error, "__notes__", ())]))
-        for processor in processors:
-            yield Line(processor.title, False, f"in a fleet: {error} ({LAB / 'device.log'})")
-        return
-    for processor in processors:
-        seen = known[processor.sample]
-        plan = choose(release, _expected(processor), msgspec.convert({"objective": OBJECTIVE}, Policy)).taken
-        variant, kind = seen["model"]["variant"], seen["document"]["hardware"]["hardware_class"]
-        battery, heat = seen["battery_percent"], seen["temperature_c"]
-        yield Line(
-            processor.title,
-            plan is not None and variant == plan.name and (battery, heat) == (63.0, HEAT_C),
-            f"in a fleet: known as {kind}, verified and fetched {seen['release']} over MQTT, and serves {variant} of it, "
-            + (
-                "as planned"
-                if plan is not None and variant == plan.name
-                else f"and not {plan.name if plan else 'none'}"
-            ),
-        )
+        return Line(processor.title, False, f"in a fleet: {error} ({LAB / 'device.log'})")
+    plan = choose(release, _expected(processor), msgspec.convert({"objective": OBJECTIVE}, Policy)).taken
+    variant, kind = seen["model"]["variant"], seen["document"]["hardware"]["hardware_class"]
+    battery, heat = seen["battery_percent"], seen["temperature_c"]
+    planned = plan is not None and variant == plan.name
+    return Line(
+        processor.title,
+        planned and (battery, heat) == (63.0, HEAT_C),
+        f"in a fleet: known as {kind}, verified and fetched {seen['release']} over MQTT, and serves {variant} of it, "
+        + ("as planned" if planned else f"and not {plan.name if plan else 'none'}"),
+    )
 
 
 def installed() -> Path:
@@ -257,7 +250,7 @@ def _parser() -> argparse.ArgumentParser:
         "--cpu", choices=[one.name for one in PROCESSORS], action="append", help="may be given again (all)"
     )
     parser.add_argument(
-        "--fleet", action="store_true", help="let all join a fleet too, with a server and Mosquitto on this machine"
+        "--fleet", action="store_true", help="let each join a fleet too, with a server and Mosquitto on this machine"
     )
     parser.add_argument(
         "--json", action="store_true", help="the JSON object alone on standard output, lines on standard error"

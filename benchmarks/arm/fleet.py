@@ -1,13 +1,12 @@
-"""Emulated devices in a real fleet: server and Mosquitto on this machine, each agent inside its own emulated system.
+"""An emulated device in a real fleet: server and Mosquitto on this machine, the agent inside its own emulated system.
 
-Each enters its region, is offered the package as a signed release, fetches it over MQTT, verifies its signatures, tries the
+It enters its region, is offered the package as a signed release, fetches it over MQTT, verifies its signatures, tries the
 variant that it chose, serves it, and tells the server.
 """
 
 import os
 import shutil
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from .places import say
 
 REGION, OBJECTIVE = "lab", "latency"
 PATIENCE_S = 1800.0
-"""Of the whole; a busy machine takes minutes to start four emulated agents."""
+"""Of the whole; a busy machine takes minutes to start an emulated agent."""
 LOAD_S = 600.0
 """Instead of what the release allows a board to load in: the emulator's time is no board's."""
 EMULATOR_BYTES = 150_000_000
@@ -33,17 +32,15 @@ EMULATOR_BYTES = 150_000_000
 
 
 class EmulatedFleet(real.Fleet):
-    """A fleet whose agents run on emulated processors. `with EmulatedFleet(root, processors) as fleet:`"""
+    """A fleet whose agent runs on an emulated processor. `with EmulatedFleet(root, processor) as fleet:`"""
 
-    def __init__(self, root: Path, processors: Sequence[Processor]) -> None:
+    def __init__(self, root: Path, processor: Processor) -> None:
         policies: dict[str, dict[str, Any]] = {REGION: {"objective": OBJECTIVE, "telemetry_interval_s": 5.0}}
         super().__init__((), policies=policies)
-        self._root = root
-        self._processors = {processor.sample: processor for processor in processors}
-        for processor in processors:
-            place = self.folder / "boards" / processor.sample
-            board(place, processor)
-            self.members[processor.sample] = real.Member(processor.sample, str(place), REGION)
+        self._root, self._processor = root, processor
+        place = self.folder / "boards" / processor.sample
+        board(place, processor)
+        self.members[processor.sample] = real.Member(processor.sample, str(place), REGION)
 
     def __enter__(self) -> "EmulatedFleet":
         super().__enter__()
@@ -52,7 +49,7 @@ class EmulatedFleet(real.Fleet):
     def start_agent(self, name: str) -> None:
         """Start an agent inside."""
         words = ["/usr/bin/edgefleet-agent", "run", "--config", str(self.agent_toml(name))]
-        inside = command(self._root, self._processors[name], words, self.folder)
+        inside = command(self._root, self._processor, words, self.folder)
         self.parts.start(name, [f"{__package__}.fleet", *inside])
 
     def close(self) -> None:
@@ -78,29 +75,24 @@ class EmulatedFleet(real.Fleet):
         return name
 
 
-def joined(root: Path, processors: Sequence[Processor], package: Path) -> dict[str, dict[str, Any]]:
-    """Return, by board, what the server knows in the end of the model that each device serves, and of the device.
+def joined(root: Path, processor: Processor, package: Path) -> dict[str, Any]:
+    """Return what the server knows in the end of the device and the model that it serves.
 
     Raises AssertionError, with the ends of all logs, when something does not come.
     """
     real.PATIENCE_S = PATIENCE_S
-    say(f"starting a broker, a server and {len(processors)} emulated agents")
-    with EmulatedFleet(root, processors) as fleet:
+    name = processor.sample
+    say(f"{processor.title}: starting a broker, a server and an emulated agent")
+    with EmulatedFleet(root, processor) as fleet:
         release = fleet.publish(package)
-        say(f"rolling out {release}")
+        say(f"  rolling out {release}")
         try:
             fleet.begin(release, probation_s=1.0, probation={"min_requests": 0})
-            for name in fleet.members:
-                fleet.until(f"{name} serves {release}", fleet.runs, name, release)
-                fleet.until(
-                    f"the server knows how {name} is",
-                    lambda name=name: fleet.device(name)["battery_percent"] is not None,
-                )
-                say(f"  {name} serves {fleet.model(name, release.partition('/')[0])['variant']}")
-            return {
-                name: {"release": release, "model": fleet.model(name, release.partition("/")[0]), **fleet.device(name)}
-                for name in fleet.members
-            }
+            fleet.until(f"{name} serves {release}", fleet.runs, name, release)
+            fleet.until(f"the server knows how {name} is", lambda: fleet.device(name)["battery_percent"] is not None)
+            model = fleet.model(name, release.partition("/")[0])
+            say(f"  {name} serves {model['variant']}")
+            return {"release": release, "model": model, **fleet.device(name)}
         except AssertionError as error:
             error.add_note(fleet.words())
             raise
