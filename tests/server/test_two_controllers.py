@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from edgefleet_server.errors import Refused
+from edgefleet_server.rollouts.by_hand import Hand
 from edgefleet_server.rollouts.controller import LEASE, LEASE_S, Controller
 from edgefleet_server.rollouts.orders import Order
 from edgefleet_server.signer import OnlineSigner
@@ -106,4 +108,23 @@ def test_cut_after_any_look_another_server_ends_the_rollout_alike(
     assert len(fleet.admitted()) == 12
     moves = [move["kind"] for move in fleet.server.views.rollouts(WEST)[0]["moves"]]
     assert moves[0] == "start" and moves[-1] == "complete" and moves.count("open") == 1
+    fleet.server.database.close()
+
+
+def test_what_a_person_asks_for_never_undoes_what_another_process_did_to_the_rollout_meanwhile(
+    make_server: MakeServer, repo: FakeRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = make_fleet(make_server, repo, 2)
+    one, two = controller(fleet, repo), controller(fleet, repo)
+    one.begin(Order("fashion/1", regions=(WEST,)), "ana")
+    (asked,) = two.current(WEST)
+    one.go_back(WEST, None, "the controller", "it hurts")
+    monkeypatch.setattr(two._hands, "_find", lambda region, model: asked)  # it looked a moment before
+    hands: tuple[Hand, ...] = ("pause", "next")
+    for hand in hands:
+        with pytest.raises(Refused, match=r"was moved at this moment: it is gone-back .* it hurts"):
+            two.by_hand(WEST, None, "ben", hand)
+    two._mover.hold_back(asked, "the region is frozen")
+    (record,) = one.current(WEST)
+    assert (record.status, record.why) == ("gone-back", "the controller: it hurts")
     fleet.server.database.close()
