@@ -128,3 +128,21 @@ def test_what_a_person_asks_for_never_undoes_what_another_process_did_to_the_rol
     (record,) = one.current(WEST)
     assert (record.status, record.why) == ("gone-back", "the controller: it hurts")
     fleet.server.database.close()
+
+
+def test_what_is_asked_of_one_that_slept_through_its_lease_is_stored_and_signed_by_the_other(
+    make_server: MakeServer, repo: FakeRepository
+) -> None:
+    fleet = make_fleet(make_server, repo, 2)
+    one, two = controller(fleet, repo), controller(fleet, repo)
+    one.turn()
+    stale = one._lease
+    assert stale is not None
+    fleet.clock.at += LEASE_S + 1
+    two.turn()
+    one._lease = replace(stale, until_s=fleet.clock.at + 100)  # its own clock stood still
+    one.begin(Order("fashion/1", regions=(WEST,)), "ana")
+    assert not one.leads
+    two.turn()
+    assert fleet.admitted() == fleet.names
+    fleet.server.database.close()
