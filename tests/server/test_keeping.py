@@ -40,6 +40,17 @@ def send_events(server: Server, device: str, count: int) -> None:
         say(server, f"edgefleet/v1/demo/device/{device}/event", encode(event))
 
 
+def test_a_share_of_events_holds_within_one_batch_too(make_server: MakeServer) -> None:
+    server = make_server(1, keep=KeepConfig(events_per_device_per_hour=3))
+    topic = "edgefleet/v1/demo/device/loud/event"
+    rows = [Event(device="loud", boot="b", number=number, at_s=0.0, kind="activated", text="x") for number in range(5)]
+    server.router.handle([Incoming(topic, encode(row), False, 1, mid, 1) for mid, row in enumerate(rows, 1)])
+    with server.database.read() as connection:
+        assert events.count(connection) == 3
+    assert server.counters.get("events_over_share") == 2
+    server.database.close()
+
+
 def test_one_device_gets_its_share_of_the_disk_and_no_more(make_server: MakeServer) -> None:
     server = make_server(1, keep=KeepConfig(windows_per_device_per_hour=5, events_per_device_per_hour=3))
     now = time.time()
