@@ -1,6 +1,7 @@
 """Two controllers over one database never fight; and one that is cut goes on where it was."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -9,7 +10,7 @@ from edgefleet_server.rollouts.by_hand import Hand
 from edgefleet_server.rollouts.controller import LEASE, LEASE_S, Controller
 from edgefleet_server.rollouts.orders import Order
 from edgefleet_server.signer import OnlineSigner
-from edgefleet_server.store import lease
+from edgefleet_server.store import lease, rollouts
 from edgefleet_server.store.lease import Lost
 from tests.fakes.repository import FakeRepository
 
@@ -145,4 +146,24 @@ def test_what_is_asked_of_one_that_slept_through_its_lease_is_stored_and_signed_
     assert not one.leads
     two.turn()
     assert fleet.admitted() == fleet.names
+    fleet.server.database.close()
+
+
+def test_a_rollout_that_two_start_at_once_is_started_once(
+    make_server: MakeServer, repo: FakeRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = make_fleet(make_server, repo, 2)
+    one, two = controller(fleet, repo), controller(fleet, repo)
+    order, plan = Order("fashion/1", regions=(WEST,)), two._beginner._plan
+
+    def slowly(*arguments: Any) -> Any:
+        planned = plan(*arguments)
+        one.begin(order, "ana")
+        return planned
+
+    monkeypatch.setattr(two._beginner, "_plan", slowly)
+    with pytest.raises(Refused, match="changed at this moment, and fashion/1 is running there now"):
+        two.begin(order, "ben")
+    with fleet.server.database.read() as connection:
+        assert [row.status for row in rollouts.every(connection)] == ["running"]
     fleet.server.database.close()
