@@ -175,14 +175,14 @@ class Served:
 def check(name: str, answer: bytes) -> None:
     """End the run when a view shows nothing: it would be quick."""
     found = json.loads(answer)
-    shown = {
+    views: dict[str, Callable[[], object]] = {
         "fleet": lambda: found["models"][0]["whole"]["p95_s"] and found["regions"] and found["boards"]["temperature_c"],
         "region": lambda: found["models"][0]["series"]["at_s"] and found["variants"][0]["p95_s"],
         "release": lambda: True,
         "compare": lambda: found["a"]["whole"]["p95_s"] and found["b"]["series"]["at_s"],
         "device": lambda: len(found["models"][0]["series"]["at_s"]) > 200 and found["energy"],
-    }[name]
-    if not shown():
+    }
+    if not views[name]():
         raise SystemExit(f"{name} shows nothing: {answer[:500]!r}")
 
 

@@ -253,10 +253,10 @@ def main(argv: list[str]) -> int:
             rate, seconds = through_mqtt(str(place), payloads, 1)
             plain_place = Path(folder) / "plain.sqlite3"
             Database(plain_place).close()
-            connection = sqlite3.connect(plain_place)
-            connection.execute("PRAGMA synchronous=NORMAL")
-            plain = plainly(connection, "?", rows)
-            connection.close()
+            beside = sqlite3.connect(plain_place)
+            beside.execute("PRAGMA synchronous=NORMAL")
+            plain = plainly(beside, "?", rows)
+            beside.close()
         print(
             f"SQLite: {rate:.0f} windows/s, {seconds / len(rows) * 1e6:.0f} µs of processor each; plain {plain:.0f}",
             flush=True,

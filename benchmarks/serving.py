@@ -39,7 +39,7 @@ CLASSES = 1000
 FRAMES = 4
 """Different pictures, as a camera's are: one alone would stay in the processor's cache."""
 
-Ask = Callable[[Any], None]
+Ask = Callable[[Any], object]
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ def network(kind: str, width: int) -> bytes:
         weights("w3", 2 * width, CLASSES),
     ]
     if kind == "UINT8":
-        initializers.append(onnx.numpy_helper.from_array(np.float32([1 / 255]), "scale"))
+        initializers.append(onnx.numpy_helper.from_array(np.array([1 / 255], np.float32), "scale"))
     datatype = TensorProto.UINT8 if kind == "UINT8" else TensorProto.FLOAT
     graph = helper.make_graph(
         nodes,

@@ -6,7 +6,6 @@ import http.client
 import json
 import ssl
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -144,11 +143,3 @@ def _words(data: bytes) -> str:
 
 def _seconds(said: str | None) -> float:
     return min(3600.0, max(1.0, float(said))) if said and said.isascii() and said.isdigit() else RETRY_S
-
-
-def read_bundle(path: Path, name: str) -> bytes:
-    """Return a file of a bundle; raise AgentError when it is missing."""
-    try:
-        return (path / name).read_bytes()
-    except OSError as error:
-        raise AgentError(f"{path / name} cannot be read: {error.strerror}") from error

@@ -4,8 +4,7 @@ AgentError
 ├── BadConfig      the configuration file says something that the agent cannot do
 ├── BadIdentity    the device's key or certificate cannot be used as it lies there
 ├── AlreadyRuns    another agent holds this state folder
-├── BadAssembly    files that were put together are not what the release says
-└── BadFacts       a stored document that cannot be read
+└── BadAssembly    files that were put together are not what the release says
 """
 
 import errno
@@ -31,10 +30,6 @@ class AlreadyRuns(AgentError):
 
 class BadAssembly(AgentError):
     """Files that were put together are not what the release says."""
-
-
-class BadFacts(AgentError):
-    """A stored document that cannot be read."""
 
 
 def disk_trouble(error: OSError) -> tuple[str, str]:

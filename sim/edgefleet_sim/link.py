@@ -51,7 +51,6 @@ class VirtualLink:
         self.next_try = 0.0
         self.refused: str = ""
         self.may_connect = True
-        self.connects = 0
         self.connects_done = False
         self._next = 0
         self._will: tuple[str, Callable[[int], bytes]] | None = None
@@ -265,7 +264,6 @@ class VirtualLink:
                 self.lost(f"the broker refused with {packet.body[1]}")
                 return
             self.session, self._next, self._since = self._next, self._next + 1, now
-            self.connects += 1
             queued, self._queue = self._queue, deque()
             for number, topic, payload, retain, qos in queued:
                 self._publish(number, topic, payload, retain, qos)

@@ -6,7 +6,7 @@ Source: OASIS, MQTT Version 3.1.1, sections 2 and 3.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-CONNACK, PUBLISH, PUBACK, SUBACK, UNSUBACK, PINGRESP = 2, 3, 4, 9, 11, 13
+CONNACK, PUBLISH, PUBACK = 2, 3, 4
 PING = b"\xc0\x00"
 DISCONNECT = b"\xe0\x00"
 MAX_PACKET_BYTES = 2_000_000
@@ -41,9 +41,9 @@ def connect(client: str, keepalive_s: int, will_topic: str, will: bytes) -> byte
     return _packet(0x10, body + _text(client) + _text(will_topic) + len(will).to_bytes(2, "big") + will)
 
 
-def publish(topic: str, payload: bytes, number: int, *, retain: bool, again: bool = False) -> bytes:
+def publish(topic: str, payload: bytes, number: int, *, retain: bool) -> bytes:
     """Return a PUBLISH: of QoS 1 when it has a number, else of QoS 0."""
-    first = 0x30 | (0x02 if number else 0) | (0x01 if retain else 0) | (0x08 if again else 0)
+    first = 0x30 | (0x02 if number else 0) | (0x01 if retain else 0)
     return _packet(first, _text(topic) + (number.to_bytes(2, "big") if number else b"") + payload)
 
 

@@ -134,7 +134,9 @@ def _happen(
     world.begin(second, stages, probation_s)
     say(f"{second} goes out")
     threads = [
-        threading.Thread(target=_later, args=(blow, world, fleet, say)) for blow in scenario.blows if blow.after_s >= 0
+        threading.Thread(target=_later, args=(blow, world, fleet, outcome, say))
+        for blow in scenario.blows
+        if blow.after_s >= 0
     ]
     for thread in threads:
         thread.start()
@@ -252,10 +254,15 @@ def words_of(blow: Blow) -> str:
     return f"{blow.deed}{whom} {until}"
 
 
-def _later(blow: Blow, world: World, fleet: Fleet, say: Say) -> None:
+def _later(blow: Blow, world: World, fleet: Fleet, outcome: Outcome, say: Say) -> None:
     time.sleep(blow.after_s)
     say(words_of(blow))
-    strike(blow, world, fleet)
+    try:
+        strike(blow, world, fleet)
+    except (
+        Exception
+    ) as error:  # in a thread nobody hears of it, and the rollout would be blamed for a server that is not back
+        outcome.check(f"{words_of(blow)}, and is over", False, str(error))
 
 
 def _note_cost(world: World, fleet: Fleet, outcome: Outcome) -> None:

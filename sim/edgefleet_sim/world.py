@@ -51,11 +51,12 @@ class World:
         offline_after_s: float = 120.0,
         latency_budget_s: float | None = None,
     ) -> None:
+        program = _mosquitto()
         self.folder = Path(tempfile.mkdtemp(prefix="ef-sim-"))
         self._persistence, self._telemetry_s, self._offline_after_s = persistence, telemetry_s, offline_after_s
         self._latency_budget_s = latency_budget_s
         self.broker_port, self.http_port = _free_port(), _free_port()
-        self.broker = Part("broker", self._broker_command(), self.folder)
+        self.broker = Part("broker", self._broker_command(program), self.folder)
         secret = self.folder / "passphrase"
         self.server = Part(
             "server",
@@ -195,10 +196,7 @@ class World:
         ]  # fmt: skip
         (self.folder / "server.toml").write_text("\n".join(lines) + "\n")
 
-    def _broker_command(self) -> list[str]:
-        program = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
-        if program is None:
-            raise NoMosquitto("Mosquitto is not installed, and a simulation needs it: apt install mosquitto")
+    def _broker_command(self, program: str) -> list[str]:
         lines = [
             f"listener {self.broker_port} 127.0.0.1", "allow_anonymous true", *limits.lines(), "sys_interval 0",
             f"persistence {'true' if self._persistence else 'false'}",
@@ -208,6 +206,13 @@ class World:
             lines += [f"persistence_location {self.folder}/", f"user {pwd.getpwuid(os.getuid()).pw_name}"]
         (self.folder / "mosquitto.conf").write_text("\n".join(lines) + "\n")
         return [program, "-c", str(self.folder / "mosquitto.conf")]
+
+
+def _mosquitto() -> str:
+    program = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
+    if program is None:
+        raise NoMosquitto("Mosquitto is not installed, and a simulation needs it: apt install mosquitto")
+    return program
 
 
 def _now() -> datetime:

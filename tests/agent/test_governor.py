@@ -104,6 +104,22 @@ def test_it_waits_until_a_reason_has_lasted_and_climbs_one_step_at_a_time() -> N
     assert gone is not None and gone.below == (), "a variant that fits no more is passed over"
 
 
+def test_where_heat_and_short_memory_take_turns_the_way_back_up_stays_as_short_as_the_ladder() -> None:
+    rules = Governor(max_temperature_c=80.0, min_memory_available_bytes=50_000_000, after_s=30.0, dwell_s=120.0)
+    below: tuple[str, ...] = ()
+    strain, served, moved_at = Strain(), ["best"], -1e9
+    for step in range(2000):
+        now = 5.0 * step
+        window, free = (HOT, 10**9) if step // 60 % 2 else (COOL, 40_000_000)
+        strain = watch(strain, around(window, free=free), rules, now)
+        if (move := govern(Standing("best", below, LADDER, strain, moved_at), rules, now)) is not None:
+            below, moved_at = move.below, now
+            served.append(below[-1] if below else "best")
+            assert move.why.endswith(f"down to {served[-1]}")
+            assert len({"best", *below}) == 1 + len(below), below
+    assert len(served) > 20
+
+
 @pytest.mark.parametrize("seed", range(60))
 def test_it_never_flaps_whatever_the_thermometer_says_and_never_leaves_the_ladder(seed: int) -> None:
     dice = random.Random(seed)

@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from securesystemslib.signer import CryptoSigner
+from securesystemslib.signer import CryptoSigner, Signer
 from tuf.api.metadata import Metadata, Root, Timestamp
 
 from edgefleet_agent.seams import Refused
@@ -24,9 +24,10 @@ def run(folder: Path) -> str:
     scene = Scene(folder)
     world = scene.world
     first = [world.keys["root"]]
-    second, third = ([CryptoSigner.generate_ed25519() for _ in range(3)] for _ in range(2))
+    second: list[Signer] = [CryptoSigner.generate_ed25519() for _ in range(3)]
+    third: list[Signer] = [CryptoSigner.generate_ed25519() for _ in range(3)]
     _holders(world.roles["root"].signed, first, second, threshold=2)
-    tricks = {
+    tricks: dict[str, list[Signer]] = {
         "only one of the three new holders": [*first, second[0]],
         TWICE: [*first, second[0]],
         "only the new holders": second,
@@ -68,7 +69,7 @@ def run(folder: Path) -> str:
     return f"{last} roots walked, {refused + 2} short cuts refused, {kept}"
 
 
-def _holders(root: Root, old: list[CryptoSigner], new: list[CryptoSigner], threshold: int) -> None:
+def _holders(root: Root, old: list[Signer], new: list[Signer], threshold: int) -> None:
     for role in ("root", "targets"):
         for signer in old:
             root.revoke_key(signer.public_key.keyid, role)
@@ -78,12 +79,12 @@ def _holders(root: Root, old: list[CryptoSigner], new: list[CryptoSigner], thres
     root.version += 1
 
 
-def _resign_targets(world: World, holders: list[CryptoSigner]) -> None:
+def _resign_targets(world: World, holders: list[Signer]) -> None:
     world.roles["targets"].signed.version += 1
     world.put("targets", *holders[:2])
 
 
-def _try(scene: Scene, tricks: dict[str, list[CryptoSigner]]) -> int:
+def _try(scene: Scene, tricks: dict[str, list[Signer]]) -> int:
     """Give out the root signed in each of these ways; each must be refused."""
     world, head = scene.world, scene.world.held["head"]
     name = f"{world.roles['root'].signed.version}.root.json"
@@ -100,7 +101,7 @@ def _try(scene: Scene, tricks: dict[str, list[CryptoSigner]]) -> int:
     return len(tricks)
 
 
-def _kept_when_the_rest_is_refused(scene: Scene, holders: list[CryptoSigner]) -> str:
+def _kept_when_the_rest_is_refused(scene: Scene, holders: list[Signer]) -> str:
     """A root that was verified revokes a key although the timestamp that came with it had expired."""
     world, device = scene.world, scene.new_device()
     scene.believes("before", device)

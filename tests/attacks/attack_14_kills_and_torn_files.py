@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 
 from edgefleet_agent.look import look
@@ -39,7 +40,7 @@ def run(folder: Path) -> str:
     while True:
         device.reset(folder / "first")
         number += 1
-        if _in_child(lambda n=number: device.killed_step(scene.world, n)) != -signal.SIGKILL:
+        if _in_child(partial(device.killed_step, scene.world, number)) != -signal.SIGKILL:
             break
         must(device.version() in (first, first + 1), f"killed at operation {number}: version {device.version()}")
         kept += device.check(scene.world, before, first, f"killed at operation {number}")
@@ -48,7 +49,7 @@ def run(folder: Path) -> str:
     full = 0
     for limit in FULL_AT:
         device.reset(folder / "first")
-        full += _in_child(lambda most=limit: device.full_step(scene.world, most)) == 1
+        full += _in_child(partial(device.full_step, scene.world, limit)) == 1
         device.check(scene.world, before, first, f"a disk that takes {limit} bytes")
     must(full >= 3, "the disk was never full")
     return f"killed at {number - 1} operations ({kept} after the new state was stored), {torn} torn or foreign files, {full} full disks"
@@ -120,10 +121,10 @@ def _tear(device: _Device, world: World, before: "dict[str, bytes]", folder: Pat
     cache = dict(device.facts().trust.cache)
     strange = dict(other.facts().trust.cache)
     for name, data in cache.items():
-        for body in (None, b"", data[: len(data) // 2], b"\xff" * 100, strange.get(name, b"{}")):
-            spoiled = {key: value for key, value in cache.items() if key != name} | (
-                {name: body} if body is not None else {}
-            )
+        for torn in (None, b"", data[: len(data) // 2], b"\xff" * 100, strange.get(name, b"{}")):
+            spoiled = {key: value for key, value in cache.items() if key != name}
+            if torn is not None:
+                spoiled[name] = torn
             for held, good in ((world.held, True), (before, False), (stranger.world.held, False)):
                 now, memory = datetime.now(timezone.utc), device.facts().trust.memory()
                 request = LookRequest(device.root, spoiled, memory, held, device.targets, WEST, now)

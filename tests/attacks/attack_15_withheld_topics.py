@@ -1,6 +1,7 @@
 """Who holds the broker withholds one topic after the other, and then gives it out."""
 
 import time
+from functools import partial
 from pathlib import Path
 
 from tests.attacks.real_device import RealDevice
@@ -42,7 +43,7 @@ def run(folder: Path) -> str:
                     "it refuses what a root that it does not know signed", lambda: "signed" in device.problem()
                 )
             elif kind != "timestamp.json":
-                device.until(f"it tells the hub of {kind} {name}", lambda name=name: device.asked_for(name))
+                device.until(f"it tells the hub of {kind} {name}", partial(device.asked_for, name))
                 told.append(kind)
             else:
                 time.sleep(1.0)

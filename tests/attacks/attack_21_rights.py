@@ -61,7 +61,7 @@ def _writes(broker: TlsBroker) -> int:
 
 def _reads(broker: TlsBroker, hub: TlsClient) -> int:
     other = Topics("other-fleet")
-    filters = (
+    filters: tuple[str, ...] = (
         "#",
         "edgefleet/#",
         "edgefleet/v1/+/device/+/command",

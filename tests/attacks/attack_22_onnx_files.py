@@ -18,8 +18,8 @@ from edgefleet_trust.propose import propose
 from tests.attacks.onnx_cases import cases, honest
 from tests.attacks.onnx_device import release_of
 from tests.attacks.report import must
-from tests.attacks.scene import make_repository
 from tests.fakes.package import write_package
+from tests.fakes.repository import make_repository
 
 EXPECTED = "what bytes can show is refused at propose and on the device before any runtime; what they cannot ends in its worker"
 OLDEST = "1.20.1"
@@ -62,15 +62,15 @@ def _oldest(folder: Path) -> Path:
     """Return the interpreter of a device's environment with the oldest runtime that is supported."""
     environment = folder / "venv"
     subprocess.run([sys.executable, "-m", "venv", environment], check=True)
-    pip = [environment / "bin/pip", "install", "--quiet", "--disable-pip-version-check"]
-    wanted = [REPOSITORY / "protocol", REPOSITORY / "agent", f"onnxruntime=={OLDEST}", "numpy<2.3"]
+    pip = [str(environment / "bin/pip"), "install", "--quiet", "--disable-pip-version-check"]
+    wanted = [str(REPOSITORY / "protocol"), str(REPOSITORY / "agent"), f"onnxruntime=={OLDEST}", "numpy<2.3"]
     subprocess.run([*pip, *wanted], check=True, capture_output=True)
     return environment / "bin/python"
 
 
 def _on(python: Path, folder: Path) -> dict[str, Any]:
     folder.mkdir()
-    command = [python, "-m", "tests.attacks.onnx_device", folder]
+    command = [str(python), "-m", "tests.attacks.onnx_device", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, timeout=600)
     must(done.returncode == 0, f"the device's steps ended with {done.returncode}: {done.stderr[-500:]}")
     found: dict[str, Any] = json.loads(done.stdout)

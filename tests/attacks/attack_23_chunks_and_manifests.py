@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -123,12 +124,7 @@ def _manifests(device: RealDevice, world: World, wish: Assignment) -> int:
         world.online_round("releases", rollouts_role(WEST))
         device.publish(world.held, _small(world))
         device.until(f"manifest {number} is refused", lambda: device.serial() == world.serial)
-        device.until(
-            f"manifest {number} has a reason",
-            lambda path=path: (
-                any(event.kind == "refused" and event.release == path for event in device.events) or device.hear()
-            ),
-        )
+        device.until(f"manifest {number} has a reason", partial(device.refused, path))
     world.roll_out(WEST, assignments=(wish,))
     world.online_round(rollouts_role(WEST))
     device.publish(world.held, _small(world))

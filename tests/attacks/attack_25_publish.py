@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-from tuf.api.metadata import Metadata
+from tuf.api.metadata import Metadata, Root
 
 from edgefleet_trust.carry import publish_motion
 from edgefleet_trust.errors import TrustError
@@ -80,7 +80,7 @@ def _unreadable(repo: FakeRepository) -> Motion:
     """A root that only its new holder signed: no device that has the last one would walk to it."""
     motion = renew(repo.repository, ["root"], repo.now)
     stranger = read_key(repo.keys_folder / "offline/keys.json", Passphrase(PASSPHRASE))
-    root: Metadata = motion.metadata("root")
+    root: Metadata[Root] = motion.metadata("root")
     for role in ("root", "targets"):
         root.signed.revoke_key(root.signed.roles[role].keyids[0], role)
         root.signed.add_key(stranger.public_key, role)

@@ -112,6 +112,11 @@ class RealDevice:
         self.hear()
         return any(name in (*need.metadata, *need.targets, *need.chunks) for need in self.needs)
 
+    def refused(self, release: str) -> bool:
+        """Return whether it told the hub that it refused `release`."""
+        self.hear()
+        return any(event.kind == "refused" and event.release == release for event in self.events)
+
     def until(self, what: str, holds: Callable[[], object]) -> None:
         """Wait until something holds; Broken when it does not, or when the agent ends by itself."""
         end = time.monotonic() + PATIENCE_S

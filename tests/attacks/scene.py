@@ -12,7 +12,7 @@ from edgefleet_agent.seams import Looked, Missing, Refused
 from edgefleet_protocol import codec
 from edgefleet_protocol.rollout import Rollout
 from edgefleet_protocol.trust import rollouts_role
-from edgefleet_trust.ceremony import ANCHOR
+from edgefleet_trust.desk import ANCHOR
 from edgefleet_trust.keyfile import read_key
 from edgefleet_trust.passphrase import Passphrase
 from tests.attacks.report import Broken, must

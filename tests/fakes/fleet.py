@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import httpx
 
@@ -104,7 +104,7 @@ class Fleet:
         self._seeds: dict[tuple[str, str], int] = {}
         self._http = httpx.Client(timeout=60.0)
 
-    def __enter__(self) -> "Fleet":
+    def __enter__(self) -> Self:
         try:
             self._begin()
         except BaseException as error:

@@ -28,15 +28,19 @@ class Postgres:
         self.folder = Path(tempfile.mkdtemp(prefix="edgefleet-pg-", dir="/tmp"))
         self._process: subprocess.Popen[bytes] | None = None
         # PostgreSQL refuses to run as root.
-        self._user = pwd.getpwnam("nobody") if os.getuid() == 0 else None
+        user = pwd.getpwnam("nobody") if os.getuid() == 0 else None
+        self._user = user.pw_uid if user is not None else None
+        self._group = user.pw_gid if user is not None else None
+        self._groups: tuple[str, ...] | None = () if user is not None else None
 
     def __enter__(self) -> Postgres:
-        if self._user is not None:
-            os.chown(self.folder, self._user.pw_uid, self._user.pw_gid)
+        if self._user is not None and self._group is not None:
+            os.chown(self.folder, self._user, self._group)
         data = self.folder / "data"
         done = subprocess.run(
             [self._bin / "initdb", "-D", data, "-U", "edgefleet", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"],
-            capture_output=True, text=True, check=False, **self._as_user(),
+            capture_output=True, text=True, check=False, cwd=self.folder,
+            user=self._user, group=self._group, extra_groups=self._groups,
         )  # fmt: skip
         if done.returncode:
             raise RuntimeError(f"initdb: {done.stderr[-500:]}")
@@ -58,7 +62,8 @@ class Postgres:
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [self._bin / "postgres", "-D", self.folder / "data", *(f"--{name}={value}" for name, value in options.items())],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, **self._as_user(),
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder,
+                user=self._user, group=self._group, extra_groups=self._groups,
             )  # fmt: skip
         deadline = time.monotonic() + 30
         while self._sql("postgres", "SELECT 1", check=False).returncode:
@@ -92,8 +97,3 @@ class Postgres:
             [self._bin / "psql", "-h", self.folder, "-U", "edgefleet", "-d", database, "-qtAc", text],
             capture_output=True, text=True, check=check,
         )  # fmt: skip
-
-    def _as_user(self) -> dict[str, object]:
-        if self._user is None:
-            return {}
-        return {"user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": [], "cwd": self.folder}

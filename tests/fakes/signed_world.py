@@ -11,7 +11,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-from securesystemslib.signer import CryptoSigner
+from securesystemslib.signer import CryptoSigner, Signer
 from tuf.api.metadata import (
     DelegatedRole,
     Delegations,
@@ -58,7 +58,7 @@ class World:
         self.regions = tuple(regions)
         online = ("snapshot", "timestamp", *(rollouts_role(region) for region in regions))
         names = ("root", "releases", "keys", "commands", *online)
-        self.keys: dict[str, CryptoSigner] = {name: CryptoSigner.generate_ed25519() for name in names}
+        self.keys: dict[str, Signer] = {name: CryptoSigner.generate_ed25519() for name in names}
         self.roles: dict[str, Metadata[Any]] = {}
         self.held: dict[str, bytes] = {}
         self.targets: dict[str, bytes] = {}
@@ -96,11 +96,11 @@ class World:
         self.roles["snapshot"] = Metadata(Snapshot(version=1, expires=self.now + timedelta(days=30)))
         self.roles["timestamp"] = Metadata(Timestamp(version=1, expires=self.now + timedelta(days=7)))
 
-    def signer(self, role: str) -> CryptoSigner:
+    def signer(self, role: str) -> Signer:
         """The key that rightly signs `role`."""
         return self.keys["root" if role == "targets" else role]
 
-    def put(self, role: str, *signers: CryptoSigner) -> None:
+    def put(self, role: str, *signers: Signer) -> None:
         """Sign `role` as it stands, by its own key or by `signers`, and give it out."""
         metadata = self.roles[role]
         metadata.signatures.clear()
@@ -164,7 +164,7 @@ class World:
         self.online_round("releases", *(rollouts_role(region) for region in self.regions))
         return ref
 
-    def rotate(self, key: str, *signers: CryptoSigner) -> None:
+    def rotate(self, key: str, *signers: Signer) -> None:
         """Replace a top-level key by a new root; signed by the old and the new root key, or by `signers`."""
         root: Root = self.roles["root"].signed
         old_root = self.keys["root"]

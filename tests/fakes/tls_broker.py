@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.reasoncodes import ReasonCode
 
 from edgefleet_protocol.topics import Topics
 from edgefleet_server.broker.attempt import speaks_tls
@@ -321,7 +322,7 @@ class TlsClient:
         return self._answers.pop(mid)
 
     def _on_connect(
-        self, client: object, userdata: object, flags: object, reason: paho.ReasonCode, properties: object
+        self, client: object, userdata: object, flags: object, reason: ReasonCode, properties: object
     ) -> None:
         self.connected = not reason.is_failure
         self.why = "" if self.connected else str(reason)

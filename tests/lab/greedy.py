@@ -37,4 +37,5 @@ def _hungry(data: bytes, elements: int) -> bytes:
          helper.make_node("ReduceMax", ["wider"], ["zero"], keepdims=0),
          helper.make_node("Add", ["answer", "zero"], [OUTPUT_NAME])]
     )  # fmt: skip
-    return model.SerializeToString()
+    hungry: bytes = model.SerializeToString()
+    return hungry

@@ -3,6 +3,7 @@
 import threading
 import time
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from edgefleet_protocol.telemetry import ModelWindow, TelemetryBatch, Window
 from edgefleet_server.app import Server
 from edgefleet_server.config import KeepConfig, parse
 from edgefleet_server.errors import BadConfig
+from edgefleet_server.ingest.lane import Lane
 from edgefleet_server.link.inbox import Incoming
 from edgefleet_server.rollouts.controller import REFRESH_EVERY_S
 from edgefleet_server.store import events, pruning, telemetry
@@ -38,6 +40,38 @@ def send_events(server: Server, device: str, count: int) -> None:
     for number in range(count):
         event = Event(device=device, boot="b", number=number, at_s=0.0, kind="activated", text="x")
         say(server, f"edgefleet/v1/demo/device/{device}/event", encode(event))
+
+
+def test_a_share_of_events_holds_within_one_batch_too(make_server: MakeServer) -> None:
+    server = make_server(1, keep=KeepConfig(events_per_device_per_hour=3))
+    topic = "edgefleet/v1/demo/device/loud/event"
+    rows = [Event(device="loud", boot="b", number=number, at_s=0.0, kind="activated", text="x") for number in range(5)]
+    server.router.handle([Incoming(topic, encode(row), False, 1, mid, 1) for mid, row in enumerate(rows, 1)])
+    with server.database.read() as connection:
+        assert events.count(connection) == 3
+    assert server.counters.get("events_over_share") == 2
+    server.database.close()
+
+
+def test_telemetry_goes_on_after_a_connection_that_went_as_it_was_to_be_told_of_what_is_stored(
+    make_server: MakeServer,
+) -> None:
+    server, told = make_server(1), []
+
+    def done(messages: Sequence[Incoming]) -> None:
+        told.append(messages)
+        if len(told) == 1:
+            raise OSError(9, "Bad file descriptor")
+
+    lane = Lane(server.router.intake, done, server.counters, threading.Event(), server.database.outage)
+    lane.start()
+    window = Window(start_s=time.time(), seconds=1.0, boot="b", started_monotonic_s=1.0)
+    payload = zlib.compress(encode(TelemetryBatch(device="one", windows=(window,))))
+    for mid in (1, 2):
+        lane.take([Incoming("edgefleet/v1/demo/telemetry/one", payload, False, 1, mid, 1)])
+    lane.stop()
+    assert (lane.stored, len(told), server.counters.get("ingest_faults")) == (2, 2, 1)
+    server.database.close()
 
 
 def test_one_device_gets_its_share_of_the_disk_and_no_more(make_server: MakeServer) -> None:

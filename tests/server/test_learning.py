@@ -129,3 +129,10 @@ def test_the_file_for_the_search_has_what_was_measured_and_what_is_missing(
         assert wrong.status_code == 422 and "which no page gave out" in wrong.json()["detail"]
     assert first["items"][0]["hardware_class"] == "pi4" and "onnxruntime" in first["items"][0]["why"]
     fleet.server.database.close()
+
+
+def test_no_time_that_a_device_may_tell_keeps_what_was_learnt_from_being_settled() -> None:
+    before = learn([measured(device("liar"), 1e9)])
+    after = learn([measured(device("liar"), 5e-324)])
+    assert settle(before, after)[KEY].p50_s == 5e-324
+    assert settle(after, before)[KEY].p50_s == 1e9

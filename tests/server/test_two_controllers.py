@@ -1,13 +1,16 @@
 """Two controllers over one database never fight; and one that is cut goes on where it was."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from edgefleet_server.errors import Refused
+from edgefleet_server.rollouts.by_hand import Hand
 from edgefleet_server.rollouts.controller import LEASE, LEASE_S, Controller
 from edgefleet_server.rollouts.orders import Order
 from edgefleet_server.signer import OnlineSigner
-from edgefleet_server.store import lease
+from edgefleet_server.store import lease, rollouts
 from edgefleet_server.store.lease import Lost
 from tests.fakes.repository import FakeRepository
 
@@ -106,4 +109,61 @@ def test_cut_after_any_look_another_server_ends_the_rollout_alike(
     assert len(fleet.admitted()) == 12
     moves = [move["kind"] for move in fleet.server.views.rollouts(WEST)[0]["moves"]]
     assert moves[0] == "start" and moves[-1] == "complete" and moves.count("open") == 1
+    fleet.server.database.close()
+
+
+def test_what_a_person_asks_for_never_undoes_what_another_process_did_to_the_rollout_meanwhile(
+    make_server: MakeServer, repo: FakeRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = make_fleet(make_server, repo, 2)
+    one, two = controller(fleet, repo), controller(fleet, repo)
+    one.begin(Order("fashion/1", regions=(WEST,)), "ana")
+    (asked,) = two.current(WEST)
+    one.go_back(WEST, None, "the controller", "it hurts")
+    monkeypatch.setattr(two._hands, "_find", lambda region, model: asked)  # it looked a moment before
+    hands: tuple[Hand, ...] = ("pause", "next")
+    for hand in hands:
+        with pytest.raises(Refused, match=r"was moved at this moment: it is gone-back .* it hurts"):
+            two.by_hand(WEST, None, "ben", hand)
+    two._mover.hold_back(asked, "the region is frozen")
+    (record,) = one.current(WEST)
+    assert (record.status, record.why) == ("gone-back", "the controller: it hurts")
+    fleet.server.database.close()
+
+
+def test_what_is_asked_of_one_that_slept_through_its_lease_is_stored_and_signed_by_the_other(
+    make_server: MakeServer, repo: FakeRepository
+) -> None:
+    fleet = make_fleet(make_server, repo, 2)
+    one, two = controller(fleet, repo), controller(fleet, repo)
+    one.turn()
+    stale = one._lease
+    assert stale is not None
+    fleet.clock.at += LEASE_S + 1
+    two.turn()
+    one._lease = replace(stale, until_s=fleet.clock.at + 100)  # its own clock stood still
+    one.begin(Order("fashion/1", regions=(WEST,)), "ana")
+    assert not one.leads
+    two.turn()
+    assert fleet.admitted() == fleet.names
+    fleet.server.database.close()
+
+
+def test_a_rollout_that_two_start_at_once_is_started_once(
+    make_server: MakeServer, repo: FakeRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = make_fleet(make_server, repo, 2)
+    one, two = controller(fleet, repo), controller(fleet, repo)
+    order, plan = Order("fashion/1", regions=(WEST,)), two._beginner._plan
+
+    def slowly(*arguments: Any) -> Any:
+        planned = plan(*arguments)
+        one.begin(order, "ana")
+        return planned
+
+    monkeypatch.setattr(two._beginner, "_plan", slowly)
+    with pytest.raises(Refused, match="changed at this moment, and fashion/1 is running there now"):
+        two.begin(order, "ben")
+    with fleet.server.database.read() as connection:
+        assert [row.status for row in rollouts.every(connection)] == ["running"]
     fleet.server.database.close()

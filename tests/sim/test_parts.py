@@ -2,6 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,8 +11,9 @@ from edgefleet_sim.commands import main
 from edgefleet_sim.disk import MemoryDisk
 from edgefleet_sim.fleet import spread
 from edgefleet_sim.orders import Count, add
-from edgefleet_sim.run import stages_for
-from edgefleet_sim.scenarios import SCENARIOS, named
+from edgefleet_sim.run import Outcome, _later, stages_for
+from edgefleet_sim.scenarios import SCENARIOS, Blow, named
+from edgefleet_sim.world import NoMosquitto, World
 
 
 def test_every_hundred_devices_have_the_mix_of_boards():
@@ -86,3 +88,23 @@ def test_every_scenario_is_listed_and_found_by_its_name(capsys):
 def test_what_cannot_be_run_is_refused_with_the_reason(words, said, capsys):
     assert main(["run", *words]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_blow_that_does_not_end_as_it_should_is_told_in_the_outcome():
+    def start_server():
+        raise RuntimeError("server ended by itself with 2")
+
+    outcome, said = Outcome("restart-server", 10), []
+    outcome.check("the rollout ends complete", True, "complete")
+    world = SimpleNamespace(server=SimpleNamespace(kill=lambda: None), start_server=start_server)
+    _later(Blow("kill-server", 0.0, down_s=0.0), world, None, outcome, said.append)
+    assert not outcome.held
+    assert outcome.checks[-1][2] == "server ended by itself with 2"
+
+
+def test_without_mosquitto_a_run_says_so_and_leaves_nothing_behind(tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name, path=None: None)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(NoMosquitto, match="apt install mosquitto"):
+        World()
+    assert list(tmp_path.iterdir()) == []

@@ -38,7 +38,7 @@ class Standing:
 
     chosen: str
     below: tuple[str, ...]
-    """The variants stepped down to, one after the other; empty while the chosen one serves."""
+    """The variants stepped down to, one after the other, each once; empty while the chosen one serves."""
     rungs: tuple[Rung, ...]
     strain: Strain
     moved_at: float
@@ -67,7 +67,7 @@ def govern(facts: Standing, policy: Governor, now: float) -> Move | None:
         target = step_down(facts.rungs, facts.current, memory=strain.memory)
         if target is None:
             return None
-        return Move((*facts.below, target.name), f"{strain.why}: from {facts.current} down to {target.name}")
+        return Move(_down(facts, target.name), f"{strain.why}: from {facts.current} down to {target.name}")
     if facts.below and strain.calm_since is not None and now - strain.calm_since >= policy.climb_after_s:
         names = {rung.name for rung in facts.rungs}
         rest = facts.below[:-1]
@@ -76,6 +76,13 @@ def govern(facts: Standing, policy: Governor, now: float) -> Move | None:
         up = rest[-1] if rest else facts.chosen
         return Move(rest, f"nothing has pressed for {policy.climb_after_s:g} s: from {facts.current} back up to {up}")
     return None
+
+
+def _down(facts: Standing, target: str) -> tuple[str, ...]:
+    """Return the way down to `target`. Each variant is on it once: where heat and short memory take turns, two variants may each cost
+    less than the other, and the way back up must not grow by one with each turn."""
+    way = (facts.chosen, *facts.below)
+    return way[1 : way.index(target) + 1] if target in way else (*facts.below, target)
 
 
 def step_down(rungs: Sequence[Rung], current: str, *, memory: bool) -> Rung | None:

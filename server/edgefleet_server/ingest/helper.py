@@ -29,7 +29,6 @@ BATCH = 400
 DRAIN_S = 30.0
 """To leave in good order; a database that is stuck is not waited for longer."""
 TELL_EVERY_S = 60.0
-MAX_NUMBER = 99
 
 
 def name_of(number: int) -> str:

@@ -4,6 +4,7 @@ One batch is stored while the next is read, and no more: what is beyond waits in
 """
 
 import contextlib
+import logging
 import queue
 import threading
 from collections.abc import Callable, Sequence
@@ -13,6 +14,8 @@ from ..store.outage import Outage
 from .counters import Counters
 from .intake import Batch, Intake
 from .steady import Steady
+
+LOG = logging.getLogger(__name__)
 
 Work = tuple[Sequence[Incoming], Batch]
 
@@ -28,7 +31,7 @@ class Lane:
         stopping: threading.Event,
         outage: Outage,
     ) -> None:
-        self._intake, self._done, self._stopping = intake, done, stopping
+        self._intake, self._done, self._counters, self._stopping = intake, done, counters, stopping
         self.steady = Steady(counters, stopping, outage, "telemetry")
         self._ready: queue.Queue[Work | None] = queue.Queue(maxsize=1)
         self._stored = 0
@@ -44,7 +47,7 @@ class Lane:
 
     @property
     def stored(self) -> int:
-        """How many messages were stored and acknowledged since the start."""
+        """How many messages were stored since the start, and acknowledged where their connection still stood."""
         return self._stored
 
     def stop(self, timeout_s: float = 10.0) -> None:
@@ -67,5 +70,9 @@ class Lane:
         while (work := self._ready.get()) is not None:
             messages, batch = work
             if self.steady.until_it_works(lambda m=messages, b=batch: self._intake.store(m, b)):  # type: ignore[misc]
-                self._done(messages)
+                try:
+                    self._done(messages)
+                except Exception:  # a connection that goes at this moment: it comes again, and without this thread nothing would be stored
+                    LOG.exception("what was stored could not be acknowledged; the broker sends it again")
+                    self._counters.add("ingest_faults")
                 self._stored += len(messages)

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -168,7 +169,7 @@ class Router:
         changed, needs = False, []
         now = self._clock.now()
         counted: list[tuple[str, int, str | None]] = []
-        spoke: list[str] = []
+        spoke: Counter[str] = Counter()
         with self._database.write() as connection:
             for message in batch:
                 kind = "unknown"
@@ -198,8 +199,8 @@ class Router:
                     counted.append((f"{kind}_faults", 1, f"{message.topic}: {error!r}"))
         for name, by, reason in counted:  # only now: the transaction may be tried again
             self._counters.add(name, by, reason=reason)
-        for device in spoke:
-            self._events.count(device, now)
+        for device, many in spoke.items():
+            self._events.count(device, now, many)
         return changed, needs
 
     def _one(
@@ -209,7 +210,7 @@ class Router:
         message: Incoming,
         now: float,
         counted: list[tuple[str, int, str | None]],
-        spoke: list[str],
+        spoke: Counter[str],
     ) -> bool | Need:
         live = not message.retained
         if topic.kind == "state":
@@ -218,11 +219,11 @@ class Router:
             return self._presence(connection, topic.name, message.payload, now, live)
         if topic.kind == "event":
             event = self._decode(message.payload, Event, topic.name)
-            if self._events.is_over(topic.name, now):
+            if self._events.is_over(topic.name, now, spoke[topic.name]):
                 most = self._keep.events_per_device_per_hour
                 counted.append(("events_over_share", 1, f"{topic.name} sent more than {most} events in an hour"))
                 return False
-            spoke.append(topic.name)
+            spoke[topic.name] += 1
             if not events.add(connection, event, now):
                 counted.append(("events_repeated", 1, None))
             return True

@@ -16,15 +16,15 @@ class Shares:
         self._hour = 0
         self._counts: Counter[str] = Counter()
 
-    def is_over(self, device: str, now: float) -> bool:
-        """Return whether the device had its share of this hour."""
+    def is_over(self, device: str, now: float, coming: int = 0) -> bool:
+        """Return whether the device had its share of this hour, with `coming` that are not counted yet."""
         self._turn(now)
-        return self._counts[device] >= self._per_hour
+        return self._counts[device] + coming >= self._per_hour
 
-    def count(self, device: str, now: float) -> None:
-        """Count one more of the device."""
+    def count(self, device: str, now: float, by: int) -> None:
+        """Count `by` more of the device."""
         self._turn(now)
-        self._counts[device] += 1
+        self._counts[device] += by
 
     def _turn(self, now: float) -> None:
         if (hour := int(now // HOUR_S)) != self._hour:

@@ -1,7 +1,7 @@
 """Plans a rollout and starts it: what is started is what was planned."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from edgefleet_protocol.manifest import Release
@@ -30,6 +30,17 @@ ASKED = 200
 LATELY_S = 3600.0
 
 
+@dataclass(frozen=True)
+class _Planned:
+    """One region's plan, and what it was made of."""
+
+    row: RegionPlan
+    assignment: Assignment
+    members: tuple[Known, ...]
+    current: Record | None
+    """The rollout of the model that stood there then."""
+
+
 class Beginner:
     """Plans, and stores what was started. Signing comes after, by whoever holds the lease."""
 
@@ -42,22 +53,19 @@ class Beginner:
     def plan(self, order: Order) -> tuple[RegionPlan, ...]:
         """Return what `order` would do in each of its regions."""
         checked = self._checked(order)
-        return tuple(self._plan(checked, region)[0] for region in checked.regions)
+        return tuple(self._plan(checked, region).row for region in checked.regions)
 
     def begin(self, order: Order, actor: str) -> tuple[RegionPlan, ...]:
         """Store the rollout that `order` describes, in all its regions or, when one refuses, in none."""
         checked = self._checked(order)
         now = self._clock.now()
         planned = tuple(self._plan(checked, region, now) for region in checked.regions)
-        _refuse(order, [row for row, _, _ in planned])
-        begun = [
-            (row, documents.opened(assignment, waves.first(assignment, members)))
-            for row, assignment, members in planned
-        ]
+        _refuse(order, [one.row for one in planned])
+        begun = [(one, documents.opened(one.assignment, waves.first(one.assignment, one.members))) for one in planned]
         with self._database.write() as connection:
-            for row, assignment in begun:
-                self._start(connection, checked, row, assignment, actor, now)
-        return tuple(row for row, _ in begun)
+            for one, assignment in begun:
+                self._start(connection, checked, one, assignment, actor, now)
+        return tuple(one.row for one in planned)
 
     def _checked(self, order: Order) -> Checked:
         with self._database.read() as connection:
@@ -65,10 +73,23 @@ class Beginner:
         return check(order, self._repository, once)
 
     def _start(
-        self, connection: Connection, checked: Checked, row: RegionPlan, assignment: Assignment, actor: str, now: float
+        self,
+        connection: Connection,
+        checked: Checked,
+        planned: _Planned,
+        assignment: Assignment,
+        actor: str,
+        now: float,
     ) -> None:
-        order = checked.order
+        order, row = checked.order, planned.row
         current = of_model(rollouts.current(connection, row.region), checked.manifest.model)
+        if _which(current) != _which(planned.current):
+            # What was refused or allowed was so over another rollout, which another process has ended or begun since.
+            there = "none is there any more" if current is None else f"{current.release} is {current.status} there now"
+            raise Refused(
+                f"{order.release} was not rolled out: the rollouts of {row.region} changed at this moment, and {there}. Plan it again, "
+                f"and look at it: edgefleet rollout plan {order.release}"
+            )
         signed = self._repository.rollout(row.region)
         previous, previous_policy = documents.base_of(checked.manifest.model, current, signed)
         why = f"{actor} started it for {devices_in_words(row.matched)}"
@@ -95,9 +116,7 @@ class Beginner:
             )
             audit.add(connection, audit.AuditRow(now, actor, "rollout.supersede", row.region, current.release, said))
 
-    def _plan(
-        self, checked: Checked, region: str, now: float | None = None
-    ) -> tuple[RegionPlan, Assignment, tuple[Known, ...]]:
+    def _plan(self, checked: Checked, region: str, now: float | None = None) -> _Planned:
         model = checked.manifest.model
         moment = documents.moment(self._clock.now() if now is None else now)
         with self._database.read() as connection:
@@ -144,7 +163,8 @@ class Beginner:
                 f"{checked.order.release} is under way in {region} already, at stage {current.stage + 1} of "
                 f"{len(current.assignment.stages)}"
             )
-        return replace(planned, verdicts=verdicts, refused=refused, notes=tuple(notes)), assignment, members
+        row = replace(planned, verdicts=verdicts, refused=refused, notes=tuple(notes))
+        return _Planned(row, assignment, members, current)
 
     def _before(self, base: Assignment | None, current: Record | None) -> dict[str, Release]:
         refs: dict[str, ReleaseRef] = {
@@ -189,6 +209,11 @@ class Beginner:
 def of_model(records: tuple[Record, ...], model: str) -> Record | None:
     """Return the record of a model among those of one region, or None."""
     return next((record for record in records if record.model == model), None)
+
+
+def _which(record: Record | None) -> tuple[int, str] | None:
+    """What a plan goes by of the rollout before: whether it moved on a stage meanwhile changes nothing."""
+    return None if record is None else (record.id, record.status)
 
 
 def _is_same(one: Assignment, other: Assignment) -> bool:

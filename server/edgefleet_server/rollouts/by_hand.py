@@ -7,7 +7,7 @@ from typing import Literal
 from ..errors import NotFound, Refused
 from ..seams import Clock
 from ..store import audit, regions, rollouts
-from ..store.database import Database
+from ..store.database import Connection, Database
 from ..store.rollouts import Record, Status
 from . import waves
 from .looking import Looker
@@ -90,6 +90,7 @@ class Hands:
         opened: float | None = None,
     ) -> None:  # fmt: skip
         with self._database.write() as connection:
+            _unmoved(connection, record)
             rollouts.move(
                 connection, record, kind=kind, status=status, stage=stage, why=text, now=now, opened_percent=opened
             )
@@ -110,6 +111,7 @@ class Hands:
                 f"does; to open it without what it waits for: edgefleet rollout next {record.region}"
             )
         with self._database.write() as connection:
+            _unmoved(connection, record)
             rollouts.approve(connection, record, stage, text, now)
             said = f"stage {stage + 1}: {text}"
             audit.add(connection, audit.AuditRow(now, actor, "rollout.approve", record.region, record.release, said))
@@ -133,3 +135,15 @@ class Hands:
         self._looker.look()
         opened = waves.first(waves.at_stage(record.assignment, record.stage + 1), self._looker.weigh(record).fleet)
         self._move(record, actor, "open", "next", "running", record.stage + 1, text, now, opened)
+
+
+def _unmoved(connection: Connection, record: Record) -> None:
+    """Raise Refused where another process moved the rollout since it was looked at: its way back must not become a pause."""
+    if rollouts.still_stands(connection, record):
+        return
+    now = rollouts.find(connection, record.id)
+    how = "" if now is None else f": it is {now.status} at stage {now.stage + 1}, because {now.why}"
+    raise Refused(
+        f"{record.release} in {record.region} was moved at this moment{how}. Look at it, and ask again if it is still to be: "
+        f"edgefleet rollout show {record.region}"
+    )

@@ -323,8 +323,12 @@ class Controller:
         lease = self._take(now)
         if lease is None:
             return
-        for region in regions:
-            self._signing.sign(region, lease, now)
+        try:
+            for region in regions:
+                self._signing.sign(region, lease, now)
+        except Lost as lost:  # what was asked for is stored: whoever has the lease now signs it
+            LOG.warning("%s", lost)
+            self._lease = None
 
     def _prune_beside(self, now: float) -> None:
         """Prune in a thread of its own: a large fleet's windows of a day take an hour, and neither rollouts nor the API wait for them."""

@@ -111,7 +111,8 @@ def _median(values: list[float]) -> float:
 def _moved(old: Learnt, new: Learnt) -> bool:
     if old.devices < LEAST_DEVICES <= new.devices:
         return True
-    return abs(math.log(new.p50_s / old.p50_s)) > SAME
+    # Not the logarithm of their ratio: of the smallest over the largest that a device may tell, that is of nothing.
+    return abs(math.log(new.p50_s) - math.log(old.p50_s)) > SAME
 
 
 def _two_digits(value: float) -> float:

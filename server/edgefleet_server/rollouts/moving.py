@@ -38,13 +38,16 @@ class Mover:
             why = f"it cannot be judged now: {error}"
             fault(self._counters, "rollout_faults", f"{record.release} in {record.region}: {why}")
             if record.why != why:
-                with self._database.write() as connection:
-                    rollouts.waits(connection, record, why)
+                self._waits(record, why)
 
     def hold_back(self, record: Record, why: str) -> None:
         """Say why a rollout is not moved: its region is frozen, so neither on nor back."""
         if record.status == "running" and record.why != why:
-            with self._database.write() as connection:
+            self._waits(record, why)
+
+    def _waits(self, record: Record, why: str) -> None:
+        with self._database.write() as connection:
+            if rollouts.still_stands(connection, record):
                 rollouts.waits(connection, record, why)
 
     def _advance(self, record: Record, lease: Lease, now: float, listed: Collection[str]) -> None:
@@ -63,11 +66,11 @@ class Mover:
     ) -> None:
         with self._database.write() as connection:
             hold(connection, lease)
+            if not rollouts.still_stands(connection, record):
+                return  # somebody moved it while we looked: what they said of it stays
             if move.kind == "wait":
                 rollouts.waits(connection, record, move.why)
                 return
-            if record not in rollouts.current(connection, record.region):
-                return  # somebody moved it while we looked
             rollouts.move(
                 connection,
                 record,

@@ -193,7 +193,7 @@ def _rounding(variance: float) -> float:
 
 
 def _ratio(before: Sequence[float | None], after: Sequence[float | None]) -> float | None:
-    """Return the logarithm of the largest after over the largest before: what must fit is the peak."""
+    """Return the logarithm of the middle value of the windows after over that of those before; None where a side measured none."""
     sides = [[value for value in rows if value is not None and value > 0] for rows in (before, after)]
     if not sides[0] or not sides[1]:
         return None

@@ -166,11 +166,6 @@ def touch(connection: Connection, device: str, now: float) -> None:
     _upsert(connection, device, now, {"last_seen_s": now})
 
 
-def put_dropped(connection: Connection, device: str, dropped: int) -> None:
-    """Keep how many windows the device says that it lost."""
-    connection.execute(update(devices).where(devices.c.id == device).values(dropped_windows=dropped))
-
-
 @dataclass(frozen=True)
 class AssignmentRow:
     """Where a device was assigned, with the signed envelope that tells it so."""

@@ -1,7 +1,7 @@
 """Rollouts: what was started where, how far it is, and every move with its reason."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import msgspec
@@ -218,6 +218,13 @@ def page(
     if before is not None:
         query = query.where(rollouts.c.id < before)
     return tuple(map(_record, connection.execute(query).mappings()))
+
+
+def still_stands(connection: Connection, record: Record) -> bool:
+    """Return whether nobody moved or approved `record` since it was read; in a transaction that writes nobody can from now on."""
+    found = find(connection, record.id)
+    # Not by its words: what it waits for is stored as it changes.
+    return found is not None and replace(found, why=record.why) == record
 
 
 def find(connection: Connection, number: int) -> Record | None:
