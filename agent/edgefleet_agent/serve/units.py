@@ -104,6 +104,9 @@ class Called:
             data, more, _, _ = self._line.recvmsg(MAX_WORDS, socket.CMSG_SPACE(_CREDENTIALS.size))
         except BlockingIOError:
             return False
+        except ConnectionResetError:
+            # Said once of an end that left something unread, as a unit does whose program is not found; its word comes behind.
+            return True
         except OSError:
             data, more = b"", []
         if data == HELLO and not self._began:
