@@ -14,6 +14,7 @@ from . import enrol_seed
 from .config import PLACE, Config
 from .enrol_seed import Seed
 from .errors import AgentError, BadConfig
+from .text_file import open_text
 
 VARIABLE = "EDGEFLEET_ENROL_TOKEN_FILE"
 DONE, FAILED, REFUSED, UNREACHABLE = 0, 1, 5, 7
@@ -154,7 +155,7 @@ def _read_token(arguments: argparse.Namespace, *, ask: bool) -> str | None:
     named = arguments.token_file or os.environ.get(VARIABLE)
     if named:
         try:
-            with Path(named).open() as file:
+            with open_text(Path(named)) as file:
                 if os.fstat(file.fileno()).st_mode & (stat.S_IWGRP | stat.S_IRWXO):
                     raise AgentError(f"others may read the token in {named}: chmod 600 {named}")
                 return file.read(4096).strip()

@@ -2,6 +2,7 @@
 
 import argparse
 import fcntl
+import os
 import re
 from pathlib import Path
 
@@ -99,6 +100,14 @@ def test_a_device_that_cannot_be_named_so_is_refused(tmp_path: Path) -> None:
 def test_a_bad_configuration_is_exit_code_2_with_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", "--config", str(tmp_path / "none.toml")]) == 2
     assert "cannot be read" in capsys.readouterr().err
+
+
+def test_a_pipe_in_the_place_of_the_configuration_is_refused_and_not_waited_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(tmp_path / "agent.toml")
+    assert main(["status", "--config", str(tmp_path / "agent.toml")]) == 2
+    assert "agent.toml cannot be read: it is no regular file" in capsys.readouterr().err
 
 
 def test_run_without_a_pinned_root_says_what_to_copy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -142,6 +143,16 @@ def test_a_token_file_that_is_no_text_is_called_so(tmp_path: Path, capsys: pytes
     files = ["--config", str(tmp_path / "agent.toml"), "--token-file", str(tmp_path / "token")]
     assert main(["enrol", "https://fleet.example", *files, "--device", "porch-1"]) == 1
     assert "holds no text: name the file with the token" in capsys.readouterr().err
+
+
+def test_a_pipe_in_the_place_of_a_token_file_is_refused_and_not_waited_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "agent.toml").write_text("")
+    os.mkfifo(tmp_path / "token", 0o600)
+    files = ["--config", str(tmp_path / "agent.toml"), "--token-file", str(tmp_path / "token")]
+    assert main(["enrol", "https://fleet.example", *files, "--device", "porch-1"]) != 0
+    assert "token cannot be read: it is no regular file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("url", ["https://a b", "https://a\n", "https://" + "a" * 64, "https://a..b", "https://a:0"])
