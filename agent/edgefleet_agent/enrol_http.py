@@ -6,11 +6,10 @@ import http.client
 import json
 import ssl
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from .errors import AgentError
+from .errors import AgentError, BadOption
 from .identity import Pair
 
 EST = "/.well-known/est"
@@ -40,6 +39,20 @@ class NotYet(AgentError):
         self.after_s = after_s
 
 
+def check_url(url: str) -> None:
+    """Raise BadOption unless `url` can be the address of an enrolment server."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.port is None or parts.port > 0
+        # An address is for a command line and a log: whatever a terminal would not show as one word is a slip.
+        usable = usable and all(sign.isprintable() and not sign.isspace() for sign in url)
+        (parts.hostname or "").encode("idna")  # what the resolver would do, and fail at, later
+    except ValueError:  # a port beyond 65535, a bracket that does not close, a label of more than 63 letters
+        usable = False
+    if not usable or parts.scheme != "https" or not parts.hostname or parts.query or parts.fragment or parts.username:
+        raise BadOption(f"{url!r} is no enrolment server's address: write it as https://HOST:PORT")
+
+
 @dataclass(frozen=True)
 class Est:
     """One enrolment server. ca: what its certificate must be made by, PEM; pair: the device's own, for mutual TLS."""
@@ -49,24 +62,8 @@ class Est:
     pair: Pair | None = None
 
     def __post_init__(self) -> None:
-        """Raise AgentError for an address that cannot be one."""
-        try:
-            parts = urlsplit(self.url)
-            usable = parts.port is None or parts.port > 0
-            # An address is for a command line and a log: whatever a terminal would not show as one word is a slip.
-            usable = usable and all(sign.isprintable() and not sign.isspace() for sign in self.url)
-            (parts.hostname or "").encode("idna")  # what the resolver would do, and fail at, later
-        except ValueError:  # a port beyond 65535, a bracket that does not close, a label of more than 63 letters
-            usable = False
-        if (
-            not usable
-            or parts.scheme != "https"
-            or not parts.hostname
-            or parts.query
-            or parts.fragment
-            or parts.username
-        ):
-            raise AgentError(f"{self.url!r} is no enrolment server's address: write it as https://HOST:PORT")
+        """Raise BadOption for an address that cannot be one."""
+        check_url(self.url)
 
     def authorities(self) -> bytes:
         """Return the server's authorities, PKCS#7 in DER. Without `ca` nothing of it is believed yet: compare it."""
@@ -144,11 +141,3 @@ def _words(data: bytes) -> str:
 
 def _seconds(said: str | None) -> float:
     return min(3600.0, max(1.0, float(said))) if said and said.isascii() and said.isdigit() else RETRY_S
-
-
-def read_bundle(path: Path, name: str) -> bytes:
-    """Return a file of a bundle; raise AgentError when it is missing."""
-    try:
-        return (path / name).read_bytes()
-    except OSError as error:
-        raise AgentError(f"{path / name} cannot be read: {error.strerror}") from error

@@ -238,3 +238,15 @@ def test_a_release_where_no_agent_ran_says_so(tmp_path: Path, capsys: pytest.Cap
     (tmp_path / "agent.toml").write_text('fleet = "demo"\ndevice = "porch-1"\nroot = "root.json"\nstate = "none"\n')
     assert main(["release", "fashion", "--config", str(tmp_path / "agent.toml")]) == 3
     assert "no agent has run with this configuration yet" in capsys.readouterr().err
+
+
+def test_a_name_that_no_model_has_and_an_option_that_nothing_can_do_are_said_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "agent.toml").write_text(GOOD)
+    assert main(["release", "Bad Name", "--config", str(tmp_path / "agent.toml")]) == 3
+    assert "cannot name a model" in capsys.readouterr().err
+    for option in ("--port=99999", "--port=x", "--threads=0"):
+        with pytest.raises(SystemExit) as ended:
+            main(["dev", str(tmp_path), option])
+        assert ended.value.code == 2 and option[2:6] in capsys.readouterr().err
