@@ -11,6 +11,10 @@ from ..log import LOG
 from .errors import NoUnit
 from .units import BEGIN_S, LOOK_INTO, Called
 
+DOOR = "EDGEFLEET_WORKER_DOOR"
+"""The environment's word for where workers in units of their own are asked for; the agent's unit says it."""
+PACKAGED_DOOR = Path("/run/edgefleet-worker/door")
+"""As that unit says it, where nobody says another."""
 TRY_S = 20.0
 AGAIN_S = 600.0
 """How long workers are children before a unit is asked for again, at a start that is due anyhow: asking may take `BEGIN_S`."""
