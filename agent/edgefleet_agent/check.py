@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import distributions
+from pathlib import Path
 from typing import Literal
 
 from .config import Config
@@ -20,12 +21,15 @@ PLUGIN_S = 5.0
 RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
 
 
+Level = Literal["ok", "warning", "failed"]
+
+
 @dataclass(frozen=True)
 class Finding:
     """How one thing is. `failed` keeps the agent from its work; `warning` costs something."""
 
     name: str
-    level: Literal["ok", "warning", "failed"]
+    level: Level
     words: str
 
 
@@ -146,9 +150,8 @@ def _runtime(config: Config) -> Iterator[Finding]:
 
 
 def _limits(config: Config) -> Iterator[Finding]:
-    from .serve.launcher import ProcessLauncher
-
-    held = ProcessLauncher(config.run).limits_held()
+    unit, held = _of_a_worker(config)
+    yield unit
     network, memory = held.get("network", "none"), held.get("memory", "none")
     if network == "namespace":
         yield Finding("namespaces", "ok", "workers run in a network namespace of their own, without a network")
@@ -158,6 +161,32 @@ def _limits(config: Config) -> Iterator[Finding]:
     else:
         yield Finding("namespaces", "failed", f"workers could reach the network: {network}")
     yield Finding("memory limit", "warning" if memory.startswith("none") else "ok", memory)
+
+
+def _of_a_worker(config: Config) -> tuple[Finding, dict[str, str]]:
+    """Return whether a worker gets a unit of its own, and which limits hold in that, else in a child."""
+    from .serve.errors import NoUnit
+    from .serve.probing import DOOR, PACKAGED_DOOR, limits_in_child, limits_in_unit
+
+    door, held = Path(os.environ.get(DOOR) or PACKAGED_DOOR), None
+    level: Level = "ok"
+    if config.serve.allow_uids or config.serve.allow_gids:
+        said = "none: workers are children of the agent, because serve.allow_* wants them to know who asks"
+    elif not door.exists():
+        said = f"none: workers are children of the agent, because there is no {door}, where systemd gives units"
+    elif not os.access(door, os.W_OK):
+        level = "warning"
+        said = (
+            f"user {os.geteuid()} may not ask for one at {door}, so what is told next is of a child: check as the agent's "
+            "user, sudo -u edgefleet edgefleet agent check"
+        )
+    else:
+        try:
+            held = limits_in_unit(door)
+            said = f"each worker gets one, by {door}; what is told next is of one"
+        except NoUnit as error:
+            level, said = "warning", f"none came: {error}. Workers are children of the agent meanwhile"
+    return Finding("worker units", level, said), held or limits_in_child()
 
 
 def _sensors(config: Config) -> Iterator[Finding]:

@@ -11,9 +11,9 @@ from edgefleet_protocol.messages import DeviceState
 
 from . import body_commands, enrol_commands
 from . import config as configuration
-from .errors import AgentError, AlreadyRuns, BadConfig
+from .errors import AgentError, AlreadyRuns, BadConfig, BadOption
 from .log import LEVELS
-from .owning import OWNERS_VERBS, BadTime, NotAllowed, NotFound, add_verbs
+from .owning import OWNERS_VERBS, NotAllowed, NotFound, add_verbs
 
 DONE, FAILED, USAGE, NOT_FOUND, NOT_ALLOWED, REFUSED, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 EXIT_CODES = f"""exit codes:
@@ -34,7 +34,7 @@ def main(argv: list[str]) -> int:
         config = configuration.load(arguments.config, complete=complete) if hasattr(arguments, "config") else None
         code: int = arguments.do(config, arguments)
         return code
-    except (BadConfig, BadTime) as error:
+    except (BadConfig, BadOption) as error:
         print(f"edgefleet agent: {error}", file=sys.stderr)
         return USAGE
     except NotFound as error:
@@ -121,10 +121,24 @@ def _add_dev(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         "--run", type=Path, metavar="DIR", help="where the sockets go (a folder that is removed at the end)"
     )
     one.add_argument("--variant", metavar="NAME", help="of a package (its first)")
-    one.add_argument("--port", type=int, default=0, help="on 127.0.0.1, for all models (any free one)")
-    one.add_argument("--threads", type=int, default=1, help="of the runtime, for one inference (1)")
+    one.add_argument("--port", type=port_number, default=0, help="on 127.0.0.1, for all models (any free one)")
+    one.add_argument("--threads", type=thread_count, default=1, help="of the runtime, for one inference (1)")
     one.add_argument("--shared-memory", action="store_true", help="allow regions of /dev/shm")
     one.set_defaults(do=_dev)
+
+
+def port_number(text: str) -> int:
+    """0 for any."""
+    if not 0 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text} is no port: a number up to 65535")
+    return int(text)
+
+
+def thread_count(text: str) -> int:
+    """1 or more."""
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} threads compute nothing: 1 or more")
+    return int(text)
 
 
 def _dev(_config: None, arguments: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ from edgefleet_protocol.names import check_label
 
 from .errors import BadConfig, BadIdentity
 from .identity_config import with_identity
+from .text_file import read_text
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -149,7 +150,7 @@ def load(path: Path, *, complete: bool = True) -> Config:
     complete: False for a device that is about to enrol, which may lack what its identity will bring.
     """
     try:
-        data: dict[str, Any] = tomllib.loads(path.read_text())
+        data: dict[str, Any] = tomllib.loads(read_text(path))
     except OSError as error:
         raise BadConfig(f"{path} cannot be read: {error.strerror}. Name the file with --config") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -10,17 +10,21 @@ import time
 from pathlib import Path
 from typing import Any
 
+from edgefleet_protocol.errors import BadName
+from edgefleet_protocol.names import check_label
+
 from . import enrol_seed
 from .config import PLACE, Config
 from .enrol_seed import Seed
-from .errors import AgentError, BadConfig
+from .errors import BadOption
+from .text_file import open_text
 
 VARIABLE = "EDGEFLEET_ENROL_TOKEN_FILE"
 DONE, FAILED, REFUSED, UNREACHABLE = 0, 1, 5, 7
 EXIT_CODES = """exit codes:
     0  done
     1  failed: the message says what the system refused
-    2  a wrong option or configuration
+    2  a wrong option or configuration, or a token or bundle that cannot be used as it is
     5  refused: by the server, by another agent that holds the state folder, or since the device is enrolled already
     7  no server answered: what was done so far is kept, say the same once more
   130  interrupted"""
@@ -77,9 +81,14 @@ def _token(parser: argparse.ArgumentParser) -> None:
 
 
 def _enrol(config: Config, arguments: argparse.Namespace) -> int:
+    from .enrol_http import check_url
     from .identity import FOLDER
     from .loop import only_one
 
+    check_url(arguments.url)
+    for noun, name in (("device", arguments.device), ("region", arguments.region)):
+        if name is not None:
+            _check_label(noun, name)
     config.state.mkdir(parents=True, exist_ok=True, mode=0o750)
     with only_one(config.state):
         if (config.state / FOLDER).exists():
@@ -103,6 +112,13 @@ def _enrol(config: Config, arguments: argparse.Namespace) -> int:
         if arguments.at_boot:
             return _say(arguments, {"enrols": "at boot", "url": seed.url}, f"noted: `agent run` enrols at {seed.url}")
         return _now(config, seed, arguments)
+
+
+def _check_label(noun: str, name: str) -> None:
+    try:
+        check_label(noun, name)
+    except BadName as error:
+        raise BadOption(str(error)) from error
 
 
 def _now(config: Config, seed: Seed, arguments: argparse.Namespace) -> int:
@@ -154,18 +170,18 @@ def _read_token(arguments: argparse.Namespace, *, ask: bool) -> str | None:
     named = arguments.token_file or os.environ.get(VARIABLE)
     if named:
         try:
-            with Path(named).open() as file:
+            with open_text(Path(named)) as file:
                 if os.fstat(file.fileno()).st_mode & (stat.S_IWGRP | stat.S_IRWXO):
-                    raise AgentError(f"others may read the token in {named}: chmod 600 {named}")
+                    raise BadOption(f"others may read the token in {named}: chmod 600 {named}")
                 return file.read(4096).strip()
         except OSError as error:
-            raise AgentError(f"the token file {named} cannot be read: {error.strerror}") from error
+            raise BadOption(f"the token file {named} cannot be read: {error.strerror}") from error
         except UnicodeDecodeError as error:
-            raise AgentError(f"the token file {named} holds no text: name the file with the token") from error
+            raise BadOption(f"the token file {named} holds no text: name the file with the token") from error
     if not ask:
         return None
     if not sys.stdin.isatty():
-        raise BadConfig(f"there is no token: name a file that holds it with --token-file or {VARIABLE}")
+        raise BadOption(f"there is no token: name a file that holds it with --token-file or {VARIABLE}")
     return getpass.getpass("Token: ").strip()
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from .errors import AgentError
+from .errors import AgentError, BadOption
 from .identity import Pair
 
 EST = "/.well-known/est"
@@ -39,6 +39,20 @@ class NotYet(AgentError):
         self.after_s = after_s
 
 
+def check_url(url: str) -> None:
+    """Raise BadOption unless `url` can be the address of an enrolment server."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.port is None or parts.port > 0
+        # An address is for a command line and a log: whatever a terminal would not show as one word is a slip.
+        usable = usable and all(sign.isprintable() and not sign.isspace() for sign in url)
+        (parts.hostname or "").encode("idna")  # what the resolver would do, and fail at, later
+    except ValueError:  # a port beyond 65535, a bracket that does not close, a label of more than 63 letters
+        usable = False
+    if not usable or parts.scheme != "https" or not parts.hostname or parts.query or parts.fragment or parts.username:
+        raise BadOption(f"{url!r} is no enrolment server's address: write it as https://HOST:PORT")
+
+
 @dataclass(frozen=True)
 class Est:
     """One enrolment server. ca: what its certificate must be made by, PEM; pair: the device's own, for mutual TLS."""
@@ -48,24 +62,8 @@ class Est:
     pair: Pair | None = None
 
     def __post_init__(self) -> None:
-        """Raise AgentError for an address that cannot be one."""
-        try:
-            parts = urlsplit(self.url)
-            usable = parts.port is None or parts.port > 0
-            # An address is for a command line and a log: whatever a terminal would not show as one word is a slip.
-            usable = usable and all(sign.isprintable() and not sign.isspace() for sign in self.url)
-            (parts.hostname or "").encode("idna")  # what the resolver would do, and fail at, later
-        except ValueError:  # a port beyond 65535, a bracket that does not close, a label of more than 63 letters
-            usable = False
-        if (
-            not usable
-            or parts.scheme != "https"
-            or not parts.hostname
-            or parts.query
-            or parts.fragment
-            or parts.username
-        ):
-            raise AgentError(f"{self.url!r} is no enrolment server's address: write it as https://HOST:PORT")
+        """Raise BadOption for an address that cannot be one."""
+        check_url(self.url)
 
     def authorities(self) -> bytes:
         """Return the server's authorities, PKCS#7 in DER. Without `ca` nothing of it is believed yet: compare it."""

@@ -4,8 +4,9 @@ import base64
 from pathlib import Path
 
 from . import enrol_seed
+from .enrol_http import check_url
 from .enrol_seed import Seed
-from .errors import AgentError
+from .errors import BadOption
 from .identity import FOLDER, Identity
 from .identity_files import MAKING, remove
 
@@ -17,18 +18,19 @@ slots stay: they are the same for everybody."""
 def seal(state: Path, url: str | None, token: str | None, region: str | None) -> Seed:
     """Remove the identity below `state`, and leave what each copy needs to enrol; return that.
 
-    url, token: default to those of an earlier seal. Raises AgentError when one is known from nowhere.
+    url, token: default to those of an earlier seal. Raises BadOption when one is known from nowhere.
     """
     identity, before = Identity.load(state), enrol_seed.load(state)
     url = url or (before.url if before else None) or (identity.enrolment.url if identity else None)
     token = token or (before.token if before else None)
     if url is None:
-        raise AgentError("where should the copies enrol? This device never did: name it with --url")
+        raise BadOption("where should the copies enrol? This device never did: name it with --url")
     if token is None:
-        raise AgentError(
+        raise BadOption(
             "by which token should the copies enrol? The one that this device used is gone. Make one for many: "
             "edgefleet server enrol-token new --batch, and name it with --token-file"
         )
+    check_url(url)
     enrol_seed.read_token(token)
     root = before.root if before else None
     if identity is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from .errors import AgentError
+from .errors import AgentError, BadOption
 from .identity import CA, ENROLMENT, ROOT
 from .identity_files import SECRET, folder, put, remove
 
@@ -39,7 +39,7 @@ class Token:
 
 
 def read_token(text: str) -> Token:
-    """Return the parts of `ef1.<fingerprint>.<secret>`; raise AgentError, which never quotes the secret."""
+    """Return the parts of `ef1.<fingerprint>.<secret>`; raise BadOption, which never quotes the secret."""
     parts = text.strip().split(".")
     try:
         if len(parts) != 3 or parts[0] != PREFIX:
@@ -48,7 +48,7 @@ def read_token(text: str) -> Token:
         if len(mark) != 32 or len(secret) != 16:
             raise ValueError
     except (ValueError, binascii.Error):
-        raise AgentError(
+        raise BadOption(
             f"the token is not one of an EdgeFleet server ({PREFIX}.….…, 70 characters): copy it whole. A server of another "
             "make needs --bundle"
         ) from None
@@ -56,7 +56,7 @@ def read_token(text: str) -> Token:
 
 
 def save(state: Path, seed: Seed, bundle: Path | None = None) -> None:
-    """Keep `seed` below `state`, durably."""
+    """Keep `seed` below `state`, durably; raise BadOption for a bundle that cannot be read."""
     where = folder(state / FOLDER)
     if bundle is not None:
         inner = folder(where / BUNDLE)
@@ -64,7 +64,7 @@ def save(state: Path, seed: Seed, bundle: Path | None = None) -> None:
             try:
                 put(inner / name, (bundle / name).read_bytes())
             except OSError as error:
-                raise AgentError(
+                raise BadOption(
                     f"{bundle / name} cannot be read: {error.strerror}. A bundle holds {', '.join(IN_BUNDLE)}"
                 ) from error
     put(where / FILE, msgspec.json.encode(seed), SECRET)

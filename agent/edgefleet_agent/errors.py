@@ -2,6 +2,7 @@
 
 AgentError
 ├── BadConfig      the configuration file says something that the agent cannot do
+├── BadOption      an option of a command says something that cannot be
 ├── BadIdentity    the device's key or certificate cannot be used as it lies there
 ├── AlreadyRuns    another agent holds this state folder
 └── BadAssembly    files that were put together are not what the release says
@@ -18,6 +19,10 @@ class AgentError(Exception):
 
 class BadConfig(AgentError):
     """The configuration file says something that the agent cannot do. The message names the key."""
+
+
+class BadOption(AgentError):
+    """An option of a command, or a file that it names, says something that cannot be."""
 
 
 class BadIdentity(AgentError):

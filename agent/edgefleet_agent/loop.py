@@ -29,8 +29,6 @@ from .store.disk import Disk
 STATE_FILE, BROKER_FILE = "state.json", "broker.json"
 """In the run folder, which is in memory: what the agent last told, and how it stands with the broker, for `status`.
 Not facts, so never synced."""
-DOOR = "EDGEFLEET_WORKER_DOOR"
-"""The environment's word for where workers in units of their own are asked for; the agent's unit says it."""
 LOCK_TRIES = 5
 """`status` holds the lock for an instant to see whether anybody else does: an agent that starts just then tries again."""
 
@@ -44,6 +42,7 @@ def run(config: Config) -> int:
     from .looker import ChildLooker
     from .serve.kept import Kept
     from .serve.launcher import ProcessLauncher
+    from .serve.probing import DOOR
     from .serve.sockets import access_of
 
     logbook.keep()

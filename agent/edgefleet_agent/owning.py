@@ -17,7 +17,7 @@ from edgefleet_protocol.errors import BadName
 from edgefleet_protocol.names import check_label, parse_release_name
 
 from .config import Config
-from .errors import AgentError
+from .errors import AgentError, BadOption
 from .observe import Documents, models
 from .pinning import releases_here
 from .store import Store
@@ -36,10 +36,6 @@ class NotFound(AgentError):
 
 class NotAllowed(AgentError):
     """Only who may write into the state folder decides."""
-
-
-class BadTime(AgentError):
-    """A time that cannot be meant. The message shows one that can."""
 
 
 def add_verbs(add: Callable[[str, Callable[[Config, argparse.Namespace], int], str], argparse.ArgumentParser]) -> None:
@@ -80,7 +76,7 @@ def _hold(config: Config, arguments: argparse.Namespace) -> int:
 
 
 def _release(config: Config, arguments: argparse.Namespace) -> int:
-    model = check_label("model", arguments.model)
+    model = _label(arguments.model)
 
     def freed(hands: Hands) -> Hands:
         return replace(
@@ -95,36 +91,40 @@ def _release(config: Config, arguments: argparse.Namespace) -> int:
 
 
 def until(at: str | None, how_long: str | None, now_s: float) -> float | None:
-    """Return the end of a hold in seconds since 1970; None for one without end. Raises BadTime."""
+    """Return the end of a hold in seconds since 1970; None for one without end. Raises BadOption."""
     if how_long is not None:
         found = re.fullmatch(r"(\d{1,6})([mhd])", how_long)
         if found is None:
-            raise BadTime(f"--for is {how_long!r}: write a number and m, h or d, as in 8h")
+            raise BadOption(f"--for is {how_long!r}: write a number and m, h or d, as in 8h")
         seconds = int(found[1]) * _UNITS[found[2]]
     elif at is not None:
         try:
             seconds = datetime.fromisoformat(at).astimezone().timestamp() - now_s
         except (ValueError, OverflowError) as error:
-            raise BadTime(f"--until is {at!r}: write a date and a time, as in 2027-01-15T22:00") from error
+            raise BadOption(f"--until is {at!r}: write a date and a time, as in 2027-01-15T22:00") from error
     else:
         return None
     if not 0 < seconds <= LONGEST_S:
         ends = datetime.fromtimestamp(now_s) + timedelta(seconds=max(-1e9, min(seconds, 1e9)))
-        raise BadTime(f"that would end at {ends:%Y-%m-%d %H:%M}; it must be ahead, and within a year")
+        raise BadOption(f"that would end at {ends:%Y-%m-%d %H:%M}; it must be ahead, and within a year")
     return now_s + seconds
 
 
 def _known(config: Config, name: str) -> str:
     """Return the model's name when this device knows it."""
-    try:
-        model = check_label("model", name)
-    except BadName as error:
-        raise NotFound(str(error)) from error
+    model = _label(name)
     store = _store(config)
     known = models(store.facts.facts, Documents(store).rollout())
     if model not in known:
         raise NotFound(f"{model} is no model of this device; it knows {', '.join(known) or 'none yet'}")
     return model
+
+
+def _label(name: str) -> str:
+    try:
+        return check_label("model", name)
+    except BadName as error:
+        raise NotFound(str(error)) from error
 
 
 def _store(config: Config) -> Store:

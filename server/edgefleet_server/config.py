@@ -12,6 +12,7 @@ import tomllib
 from edgefleet_protocol.names import check_label
 from edgefleet_protocol.policy_check import BadPolicy, check_policy
 from edgefleet_protocol.rollout import Policy
+from edgefleet_trust.files import open_regular
 
 from .alerts.config import AlertsConfig, read_alerts
 from .errors import BadConfig
@@ -188,7 +189,8 @@ def load(path: Path) -> ServerConfig:
     Raises BadConfig with the file and the key at fault.
     """
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        with open_regular(path) as file:
+            table = tomllib.load(file)
     except OSError as error:
         raise BadConfig(f"{path} cannot be read: {error.strerror}. Name the file with --config") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -14,7 +14,9 @@ from edgefleet_agent.check import Finding, exit_code, findings
 from edgefleet_agent.commands import main
 from edgefleet_agent.enrol_seed import Seed, save
 from edgefleet_agent.identity_crypto import new_key
+from edgefleet_agent.serve.probing import DOOR
 from edgefleet_protocol.hardware import Hardware
+from tests.fakes.socket_unit import SocketUnit
 
 TOKEN = "ef1.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA.c2VjcmV0c2VjcmV0c2VjcmV0"
 HARDWARE = Hardware(board="generic", hardware_class="generic-x86", arch="x86_64", features=(), cores=2, memory_bytes=10**9,
@@ -92,6 +94,27 @@ def test_a_named_plug_in_that_is_not_there_or_finds_nothing_is_told(tmp_path: Pa
     (tmp_path / "board/tmp/pisugar-server.sock").write_text("no socket")
     said = [row.words for row in findings(configuration.load(toml)) if row.name == "sensors"]
     assert any("the plug-in pisugar failed: ConnectionRefusedError" in words for words in said)
+
+
+def test_the_limits_that_are_told_are_those_of_a_unit_where_workers_get_one(
+    tmp_path: Path, toml: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def said() -> dict[str, Finding]:
+        return {row.name: row for row in findings(configuration.load(toml))}
+
+    monkeypatch.setenv(DOOR, str(tmp_path / "door"))
+    assert "children of the agent, because there is no" in said()["worker units"].words
+    with SocketUnit(tmp_path) as unit:
+        assert said()["worker units"] == Finding(
+            "worker units", "ok", f"each worker gets one, by {unit.door}; what is told next is of one"
+        )
+        assert len(unit.shells) == 1 and said()["memory limit"].words == "rlimit"
+        unit.program = "raise SystemExit(1)"
+        row = said()["worker units"]
+        assert row.level == "warning" and "none came: systemd closed the line to it without a word" in row.words
+        asked = len(unit.shells)
+        toml.write_text(toml.read_text() + "[serve]\nloopback = false\nallow_uids = [7]\n")
+        assert "know who asks" in said()["worker units"].words and len(unit.shells) == asked
 
 
 def test_only_what_failed_makes_the_exit_code(toml: Path, capsys: pytest.CaptureFixture[str]) -> None:

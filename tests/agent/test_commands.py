@@ -2,6 +2,7 @@
 
 import argparse
 import fcntl
+import os
 import re
 from pathlib import Path
 
@@ -99,6 +100,14 @@ def test_a_device_that_cannot_be_named_so_is_refused(tmp_path: Path) -> None:
 def test_a_bad_configuration_is_exit_code_2_with_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", "--config", str(tmp_path / "none.toml")]) == 2
     assert "cannot be read" in capsys.readouterr().err
+
+
+def test_a_pipe_in_the_place_of_the_configuration_is_refused_and_not_waited_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(tmp_path / "agent.toml")
+    assert main(["status", "--config", str(tmp_path / "agent.toml")]) == 2
+    assert "agent.toml cannot be read: it is no regular file" in capsys.readouterr().err
 
 
 def test_run_without_a_pinned_root_says_what_to_copy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -229,3 +238,15 @@ def test_a_release_where_no_agent_ran_says_so(tmp_path: Path, capsys: pytest.Cap
     (tmp_path / "agent.toml").write_text('fleet = "demo"\ndevice = "porch-1"\nroot = "root.json"\nstate = "none"\n')
     assert main(["release", "fashion", "--config", str(tmp_path / "agent.toml")]) == 3
     assert "no agent has run with this configuration yet" in capsys.readouterr().err
+
+
+def test_a_name_that_no_model_has_and_an_option_that_nothing_can_do_are_said_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "agent.toml").write_text(GOOD)
+    assert main(["release", "Bad Name", "--config", str(tmp_path / "agent.toml")]) == 3
+    assert "cannot name a model" in capsys.readouterr().err
+    for option in ("--port=99999", "--port=x", "--threads=0"):
+        with pytest.raises(SystemExit) as ended:
+            main(["dev", str(tmp_path), option])
+        assert ended.value.code == 2 and option[2:6] in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -140,14 +141,50 @@ def test_a_token_file_that_is_no_text_is_called_so(tmp_path: Path, capsys: pytes
     (tmp_path / "token").write_bytes(b"\xff\xfe")
     (tmp_path / "token").chmod(0o600)
     files = ["--config", str(tmp_path / "agent.toml"), "--token-file", str(tmp_path / "token")]
-    assert main(["enrol", "https://fleet.example", *files, "--device", "porch-1"]) == 1
+    assert main(["enrol", "https://fleet.example", *files, "--device", "porch-1"]) == 2
     assert "holds no text: name the file with the token" in capsys.readouterr().err
+
+
+def test_a_pipe_in_the_place_of_a_token_file_is_refused_and_not_waited_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "agent.toml").write_text("")
+    os.mkfifo(tmp_path / "token", 0o600)
+    files = ["--config", str(tmp_path / "agent.toml"), "--token-file", str(tmp_path / "token")]
+    assert main(["enrol", "https://fleet.example", *files, "--device", "porch-1"]) == 2
+    assert "token cannot be read: it is no regular file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("url", ["https://a b", "https://a\n", "https://" + "a" * 64, "https://a..b", "https://a:0"])
 def test_an_address_that_no_resolver_takes_is_called_so_at_once(url: str) -> None:
     with pytest.raises(AgentError, match="write it as https://HOST:PORT"):
         Est(url)
+
+
+TOKEN = "ef1." + "A" * 43 + "." + "A" * 22
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (["enrol", "ftp://fleet.example", "--at-boot", "--token", TOKEN], "write it as https://HOST:PORT"),
+        (["enrol", "https://fleet.example", "--at-boot", "--token", "ef1.x"], "copy it whole"),
+        (["enrol", "https://fleet.example", "--token-file", "nowhere"], "the token file nowhere cannot be read"),
+        (["enrol", "https://fleet.example", "--token", TOKEN, "--device", "Porch 1"], "cannot name a device"),
+        (["enrol", "https://fleet.example", "--token", TOKEN, "--region", "EU West"], "cannot name a region"),
+        (["enrol", "https://fleet.example", "--token", TOKEN, "--bundle", "nowhere"], "nowhere/ca.pem cannot be read"),
+        (["seal", "--token", TOKEN], "name it with --url"),
+        (["seal", "--url", "https://fleet.example"], "name it with --token-file"),
+        (["seal", "--url", "ftp://fleet.example", "--token", TOKEN], "write it as https://HOST:PORT"),
+    ],
+)
+def test_a_wrong_option_is_exit_code_2_and_nothing_is_noted_down(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], said: list[str], words: str
+) -> None:
+    (tmp_path / "agent.toml").write_text("")
+    assert main([*said, "--config", str(tmp_path / "agent.toml")]) == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "state/enrol/seed.json").exists()
 
 
 def test_a_device_is_named_after_its_board(tmp_path: Path) -> None:

@@ -1,15 +1,18 @@
 """Workers that systemd starts in units of their own do what children do."""
 
+import contextlib
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from edgefleet_agent.serve.errors import NoUnit
 from edgefleet_agent.serve.launcher import ProcessLauncher, ProcessWorker
-from edgefleet_agent.serve.probing import limits_in_unit
-from tests.fakes.served import ask_golden, ready, rogue, until, write_model
+from edgefleet_agent.serve.probing import AGAIN_S, limits_in_unit
+from tests.fakes.served import ask_golden, ready, report, rogue, until, write_model
 from tests.fakes.socket_unit import SocketUnit
 
 ALLOWED_S = 60.0
@@ -103,16 +106,27 @@ def test_a_trial_ends_when_its_agent_does(launcher: ProcessLauncher, unit: Socke
     assert process.words().startswith(("killed by SIGIO", "ended with exit code"))
 
 
-def test_where_no_unit_can_be_had_workers_are_children(tmp_path: Path) -> None:
-    assert limits_in_unit(tmp_path / "door") is None
+def test_where_no_unit_can_be_had_workers_are_children_and_it_is_not_asked_at_each_start(tmp_path: Path) -> None:
+    with pytest.raises(NoUnit, match="No such file"):
+        limits_in_unit(tmp_path / "door")
     for program in (None, "raise SystemExit(1)"):
         launcher = ProcessLauncher(tmp_path / "run", door=tmp_path / "door")
-        if program is None:
-            worker = started(launcher, tmp_path)
-        else:
-            with SocketUnit(tmp_path, program):
-                worker = started(launcher, tmp_path)
-        assert parent(worker.pid) == os.getpid()
+        with SocketUnit(tmp_path, program) if program else contextlib.nullcontext() as unit:
+            for _ in range(2):
+                assert parent(started(launcher, tmp_path).pid) == os.getpid()
+            assert unit is None or len(unit.shells) == 1
+        assert launcher.limits_held()["orphan"] == "killed with the agent"
+        launcher.close()
+
+
+def test_units_that_can_be_had_later_are_taken_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    launcher = ProcessLauncher(tmp_path / "run", door=tmp_path / "door")
+    assert parent(started(launcher, tmp_path).pid) == os.getpid()
+    with SocketUnit(tmp_path) as unit:
+        assert parent(started(launcher, tmp_path).pid) == os.getpid(), "it was asked a moment ago"
+        monkeypatch.setattr(time, "monotonic", lambda real=time.monotonic: real() + AGAIN_S)
+        assert parent(started(launcher, tmp_path).pid) in {shell.pid for shell in unit.shells}
+        assert launcher.limits_held()["orphan"] == "ends when its line to the agent does"
         launcher.close()
 
 
@@ -122,6 +136,45 @@ def started(launcher: ProcessLauncher, folder: Path) -> ProcessWorker:
     return worker
 
 
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        ("raise SystemExit(1)", "systemd closed the line to it without a word"),
+        (
+            "import os, sys; os.write(int(sys.argv[1]), b'127')",
+            "it ended with exit code 127 before the worker's first word",
+        ),
+        ("import time; time.sleep(60)", "it had not begun after 1 s"),
+    ],
+)
+def test_a_unit_that_never_begins_is_told_so_and_the_next_worker_is_a_child(
+    launcher: ProcessLauncher,
+    unit: SocketUnit,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    program: str,
+    words: str,
+) -> None:
+    assert launcher.limits_held()["orphan"] == "ends when its line to the agent does"
+    unit.program = program
+    monkeypatch.setattr("edgefleet_agent.serve.units.BEGIN_S", 1.0)
+    worker = launcher.start(write_model(tmp_path / "model"))
+    until(lambda: worker.poll() == "dead", "the worker is known to be none")
+    assert worker.blame() == "runtime"
+    assert worker.why_dead().startswith(f"systemd began no unit for it: {words}; journalctl -u 'edgefleet-worker@*'")
+    assert parent(started(launcher, tmp_path).pid) == os.getpid()
+    assert launcher.limits_held()["orphan"] == "killed with the agent"
+
+
+def test_a_trial_whose_unit_never_begins_is_not_the_variants_fault(
+    launcher: ProcessLauncher, unit: SocketUnit, tmp_path: Path
+) -> None:
+    launcher.limits_held()
+    unit.program = "raise SystemExit(1)"
+    found = report(launcher.try_out(write_model(tmp_path / "model"), ALLOWED_S))
+    assert found.blame == "runtime" and found.reason.startswith("systemd began no unit for it")
+
+
 def test_a_door_that_is_gone_later_makes_children_too(
     launcher: ProcessLauncher, unit: SocketUnit, tmp_path: Path
 ) -> None:
@@ -129,6 +182,7 @@ def test_a_door_that_is_gone_later_makes_children_too(
     assert held["orphan"] == "ends when its line to the agent does"
     unit.door.unlink()
     assert parent(started(launcher, tmp_path).pid) == os.getpid()
+    assert launcher.limits_held()["orphan"] == "killed with the agent"
 
 
 def test_one_that_must_know_who_asks_is_a_child(unit: SocketUnit, tmp_path: Path) -> None:

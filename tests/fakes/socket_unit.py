@@ -21,7 +21,7 @@ class SocketUnit:
         """program: what each connection starts, with the connection's number as its argument."""
         self.door = folder / "door"
         self.shells: list[subprocess.Popen[bytes]] = []
-        self._program = program
+        self.program = program
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._listener.bind(str(self.door))
         self._listener.listen()
@@ -48,7 +48,5 @@ class SocketUnit:
             with line:
                 os.set_inheritable(line.fileno(), True)
                 self.shells.append(
-                    subprocess.Popen(
-                        [sys.executable, "-c", self._program, str(line.fileno())], pass_fds=[line.fileno()]
-                    )
+                    subprocess.Popen([sys.executable, "-c", self.program, str(line.fileno())], pass_fds=[line.fileno()])
                 )

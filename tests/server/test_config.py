@@ -1,5 +1,6 @@
 """server.toml, and what it may not say."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -103,3 +104,9 @@ def test_the_database_is_a_file_or_postgresql_with_its_password_apart(tmp_path: 
     ):
         with pytest.raises(BadConfig, match=words):
             parse({**folders, "database": wrong}, tmp_path).place  # noqa: B018
+
+
+def test_a_pipe_in_the_place_of_the_configuration_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "server.toml")
+    with pytest.raises(BadConfig, match="cannot be read: it is no regular file"):
+        load(tmp_path / "server.toml")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edgefleet_agent.loop import DOOR
+from edgefleet_agent.serve.probing import DOOR, PACKAGED_DOOR
 
 UNITS = Path(__file__).parents[2] / "deploy/systemd"
 DEBIAN = UNITS.parent / "debian"
@@ -45,6 +45,7 @@ def test_what_a_unit_leaves_open_is_at_most_so_much(unit: str, most: float) -> N
 def test_the_agent_asks_for_workers_where_the_socket_unit_listens() -> None:
     door = read("edgefleet-worker.socket")["ListenSequentialPacket"]
     assert read("edgefleet-agent.service")["Environment"] == [f"{DOOR}={door[0]}"]
+    assert door == [str(PACKAGED_DOOR)]
     assert read("edgefleet-worker.socket")["SocketUser"] == read("edgefleet-agent.service")["User"]
     assert read("edgefleet-worker@.service")["User"] == read("edgefleet-agent.service")["User"]
 

@@ -311,3 +311,11 @@ def test_a_passphrase_file_that_others_can_read_is_refused_with_the_line_that_me
             passphrase(ONLINE, {OFFLINE: str(path)})
     path.chmod(0o400)
     passphrase(ONLINE, {OFFLINE: str(path)})
+
+
+def test_a_pipe_in_the_place_of_a_public_key_is_refused_and_not_waited_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(tmp_path / "anna.pub")
+    assert trust(["key", "show", str(tmp_path / "anna.pub")]) != 0
+    assert "anna.pub is no regular file" in capsys.readouterr().err

@@ -5,14 +5,36 @@ Every change of a repository, key or proposal goes through a `Disk`, so that tes
 
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from .errors import BreaksRule
 
 PRIVATE = 0o600
 PUBLIC = 0o644
+
+
+class NotRegular(OSError):
+    """A name that leads to a pipe, a device or a folder."""
+
+    def __init__(self) -> None:
+        super().__init__("it is no regular file")
+        self.strerror = "it is no regular file"
+
+
+def open_regular(path: Path, flags: int = 0) -> BinaryIO:
+    """Return the file at `path`, open for reading; raise OSError, NotRegular at once for a pipe, which would be waited for.
+
+    flags: of open(2), besides.
+    """
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC | flags), "rb")
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    file.close()
+    raise NotRegular
 
 
 class Disk:

@@ -10,6 +10,7 @@ from edgefleet_protocol.errors import BadName
 from edgefleet_protocol.names import check_label
 
 from .errors import BreaksRule, KeyProblem, NotThere
+from .files import NotRegular, open_regular
 from .roles import COMMANDS_KEY, ONLINE_ROLES
 from .words import material
 
@@ -63,8 +64,10 @@ def public_file(name: str, key: Key) -> bytes:
 def read_public(path: Path) -> Key:
     """Return the key in a `NAME.pub` file, with the holder's name in it; raise NotThere, or KeyProblem for another file."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             data = file.read(_LIMIT + 1)
+    except NotRegular as error:
+        raise KeyProblem(f"{path} is no regular file: name what `edgefleet trust key new` wrote") from error
     except OSError as error:
         raise NotThere(f"{path} cannot be read: {error.strerror}") from error
     try:

@@ -20,7 +20,7 @@ from msgspec import UNSET, UnsetType
 from securesystemslib.signer import CryptoSigner, Key, Signer, SSlibKey
 
 from .errors import KeyProblem, NotThere, WrongPassphrase
-from .files import PRIVATE, Disk
+from .files import PRIVATE, Disk, open_regular
 from .passphrase import OFFLINE, AskedPassphrase, Passphrase
 from .uris import open_uri, register_files
 
@@ -167,16 +167,13 @@ def read_private(path: Path) -> bytes:
     Raises NotThere, or KeyProblem for a link, a pipe, what cannot be opened, and what others may read.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY)
+        opened = open_regular(path, os.O_NOFOLLOW)
     except FileNotFoundError as error:
         raise NotThere(f"there is no key {path}") from error
     except OSError as error:
         raise KeyProblem(f"{path} cannot be opened as a key: {error.strerror}") from error
-    with os.fdopen(descriptor, "rb") as file:
-        found = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(found):
-            raise KeyProblem(f"{path} is no regular file, and a key is nothing else")
-        mode = stat.S_IMODE(found)
+    with opened as file:
+        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
         if mode & 0o077:
             raise KeyProblem(f"{path} has mode {mode:04o}, so others may read it: chmod 600 {path}")
         return file.read(_LIMIT + 1)

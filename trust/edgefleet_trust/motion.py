@@ -18,7 +18,7 @@ from edgefleet_protocol.trust import KEYS_ROLE, RELEASES_ROLE
 
 from .current import Current, read_target
 from .errors import BadProposal, NotThere
-from .files import Disk
+from .files import Disk, open_regular
 from .roles import to_bytes
 
 OFFLINE = ("root", "targets", RELEASES_ROLE, KEYS_ROLE)
@@ -121,9 +121,7 @@ def write_motion(path: Path, motion: Motion, disk: Disk) -> None:
 def read_motion(path: Path) -> Motion:
     """Return the motion in the file at `path`; raise NotThere, or BadProposal for any other kind of file."""
     try:
-        if path.exists() and not path.is_file():  # a pipe would wait for ever
-            raise BadProposal(f"{path} is no regular file, and holders sign nothing else")
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             data = file.read(MAX_MOTION_BYTES + 1)
     except FileNotFoundError as error:
         raise NotThere(f"there is no file {path}") from error
@@ -144,9 +142,7 @@ def read_motion(path: Path) -> Motion:
 def is_motion(path: Path) -> bool:
     """Return whether the file at `path` looks like a motion and not like a release proposal, which is a zip."""
     try:
-        if not path.is_file():
-            return False
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return file.read(1) == b"{"
     except OSError:
         return False

@@ -1,8 +1,6 @@
 """What lies in a package folder besides the release itself, read with care: the folder is somebody else's work."""
 
 import json
-import os
-import stat
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +8,7 @@ from edgefleet_protocol.codec import sha256_hex
 
 from . import __version__
 from .errors import BadPackage
+from .files import NotRegular, open_regular
 
 LINEAGE = "lineage.json"
 """What the maker knows of workload, data, parent model and tools; any JSON object."""
@@ -23,11 +22,11 @@ def read_regular(path: Path, limit: int) -> bytes:
 
     Raises OSError where it cannot be read, BadPackage where it is no regular file: a pipe would wait for ever.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise BadPackage(f"{path} is no regular file, and nothing else is read from a package")
-        return file.read(limit + 1)
+    try:
+        with open_regular(path) as file:
+            return file.read(limit + 1)
+    except NotRegular as error:
+        raise BadPackage(f"{path} is no regular file, and nothing else is read from a package") from error
 
 
 def read_lineage(package: Path) -> dict[str, Any]:

@@ -5,16 +5,13 @@ A zip without compression, so that its size is its contents' size:
 far; `base/…`, the metadata that it builds on (every root, targets and the current list); `chunks/<sha256>`.
 """
 
-import os
 import re
-import stat
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
 
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, TargetFile, Targets
@@ -30,7 +27,7 @@ from edgefleet_protocol.trust import MANIFEST_LIMIT, ROOT_LIMIT, TARGETS_LIMIT, 
 from .attest import MAX_PROVENANCE_BYTES, check_provenance
 from .contents import assemble, check_models
 from .errors import BadProposal, NotThere, TrustError
-from .files import Disk
+from .files import Disk, open_regular
 from .numbers import last_numbers
 from .roles import NUMBERS_FIELD
 
@@ -160,7 +157,7 @@ def write_proposal(path: Path, proposal: Proposal, disk: Disk) -> None:
 def read_proposal(path: Path) -> Proposal:
     """Return the proposal in the file at `path`; raise NotThere, or BadProposal for any other kind of file."""
     try:
-        with _open(path) as file, zipfile.ZipFile(file) as archive:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             entries = _entries(archive, path.stat().st_size)
     except FileNotFoundError as error:
         raise NotThere(f"there is no proposal {path}") from error
@@ -180,15 +177,6 @@ def read_proposal(path: Path) -> Proposal:
         provenance=entries.get(PROVENANCE, b""),
         attestations=entries.get(ATTESTATIONS, b""),
     )
-
-
-def _open(path: Path) -> BinaryIO:
-    """Return the file, open; raise ValueError for what is none: a pipe would wait for ever, a device never ends."""
-    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), "rb")
-    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        return file
-    file.close()
-    raise ValueError("it is no regular file")
 
 
 def _entries(archive: zipfile.ZipFile, file_bytes: int) -> dict[str, bytes]:

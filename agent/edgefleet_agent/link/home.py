@@ -14,6 +14,7 @@ from edgefleet_protocol.hardware import Hardware
 from .. import home
 from ..config import Config, HomeAssistant
 from ..errors import BadConfig
+from ..text_file import read_text
 
 RETRY_S = (1, 300)
 
@@ -70,7 +71,7 @@ def _secure(client: paho.Client, settings: HomeAssistant) -> None:
     """Give the client what it needs to be let in."""
     try:
         if settings.username:
-            secret = settings.password_file.read_text().strip() if settings.password_file else None
+            secret = read_text(settings.password_file).strip() if settings.password_file else None
             client.username_pw_set(settings.username, secret)
         if settings.ca is not None:
             client.tls_set_context(ssl.create_default_context(cafile=str(settings.ca)))

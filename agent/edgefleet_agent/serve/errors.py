@@ -4,6 +4,7 @@ ServeError
 ├── CannotBind    a socket that cannot be had
 ├── CannotOpen    a model that cannot be loaded here
 ├── NoRuntime     the runtime itself cannot be imported: no model is at fault
+├── NoUnit        systemd gives no unit to a worker
 └── Refused       a request that is answered with an error, with its HTTP status
 """
 
@@ -22,6 +23,10 @@ class CannotOpen(ServeError):
 
 class NoRuntime(ServeError):
     """The runtime itself cannot be imported: no model is at fault."""
+
+
+class NoUnit(ServeError):
+    """systemd gives no unit to a worker, which is a child of the agent then."""
 
 
 class Refused(ServeError):

@@ -1,10 +1,7 @@
 """The Launcher of the agent: worker processes, with limits that they take themselves, on sockets that outlive them."""
 
 import dataclasses
-import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,14 +9,13 @@ from typing import Literal
 
 from edgefleet_protocol.sketch import Sketch, merge
 
-from ..log import LOG
 from ..seams import Served, TrialReport, WorkerSpec
 from .ask import GoldenAsking
 from .front import Front
 from .kept import Kept
 from .memory import pss_bytes
 from .messages import Counted, Do, Done, Failed, Imported, Order, Ready, Said, Tried
-from .probing import limits_in_unit
+from .probing import Units, limits_in_child
 from .process import KILL_AFTER_S, WORKER, Channel, Process, folder_of, sweep
 from .sockets import OPEN, Access, Sockets
 
@@ -49,7 +45,7 @@ class ProcessLauncher:
 
         door: where workers in units of their own are asked for; children do where that fails, which is tried first.
         """
-        self._door = door
+        self._units = Units(door)
         self._kept = kept or Kept(run_folder, environment={})
         self._access = access
         self._front: Front | None = None
@@ -59,17 +55,14 @@ class ProcessLauncher:
         self._sockets: dict[str, Sockets] = {}
         self._processes: list[Process] = []
         self._limits: dict[str, str] | None = None
+        """Which hold in a child, once tried."""
 
     def limits_held(self) -> dict[str, str]:
         """As tried once in a process that took them all; about 0.1 s at the first call."""
-        if self._limits is None and self._door is not None:
-            self._limits = limits_in_unit(self._door)
-            if self._limits is None:
-                LOG.warning("no unit can be had for a worker at %s: workers are children of the agent", self._door)
-                self._door = None
-        if self._limits is None:
-            self._limits = _try_limits()
-        return dict(self._limits)
+        held = self._units.limits()
+        if held is None:
+            held = self._limits = self._limits or limits_in_child()
+        return dict(held)
 
     def sockets(self, model: str) -> None:
         """Bind the sockets of `model`, unless they are; raise CannotBind when they cannot be had."""
@@ -114,7 +107,9 @@ class ProcessLauncher:
 
     def sweep(self) -> None:
         """Reap and kill what is due."""
-        sweep(self._processes)
+        for ended in sweep(self._processes):
+            if ended.why_no_unit is not None:
+                self._units.refused(ended.why_no_unit)
         self._kept.tidy()
 
     def finish(self, drain_s: float) -> None:
@@ -149,8 +144,6 @@ class ProcessLauncher:
         if trial_wall_s is None:
             # RLIMIT_CPU counts the whole life of a process: one that serves would die of age.
             spec = dataclasses.replace(spec, cpu_limit_s=None)
-        if self._door is not None:
-            self.limits_held()
         channel = Channel()
         order = Order(
             spec=spec,
@@ -162,8 +155,10 @@ class ProcessLauncher:
         if trial_wall_s is None:
             order = self.front.complete(order)
         # In a unit every other user looks like nobody, so one that must know who asks is a child.
-        door = None if order.allow_uids or order.allow_gids else self._door
+        door = None if order.allow_uids or order.allow_gids else self._units.door()
         process = Process(order, channel, self._command, door)
+        if process.door_shut is not None:
+            self._units.refused(process.door_shut)
         self._processes.append(process)
         return process
 
@@ -201,17 +196,22 @@ class ProcessTrial:
 
     def _died(self) -> TrialReport:
         """A death before the runtime was there is no variant's fault."""
-        words = self._process.words()
         if not self._imported and self._process.crashed:
-            words = f"the runtime {self._process.order.spec.runtime} cannot be imported: {words}"
-            return TrialReport(ok=False, reason=words, blame="runtime")
-        return TrialReport(ok=False, reason=words)
+            return TrialReport(ok=False, reason=_why_early(self._process), blame="runtime")
+        return TrialReport(ok=False, reason=self._process.words())
 
     def stop(self) -> None:
         """Kill it."""
         self._process.kill("stopped by the agent")
         self._channel.close()
         self._launcher.sweep()
+
+
+def _why_early(process: Process) -> str:
+    """Return why a process ended before it had its runtime: where there was none at all, no runtime is to blame either."""
+    if process.why_no_unit is not None:
+        return process.why_no_unit
+    return f"the runtime {process.order.spec.runtime} cannot be imported: {process.words()}"
 
 
 def _report(said: Said) -> TrialReport:
@@ -271,8 +271,7 @@ class ProcessWorker:
         self._hear_all()
         if self._failed is not None:
             return self._failed.reason
-        words = self._process.killed_because or self._process.words()
-        return f"the runtime {self._process.order.spec.runtime} cannot be imported: {words}" if self._early() else words
+        return _why_early(self._process) if self._early() else self._process.words()
 
     def blame(self) -> Literal["variant", "runtime"]:
         """What its death is laid to."""
@@ -367,19 +366,3 @@ class ProcessWorker:
                 self._counted.append(said)
             case Done() | Tried():
                 pass
-
-
-def _try_limits() -> dict[str, str]:
-    try:
-        done = subprocess.run(
-            [sys.executable, "-I", "-m", "edgefleet_agent.serve.limits"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=20,
-            check=True,
-            cwd="/",
-        )
-        said: dict[str, str] = json.loads(done.stdout)
-    except (OSError, subprocess.SubprocessError, ValueError) as error:
-        return dict.fromkeys(("memory", "network", "cpu"), f"none: they could not be tried: {error}")
-    return said

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import msgspec
 
-from ..log import LOG
 from .messages import MAX_PACKET_BYTES, Do, Order, Said, decode_said, encode
-from .units import Called, Child
+from .units import LOOK_INTO, Called, Child
 
 KILL_AFTER_S = 2.0
 """Beyond its time to drain, until it is killed."""
@@ -93,6 +92,8 @@ class Process:
         given = os.memfd_create("order")
         ours, theirs = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(ours, False)
+        self.door_shut: str | None = None
+        """Why no unit could be asked for at `door`: it is a child then."""
         self._errors = os.fdopen(ours, "rb", buffering=0)
         try:
             os.write(given, encode(order))
@@ -111,7 +112,7 @@ class Process:
             try:
                 return Called(door, [given, errors, *self.order.inherited])
             except OSError as error:
-                LOG.warning("no unit for a worker at %s: %s; it is a child of the agent", door, error.strerror)
+                self.door_shut = f"{door}: {error.strerror}"
         spec = self.order.spec
         return subprocess.Popen(
             # The names are for people who look at `ps`; the worker ignores them.
@@ -158,13 +159,19 @@ class Process:
             return False
         return code > 0 or -code in (signal.SIGILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE)
 
+    @property
+    def why_no_unit(self) -> str | None:
+        """Why the unit that was to be its own never began, and what to do; None for all others."""
+        why = self._child.why_none if isinstance(self._child, Called) else None
+        return why and f"systemd began no unit for it: {why}; {LOOK_INTO}, and the next worker is a child of the agent"
+
     def words(self) -> str:
         """How it ended: exit code or signal with what that means, and the last line that it printed."""
+        if self.killed_because is not None:
+            return self.killed_because
         code = self._child.poll()
         if code is None:
             return "it is still running"
-        if self.killed_because is not None:
-            return self.killed_because
         self._read_errors()
         said = self._last_line.decode("utf-8", "replace").strip()[-300:]
         tail = f"; its last words: {said}" if said else ""
@@ -203,14 +210,16 @@ def _name(number: int) -> str:
         return f"signal {number}"
 
 
-def sweep(processes: list[Process]) -> None:
-    """Reap those that ended and kill those whose time is over; they leave the list."""
+def sweep(processes: list[Process]) -> list[Process]:
+    """Reap those that ended and kill those whose time is over; return those that ended, which leave the list."""
     now = time.monotonic()
-    for process in list(processes):
-        if not process.alive:
-            processes.remove(process)
-        elif process.kill_at is not None and now >= process.kill_at:
+    ended = [process for process in processes if not process.alive]
+    for process in ended:
+        processes.remove(process)
+    for process in processes:
+        if process.kill_at is not None and now >= process.kill_at:
             process.kill("killed: it did not end when it was told to")
+    return ended
 
 
 def folder_of(process: Process) -> Path:

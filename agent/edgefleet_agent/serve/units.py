@@ -19,8 +19,11 @@ from typing import Protocol
 
 HELLO = b"hello"
 MAX_WORDS = 64
+BEGIN_S = 20.0
+"""So long systemd may take to begin a unit, on a busy device that boots. One that begins later finds nobody, and ends."""
 REPORT_S = 1.0
 """How long after its end the shell's word is waited for, until it counts as killed without a reason that is known."""
+LOOK_INTO = "journalctl -u 'edgefleet-worker@*' says more"
 _CREDENTIALS = struct.Struct("3i")
 
 
@@ -47,8 +50,10 @@ class Called:
     def __init__(self, door: Path, descriptors: Sequence[int]) -> None:
         """descriptors: the order's file, standard error, then what the order names, in that order."""
         self.pid = 0
-        self.began = False
-        """Whether the process was there at all: a unit that cannot be started here ends without a word."""
+        self.why_none: str | None = None
+        """Why its unit never began; None while it may begin yet, and where it did."""
+        self._began = False
+        self._begin_by = time.monotonic() + BEGIN_S
         self._code: int | None = None
         self._gone_at: float | None = None
         self._watch: int | None = None
@@ -66,6 +71,8 @@ class Called:
         """How it ended."""
         while self._code is None and self._hear():
             pass
+        if self._code is None and not self._began and time.monotonic() >= self._begin_by:
+            self._never_began(f"it had not begun after {BEGIN_S:.0f} s")
         if self._code is None and self._ended():
             self._gone_at = self._gone_at or time.monotonic()
             if time.monotonic() - self._gone_at >= REPORT_S:
@@ -97,16 +104,23 @@ class Called:
             data, more, _, _ = self._line.recvmsg(MAX_WORDS, socket.CMSG_SPACE(_CREDENTIALS.size))
         except BlockingIOError:
             return False
+        except ConnectionResetError:
+            # Said once of an end that left something unread, as a unit does whose program is not found; its word comes behind.
+            return True
         except OSError:
             data, more = b"", []
-        if data == HELLO and not self.began:
-            self.began = True
+        if data == HELLO and not self._began:
+            self._began = True
             self._know(more)
-        elif data:
+        elif data and self._began:
             self._end(_code_of(data))
-        else:
+        elif data:
+            self._never_began(f"it ended with exit code {_code_of(data)} before the worker's first word")
+        elif self._began:
             # systemd has closed the line, so the unit is over, and nothing more will be said.
-            self._end(-signal.SIGKILL if self.began else 1)
+            self._end(-signal.SIGKILL)
+        else:
+            self._never_began("systemd closed the line to it without a word")
         return self._code is None
 
     def _know(self, more: list[tuple[int, int, bytes]]) -> None:
@@ -117,9 +131,13 @@ class Called:
             self._watch = os.pidfd_open(self.pid)
 
     def _ended(self) -> bool:
-        if not self.began:
+        if not self._began:
             return False
         return self._watch is None or bool(select.select([self._watch], [], [], 0)[0])
+
+    def _never_began(self, why: str) -> None:
+        self.why_none = why
+        self._end(1)
 
     def _end(self, code: int) -> None:
         self._code = code
