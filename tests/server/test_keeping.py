@@ -1,5 +1,6 @@
 """How much of what devices say is kept, and for how long."""
 
+import math
 import threading
 import time
 import zlib
@@ -15,7 +16,7 @@ from edgefleet_server.config import KeepConfig, parse
 from edgefleet_server.errors import BadConfig
 from edgefleet_server.link.inbox import Incoming
 from edgefleet_server.rollouts.controller import REFRESH_EVERY_S
-from edgefleet_server.store import events, pruning, telemetry
+from edgefleet_server.store import audit, events, pruning, telemetry
 
 from .conftest import MakeServer
 
@@ -75,9 +76,12 @@ def test_what_is_older_than_it_is_kept_goes_in_the_controllers_slow_turn(
     with server.database.write() as connection:
         connection.exec_driver_sql("UPDATE windows SET placed_s = placed_s - 172800 WHERE placed_s < ?", (now - 10,))
         connection.exec_driver_sql("UPDATE events SET received_s = received_s - 8640000 WHERE number < 2")
+        for days in (800, 0):
+            audit.add(connection, audit.AuditRow(now - days * DAY_S, "ana", "rollout.start", None, "m/1", "done"))
     server.controller.turn()
     with server.database.read() as connection:
         assert (telemetry.count(connection), events.count(connection)) == (2, 1)
+        assert [row.at_s for row in audit.latest(connection)] == [now]
         assert len(telemetry.models(connection, "one", since_s=0.0)) == 2
     assert server.counters.get("windows_pruned") == 5
     server.database.close()
@@ -108,3 +112,6 @@ def test_keeping_nothing_is_refused(tmp_path: Path) -> None:
     assert parse({**folders, "keep": {"windows_days": 1}}, tmp_path).keep.windows_days == 1
     with pytest.raises(BadConfig, match=r"keep\.events_days is 0"):
         parse({**folders, "keep": {"events_days": 0}}, tmp_path)
+    with pytest.raises(BadConfig, match=r"keep\.audit_days is -1"):
+        parse({**folders, "keep": {"audit_days": -1}}, tmp_path)
+    assert parse({**folders, "keep": {"audit_days": math.inf}}, tmp_path).keep.audit_days == math.inf, "for ever"
