@@ -188,7 +188,7 @@ class Server:
             ),
         )
         self.beat = Beat(self.database, self.clock, SERVER, "server", self._says)
-        self.views.processes = lambda: every_process(self.database, self.clock)
+        self.views.processes = lambda: every_process(self.database, self.beat.heard)
         self.identities: Identities | None = None
         if config.enrolment.port or (config.identity is not None and has_ca_passphrase()):
             self.identities = Identities(

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -22,6 +23,7 @@ from sqlalchemy import text
 from edgefleet_protocol.codec import encode
 from edgefleet_protocol.messages import DeviceState
 from edgefleet_server.app import Server
+from edgefleet_server.beating import SERVER, Heard
 from edgefleet_server.cli.device import main as device_command
 from edgefleet_server.client import Api, Failed
 from edgefleet_server.commands import server as server_command
@@ -35,6 +37,7 @@ from edgefleet_server.rollouts.orders import Order
 from edgefleet_server.rollouts.pairs import Pair
 from edgefleet_server.store import comparisons, devices, measurements, processes, tokens
 from edgefleet_server.store.place import DatabaseConfig
+from edgefleet_server.store.processes import Process
 from tests.fakes.broker_process import BrokerProcess
 from tests.fakes.postgres import Postgres
 from tests.fakes.repository import FakeRepository
@@ -310,18 +313,39 @@ def test_a_replica_needs_postgresql_the_servers_tables_and_an_address_that_is_sa
         assert said in capsys.readouterr().err
 
 
-def test_a_server_that_is_silent_or_of_another_form_is_noticed(pair: tuple[Server, Replica]) -> None:
+@pytest.mark.parametrize("apart_s", [-90.0, 90.0])
+def test_a_server_that_is_silent_is_noticed_however_far_its_clock_is_from_the_replicas(
+    pair: tuple[Server, Replica], apart_s: float
+) -> None:
     server, replica = pair
-    server.beat.once()
-    replica.main.look()
-    assert replica.main.seen.away is None
-    with server.database.append() as connection:
-        (row,) = processes.every(connection)
-        processes.put(connection, replace(row, seen_s=row.seen_s - 60))
-    replica.main.look()
-    assert "has said nothing for 60 s" in (replica.main.seen.away or "")
-    (shown,) = replica.views.health()["processes"]
-    assert shown["silent"] is True
+    passed = SimpleNamespace(s=0.0)
+    replica.main.heard = Heard(lambda: passed.s)
+
+    def seen() -> tuple[str | None, bool]:
+        replica.main.look()
+        (shown,) = replica.views.health()["processes"]
+        return replica.main.seen.away, shown["silent"]
+
+    def beat() -> None:
+        says = Process(SERVER, "server", 1.0, time.time() + apart_s + passed.s, {})
+        with server.database.append() as connection:
+            processes.put(connection, says)
+
+    beat()
+    assert seen() == (None, False)
+    for passed.s in (15.0, 30.0, 45.0):
+        beat()
+        assert seen() == (None, False)
+    passed.s = 60.0
+    assert seen() == (None, False)
+    passed.s = 105.0
+    assert seen() == ("the server has the database, and has said nothing for 60 s", True)
+    beat()
+    assert seen() == (None, False), "it is back"
+
+
+def test_a_server_of_another_form_is_noticed(pair: tuple[Server, Replica]) -> None:
+    server, replica = pair
     with server.database.write() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(ServerError, match="form 9999"):
