@@ -44,6 +44,7 @@ from tests.fakes.repository import FakeRepository
 from tests.fakes.scripted_device import PI4, ScriptedDevice, eventually
 
 from .conftest import MakeServer
+from .test_model_gate import in_a_heat_wave
 
 WEST, SOUTH = "eu-west", "ap-south"
 
@@ -287,6 +288,25 @@ def test_what_the_servers_controller_found_is_seen_at_a_replica_which_keeps_noth
         ]
         assert [row.digest for row in plans[0]] == [row.digest for row in plans[1]]
         assert everything(server) == before, "to look changes nothing"
+
+
+def test_the_server_and_a_replica_tell_the_same_of_two_models_in_a_heat_wave(
+    make_server: MakeServer, repo: FakeRepository, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(controller_module, "FOLLOW_S", 0.0)
+    fleet = in_a_heat_wave(make_server, repo, database=DatabaseConfig(url=postgres.new()))
+    server = fleet.server
+    replica = Replica(replace(server.config, http=replace(server.config.http, open=True)), fleet.clock)
+    try:
+        path, told = f"/api/v1/rollouts/{WEST}/comparison", []
+        for web in (server.web, replica.web):
+            with TestClient(web, base_url="http://127.0.0.1") as ask:
+                told.append(ask.get(path).json()["items"])
+        assert "devices that kept the model before changed by that, too" in str(told[0])
+        assert told[0] == told[1]
+    finally:
+        replica.database.close()
+        server.database.close()
 
 
 def test_a_replica_needs_postgresql_the_servers_tables_and_an_address_that_is_safe(
