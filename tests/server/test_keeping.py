@@ -4,6 +4,7 @@ import math
 import threading
 import time
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,32 @@ def test_rollouts_do_not_wait_for_what_is_removed(make_server: MakeServer, monke
         time.sleep(0.01)
     let_go.set()
     server.controller.stop()
+    server.database.close()
+
+
+def test_roll_ups_do_not_wait_for_what_is_removed_and_that_ends_with_the_server(
+    make_server: MakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, began, ended = make_server(1), threading.Event(), threading.Event()
+
+    def slow(*_: object, go_on: Callable[[], bool]) -> int:
+        began.set()
+        while go_on():
+            time.sleep(0.01)
+        ended.set()
+        return 0
+
+    monkeypatch.setattr("edgefleet_server.tidying.prune_windows", slow)
+    server.tidier.start()
+    began.wait()
+    send_windows(server, "one", 1, start_s=time.time())
+    server.roller.start()
+    while not server.counters.get("rollup_batches"):
+        time.sleep(0.01)
+    assert not ended.is_set()
+    server.tidier.stop()
+    assert ended.is_set()
+    server.roller.stop()
     server.database.close()
 
 
