@@ -1,7 +1,6 @@
 """`agent.toml`: what the owner of a device says about it. A key that is not known is refused by name."""
 
 import os
-import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import msgspec
 
 from edgefleet_protocol.errors import BadName
 from edgefleet_protocol.names import check_label
+from edgefleet_protocol.wrong_type import converted
 
 from .errors import BadConfig, BadIdentity
 from .identity_config import with_identity
@@ -27,15 +27,6 @@ PLACE = Path("/etc/edgefleet/agent.toml")
 PAGE = "docs/reference/configuration.md"
 MAX_RUN_BYTES = 89
 """Of a socket's 107: leaves room for `/`, a model's name of 12 and `.sock`. A longer name is refused when it comes."""
-KINDS = {
-    "int": "a whole number",
-    "float": "a number",
-    "str": "a text in quotes",
-    "path": "a path in quotes",
-    "object": "a [section]",
-    "bool": "true or false",
-    "null": "",
-}
 EXAMPLES = {"fleet": "demo", "device": "porch-1", "root": "1.root.json"}
 
 
@@ -171,12 +162,10 @@ def from_dict(data: dict[str, Any], base: Path, *, complete: bool = True) -> Con
     if complete:
         _check_lacking([name for name in EXAMPLES if name not in data])
     try:
-        config = msgspec.convert(data, Config, dec_hook=_path)
+        config = converted(data, Config, "", BadConfig, _path)
         for name in ("fleet", "device"):
             if name in data:
                 check_label(name, getattr(config, name))
-    except msgspec.ValidationError as error:
-        raise BadConfig(_wrong_type(str(error), data)) from error
     except BadName as error:
         raise BadConfig(str(error)) from error
     for name, port in (
@@ -263,21 +252,6 @@ def _check_lacking(lacking: list[str]) -> None:
             f"{' and '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} missing; write, say, {examples}, or "
             "enrol this device: edgefleet agent enrol URL"
         )
-
-
-def _wrong_type(words: str, data: dict[str, Any]) -> str:
-    """Return msgspec's words about a wrong type as ours: the key, its value, and what is allowed."""
-    found = re.search(r"^(.*) - at `\$\.(.+)`$", words)
-    if found is None:
-        return words
-    value: Any = data
-    for key in found[2].split("."):
-        value = value.get(key) if isinstance(value, dict) else None
-    allowed = re.search(r"Expected `([^`]+)`, got", found[1])
-    if allowed is None:
-        return f"{found[2]} is {value!r}: {found[1]}"
-    kinds = [KINDS.get(each.strip(), each.strip()) for each in allowed[1].split("|")]
-    return f"{found[2]} is {value!r} and must be {' or '.join(kind for kind in kinds if kind)}"
 
 
 def _path(kind: type, value: Any) -> Any:

@@ -40,11 +40,12 @@ from .regions.assigning import Assigner
 from .regions.current import Residency
 from .regions.gone import Decommissioner, GoneWatch
 from .regions.service import Regions
-from .rolling import Roller, Tidier
+from .rolling import Roller
 from .rollouts.controller import Controller
 from .seams import Clock, WallClock
 from .signer import OnlineSigner
 from .store.database import Database
+from .tidying import Tidier
 from .views import Views
 from .views.processes import every_process
 from .views.telemetry_views import TelemetryViews
@@ -162,8 +163,8 @@ class Server:
             config, self.topics.fleet, self.repository, self.database, self.controller, self.counters, self.clock,
             connected=lambda: self.broker.session is not None, ingest=self.router,
         )  # fmt: skip
-        tidier = Tidier(self.database, self.counters, self.clock, config.keep, config.region_keeps)
-        self.roller = Roller(self.database, self.counters, tidier, self.watching.follower.take)
+        self.tidier = Tidier(self.database, self.counters, self.clock, config.keep, config.region_keeps)
+        self.roller = Roller(self.database, self.counters, self.watching.follower.take)
         telemetry = TelemetryViews(self.repository, self.database, self.clock)
         self.web = make_app(
             self.controller,
@@ -188,7 +189,7 @@ class Server:
             ),
         )
         self.beat = Beat(self.database, self.clock, SERVER, "server", self._says)
-        self.views.processes = lambda: every_process(self.database, self.clock)
+        self.views.processes = lambda: every_process(self.database, self.beat.heard)
         self.identities: Identities | None = None
         if config.enrolment.port or (config.identity is not None and has_ca_passphrase()):
             self.identities = Identities(
@@ -222,6 +223,7 @@ class Server:
         self.publisher.start()
         self.controller.start()
         self.roller.start()
+        self.tidier.start()
         self.watching.start()
         self.beat.start()
         if self.identities is not None:
@@ -240,6 +242,7 @@ class Server:
         if self.reading_back is not None:
             self.reading_back.stop()
         self.router.stop()
+        self.tidier.stop()
         self.roller.stop()
         self.list_keeper.stop()
         self.broker.stop()

@@ -2,7 +2,8 @@
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from .seams import Clock
@@ -20,6 +21,28 @@ SERVER = "server"
 """What the one server is called; there is no other of its kind."""
 
 
+class Heard:
+    """For how long each process has been silent, by this process's own clock alone: those of two machines may be minutes apart.
+
+    A row that is another one than at the look before is a word, whatever time it says. Safe from every thread.
+    """
+
+    def __init__(self, monotonic_s: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic_s = monotonic_s
+        self._lock = threading.Lock()
+        self._heard: dict[str, tuple[Process, float]] = {}
+
+    def look(self, rows: Iterable[Process]) -> dict[str, float]:
+        """Take in all rows as they are now; return the seconds of silence by name. Who is seen for the first time spoke just now."""
+        with self._lock:
+            now_s, before = self._monotonic_s(), self._heard
+            self._heard = {
+                row.name: before[row.name] if row.name in before and before[row.name][0] == row else (row, now_s)
+                for row in rows
+            }
+            return {name: now_s - heard_s for name, (_, heard_s) in self._heard.items()}
+
+
 class Beat:
     """Writes one process's row. With SQLite there are no others, and nothing is written."""
 
@@ -29,6 +52,8 @@ class Beat:
         """name: one for each process. says: what it tells of itself now; small, and for whoever may read /healthz."""
         self._database, self._clock, self._name, self._kind, self._says = database, clock, name[:64], kind, says
         self._started_s = clock.now()
+        self.heard = Heard()
+        """What it sees of all of them, at each word of its own."""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="beat", daemon=True)
 
@@ -56,6 +81,7 @@ class Beat:
             processes.put(connection, row)
             if self._kind == "server":
                 processes.prune(connection, now - FORGET_S)
+            self.heard.look(processes.every(connection))
 
     def _run(self) -> None:
         while not self._stopping.is_set():

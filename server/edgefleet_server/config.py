@@ -118,6 +118,10 @@ class KeepConfig:
     hour_rollups_days: float = 90.0
     day_rollups_days: float = 1_100.0
     """Three years."""
+    alerts_days: float = 90.0
+    """After they were resolved; what is open stays."""
+    audit_days: float = 730.0
+    """Two years. `inf`: for ever."""
 
 
 @dataclass(frozen=True)

@@ -1,54 +1,20 @@
-"""The thread that keeps roll-ups up to date: folds what came in, and removes what is older than it is kept."""
+"""The thread that keeps roll-ups up to date: folds what came in."""
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from .ingest.counters import Counters
-from .keeping import Kept, RegionKeep, at_most, bounds
-from .regions.current import keep_days
-from .seams import Clock
 from .store import rollups, rollups_aside
 from .store.database import Database, Unavailable, of_the_database
-from .store.rollup_pruning import prune_rollups, prune_windows
 
 LOG = logging.getLogger(__name__)
 
 EVERY_S = 2.0
 REST = 3.0
 """It rests so many times as long as it worked, for it holds the one writer of SQLite meanwhile."""
-TIDY_EVERY_S = 600.0
-RESOLUTION_SPANS = {
-    rollups.MINUTE: "minute_rollups_days",
-    rollups.HOUR: "hour_rollups_days",
-    rollups.DAY: "day_rollups_days",
-}
-
-
-class Tidier:
-    """Removes what is older than its resolution and its region keep it."""
-
-    def __init__(
-        self, database: Database, counters: Counters, clock: Clock, keep: Kept, regions: Mapping[str, RegionKeep]
-    ) -> None:
-        self._database, self._counters, self._clock = database, counters, clock
-        self._keep, self._regions = keep, regions
-
-    def __call__(self) -> None:
-        """Do it once."""
-        now = self._clock.now()
-        for resolution, name in RESOLUTION_SPANS.items():
-            gone = prune_rollups(self._database, resolution, bounds(self._keep, self._regions, name, now))
-            self._counters.add("rollups_pruned", gone)
-        own = bounds(self._keep, self._regions, "windows_days", now)
-        kept_from_s = min([own.others, *own.regions.values()])
-        with self._database.read() as connection:
-            own = at_most(own, keep_days(connection), now)
-        self._counters.add("windows_pruned", prune_windows(self._database, own, kept_from_s))
-        with self._database.write() as connection:
-            rollups_aside.prune(connection, kept_from_s)
 
 
 class Step(NamedTuple):
@@ -63,17 +29,11 @@ class Step(NamedTuple):
 
 
 class Roller:
-    """Folds every few seconds; `tidy` is called now and then."""
+    """Folds every few seconds."""
 
-    def __init__(
-        self,
-        database: Database,
-        counters: Counters,
-        tidy: Callable[[], None],
-        on_folded: Callable[[rollups.Folded], None],
-    ) -> None:
+    def __init__(self, database: Database, counters: Counters, on_folded: Callable[[rollups.Folded], None]) -> None:
         """on_folded: is told what was moved, after it is stored."""
-        self._database, self._counters, self.tidy, self._on_folded = database, counters, tidy, on_folded
+        self._database, self._counters, self._on_folded = database, counters, on_folded
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="roll-ups", daemon=True)
 
@@ -146,7 +106,7 @@ class Roller:
         self._counters.add(name, by, reason=why)
 
     def _run(self) -> None:
-        tidied, retried = 0.0, False
+        retried = False
         while not self._stopping.is_set():
             began, full = time.monotonic(), False
             try:
@@ -154,9 +114,6 @@ class Roller:
                     self.retry()
                     retried = True
                 full = self.step().full
-                if began - tidied > TIDY_EVERY_S or not tidied:
-                    tidied = began
-                    self.tidy()
                 self._database.outage.works("roll-ups")
             except Unavailable as error:
                 self._database.outage.refused("roll-ups", error)

@@ -102,6 +102,25 @@ def test_nothing_of_a_region_is_kept_for_longer_than_its_own_time_though_that_be
     assert {str(row[0])[:2] for row in stored(database)} == {"us"}
 
 
+def test_while_one_region_keeps_its_windows_for_longer_those_of_the_others_are_merged_in_their_time(
+    database: Database,
+) -> None:
+    rng = random.Random(15)
+    rows = [window(rng, number) for number in range(60)]
+    put(database, rows)
+    with database.write() as connection:
+        add(connection, rows)
+    ends_s = NOON_S + 2 * DAY_S
+    bounds = Bounds({"eu": NOON_S - 30 * DAY_S}, ends_s)
+    others = sum(row.device.startswith("us") for row in rows)
+    assert prune_windows(database, bounds, NOON_S - 30 * DAY_S, go_on=lambda: False) == 0
+    assert prune_windows(database, bounds, NOON_S - 30 * DAY_S) == others > 0
+    assert {str(row[0])[:2] for row in stored(database)} == {"us"}
+    with database.read() as connection:
+        left = connection.execute(select(windows_table.c.device)).scalars().all()
+    assert len(left) == len(rows) - others and {name[:2] for name in left} == {"eu"}
+
+
 def test_who_ends_meanwhile_leaves_what_is_not_merged_yet(database: Database) -> None:
     rng = random.Random(14)
     put(database, [window(rng, number) for number in range(20)])

@@ -29,7 +29,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path, postgres: Postgres)
 
 def roller(database: Database) -> tuple[Roller, Counters, list[rollups.Folded]]:
     counters, told = Counters(), []
-    return Roller(database, counters, lambda: None, told.append), counters, told
+    return Roller(database, counters, told.append), counters, told
 
 
 def packed(placed_s: float = NOON_S, facts: bytes = b"\x90", models: bytes = b"\x90") -> bytes:

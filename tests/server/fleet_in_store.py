@@ -182,9 +182,9 @@ class StoredFleet:
         return found
 
 
-def make_fleet(make_server: MakeServer, repo: FakeRepository, count: int = 0) -> StoredFleet:
+def make_fleet(make_server: MakeServer, repo: FakeRepository, count: int = 0, **config: object) -> StoredFleet:
     """A server with a clock of its own, and `count` devices."""
-    other = make_server(1)
+    other = make_server(1, **config)
     other.database.close()
     clock = Clock(repo.now.timestamp())
     fleet = StoredFleet(Server(other.config, PASSPHRASE, clock), clock, repo)

@@ -1,9 +1,10 @@
 """How much of what devices say is kept, and for how long."""
 
+import math
 import threading
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from edgefleet_server.errors import BadConfig
 from edgefleet_server.ingest.lane import Lane
 from edgefleet_server.link.inbox import Incoming
 from edgefleet_server.rollouts.controller import REFRESH_EVERY_S
-from edgefleet_server.store import events, pruning, telemetry
+from edgefleet_server.store import audit, events, pruning, telemetry
 
 from .conftest import MakeServer
 
@@ -109,9 +110,12 @@ def test_what_is_older_than_it_is_kept_goes_in_the_controllers_slow_turn(
     with server.database.write() as connection:
         connection.exec_driver_sql("UPDATE windows SET placed_s = placed_s - 172800 WHERE placed_s < ?", (now - 10,))
         connection.exec_driver_sql("UPDATE events SET received_s = received_s - 8640000 WHERE number < 2")
+        for days in (800, 0):
+            audit.add(connection, audit.AuditRow(now - days * DAY_S, "ana", "rollout.start", None, "m/1", "done"))
     server.controller.turn()
     with server.database.read() as connection:
         assert (telemetry.count(connection), events.count(connection)) == (2, 1)
+        assert [row.at_s for row in audit.latest(connection)] == [now]
         assert len(telemetry.models(connection, "one", since_s=0.0)) == 2
     assert server.counters.get("windows_pruned") == 5
     server.database.close()
@@ -137,8 +141,37 @@ def test_rollouts_do_not_wait_for_what_is_removed(make_server: MakeServer, monke
     server.database.close()
 
 
+def test_roll_ups_do_not_wait_for_what_is_removed_and_that_ends_with_the_server(
+    make_server: MakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, began, ended = make_server(1), threading.Event(), threading.Event()
+
+    def slow(*_: object, go_on: Callable[[], bool]) -> int:
+        began.set()
+        while go_on():
+            time.sleep(0.01)
+        ended.set()
+        return 0
+
+    monkeypatch.setattr("edgefleet_server.tidying.prune_windows", slow)
+    server.tidier.start()
+    began.wait()
+    send_windows(server, "one", 1, start_s=time.time())
+    server.roller.start()
+    while not server.counters.get("rollup_batches"):
+        time.sleep(0.01)
+    assert not ended.is_set()
+    server.tidier.stop()
+    assert ended.is_set()
+    server.roller.stop()
+    server.database.close()
+
+
 def test_keeping_nothing_is_refused(tmp_path: Path) -> None:
     folders = {"repository": "r", "keys": "k", "data": "d"}
     assert parse({**folders, "keep": {"windows_days": 1}}, tmp_path).keep.windows_days == 1
     with pytest.raises(BadConfig, match=r"keep\.events_days is 0"):
         parse({**folders, "keep": {"events_days": 0}}, tmp_path)
+    with pytest.raises(BadConfig, match=r"keep\.audit_days is -1"):
+        parse({**folders, "keep": {"audit_days": -1}}, tmp_path)
+    assert parse({**folders, "keep": {"audit_days": math.inf}}, tmp_path).keep.audit_days == math.inf, "for ever"

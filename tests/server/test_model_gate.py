@@ -18,9 +18,11 @@ GATE = Gate(not_worse=NotWorse(min_requests=100, warm_up_s=0.0, wait_s=1800.0))
 STAGES = (StageOrder(count=12), StageOrder(percent=100.0))
 
 
-def begun(make_server: MakeServer, repo: FakeRepository, gate: Gate = GATE, count: int = 30) -> StoredFleet:
+def begun(
+    make_server: MakeServer, repo: FakeRepository, gate: Gate = GATE, count: int = 30, **config: object
+) -> StoredFleet:
     """A fleet that runs fashion/1 and has served for a while; fashion/2 is begun, and its first stage runs it."""
-    fleet = make_fleet(make_server, repo, count)
+    fleet = make_fleet(make_server, repo, count, **config)
     fleet.server.controller.begin(Order("fashion/1", regions=(WEST,)), "ana")
     fleet.switch("fashion/1")
     assert fleet.turn(2).status == "complete"
@@ -57,14 +59,20 @@ def test_a_slower_model_goes_back_with_the_figures_although_every_device_proved_
     fleet.server.database.close()
 
 
-def test_a_heat_wave_over_all_devices_is_no_fault_of_the_model(make_server: MakeServer, repo: FakeRepository) -> None:
-    fleet = begun(make_server, repo)
+def in_a_heat_wave(make_server: MakeServer, repo: FakeRepository, **config: object) -> StoredFleet:
+    """The same, and all devices got slower, those that kept the model before, too; the controller has looked."""
+    fleet = begun(make_server, repo, **config)
     at_s = fleet.clock.at
     fleet.measure(set(fleet.names) - set(fleet.admitted()), 0.013)
     fleet.clock.at = at_s
     fleet.measure(fleet.admitted(), 0.013)
-    record = fleet.turn()
-    assert record.status == "running"
+    assert fleet.turn().status == "running"
+    return fleet
+
+
+def test_a_heat_wave_over_all_devices_is_no_fault_of_the_model(make_server: MakeServer, repo: FakeRepository) -> None:
+    fleet = in_a_heat_wave(make_server, repo)
+    record = fleet.server.controller.current(WEST)[0]
     assert "more because devices that kept the model before changed by that, too" in record.why
     fleet.server.database.close()
 

@@ -99,7 +99,7 @@ def test_a_helper_takes_its_number_again_after_a_restart_and_tells_the_outage_in
             cluster.start()
             taken = helper.counters.get("windows_taken")
             eventually("it goes on", lambda: helper.counters.get("windows_taken") > taken)
-            (shown,) = every_process(server.database, server.clock)
+            (shown,) = every_process(server.database, server.beat.heard)
             assert (shown["name"], shown["kind"], shown["silent"]) == ("hub-2", "ingest", False)
             with pytest.raises(ServerError, match="another ingest process has number 2"):
                 Helper(server.config, "demo", 2)
@@ -108,7 +108,7 @@ def test_a_helper_takes_its_number_again_after_a_restart_and_tells_the_outage_in
             first, *more, last = lines(caplog)
             assert first.startswith("the database refuses (") and last.startswith("the database works again")
             assert more == ["the lock on the database was lost with its connection, and is taken again"]
-        assert every_process(server.database, server.clock) == [], "it took its leave"
+        assert every_process(server.database, server.beat.heard) == [], "it took its leave"
         server.database.close()
 
 

@@ -376,7 +376,7 @@ def test_what_is_older_than_its_region_keeps_it_is_removed_and_nothing_else(serv
             for days in (1, 3):
                 window = Window(start_s=now, seconds=10.0, boot="b", started_monotonic_s=float(days))
                 telemetry.add(connection, device, window, now - days * 86400, now)
-    server.roller.tidy()
+    server.tidier.turn()
     assert server.counters.get("windows_pruned") == 1
     with server.database.read() as connection:
         left = {name: telemetry.count_of(connection, name, 0, now + 1) for name in ("one", "far")}
@@ -426,7 +426,7 @@ def test_a_region_says_which_setting_keeps_its_windows_and_they_go_by_it(
     shown = client.get(f"/v1/regions/{WEST}").json()["windows_kept"]
     assert shown["days"] == days and said in shown["words"]
     server.controller._prune(now)
-    server.roller.tidy()
+    server.tidier.turn()
     with server.database.read() as connection:
         assert telemetry.count_of(connection, "one", 0, now + 1) == 1
     server.database.close()

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -22,6 +23,7 @@ from sqlalchemy import text
 from edgefleet_protocol.codec import encode
 from edgefleet_protocol.messages import DeviceState
 from edgefleet_server.app import Server
+from edgefleet_server.beating import SERVER, Heard
 from edgefleet_server.cli.device import main as device_command
 from edgefleet_server.client import Api, Failed
 from edgefleet_server.commands import server as server_command
@@ -35,12 +37,14 @@ from edgefleet_server.rollouts.orders import Order
 from edgefleet_server.rollouts.pairs import Pair
 from edgefleet_server.store import comparisons, devices, measurements, processes, tokens
 from edgefleet_server.store.place import DatabaseConfig
+from edgefleet_server.store.processes import Process
 from tests.fakes.broker_process import BrokerProcess
 from tests.fakes.postgres import Postgres
 from tests.fakes.repository import FakeRepository
 from tests.fakes.scripted_device import PI4, ScriptedDevice, eventually
 
 from .conftest import MakeServer
+from .test_model_gate import in_a_heat_wave
 
 WEST, SOUTH = "eu-west", "ap-south"
 
@@ -286,6 +290,25 @@ def test_what_the_servers_controller_found_is_seen_at_a_replica_which_keeps_noth
         assert everything(server) == before, "to look changes nothing"
 
 
+def test_the_server_and_a_replica_tell_the_same_of_two_models_in_a_heat_wave(
+    make_server: MakeServer, repo: FakeRepository, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(controller_module, "FOLLOW_S", 0.0)
+    fleet = in_a_heat_wave(make_server, repo, database=DatabaseConfig(url=postgres.new()))
+    server = fleet.server
+    replica = Replica(replace(server.config, http=replace(server.config.http, open=True)), fleet.clock)
+    try:
+        path, told = f"/api/v1/rollouts/{WEST}/comparison", []
+        for web in (server.web, replica.web):
+            with TestClient(web, base_url="http://127.0.0.1") as ask:
+                told.append(ask.get(path).json()["items"])
+        assert "devices that kept the model before changed by that, too" in str(told[0])
+        assert told[0] == told[1]
+    finally:
+        replica.database.close()
+        server.database.close()
+
+
 def test_a_replica_needs_postgresql_the_servers_tables_and_an_address_that_is_safe(
     make_server: MakeServer,
     repo: FakeRepository,
@@ -310,18 +333,39 @@ def test_a_replica_needs_postgresql_the_servers_tables_and_an_address_that_is_sa
         assert said in capsys.readouterr().err
 
 
-def test_a_server_that_is_silent_or_of_another_form_is_noticed(pair: tuple[Server, Replica]) -> None:
+@pytest.mark.parametrize("apart_s", [-90.0, 90.0])
+def test_a_server_that_is_silent_is_noticed_however_far_its_clock_is_from_the_replicas(
+    pair: tuple[Server, Replica], apart_s: float
+) -> None:
     server, replica = pair
-    server.beat.once()
-    replica.main.look()
-    assert replica.main.seen.away is None
-    with server.database.append() as connection:
-        (row,) = processes.every(connection)
-        processes.put(connection, replace(row, seen_s=row.seen_s - 60))
-    replica.main.look()
-    assert "has said nothing for 60 s" in (replica.main.seen.away or "")
-    (shown,) = replica.views.health()["processes"]
-    assert shown["silent"] is True
+    passed = SimpleNamespace(s=0.0)
+    replica.main.heard = Heard(lambda: passed.s)
+
+    def seen() -> tuple[str | None, bool]:
+        replica.main.look()
+        (shown,) = replica.views.health()["processes"]
+        return replica.main.seen.away, shown["silent"]
+
+    def beat() -> None:
+        says = Process(SERVER, "server", 1.0, time.time() + apart_s + passed.s, {})
+        with server.database.append() as connection:
+            processes.put(connection, says)
+
+    beat()
+    assert seen() == (None, False)
+    for passed.s in (15.0, 30.0, 45.0):
+        beat()
+        assert seen() == (None, False)
+    passed.s = 60.0
+    assert seen() == (None, False)
+    passed.s = 105.0
+    assert seen() == ("the server has the database, and has said nothing for 60 s", True)
+    beat()
+    assert seen() == (None, False), "it is back"
+
+
+def test_a_server_of_another_form_is_noticed(pair: tuple[Server, Replica]) -> None:
+    server, replica = pair
     with server.database.write() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(ServerError, match="form 9999"):

@@ -286,7 +286,7 @@ def test_telemetry_goes_when_its_resolution_and_its_region_say_so(make_server: M
         for ago_s in (60.0, 1.5 * DAY_S, 5 * DAY_S):
             answered(server, device, ago_s, [0.01])
     server.roller.turn()
-    server.roller.tidy()
+    server.tidier.turn()
 
     def left(resolution: int, region: str) -> int:
         table = model_rollups.c

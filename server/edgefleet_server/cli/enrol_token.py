@@ -5,6 +5,7 @@ import csv
 import re
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from ..config import load
 from ..errors import BadRequest, NotFound
 from ..identity import tokens
 from ..identity.authority import fingerprint, read_ca
-from ..identity.csr import check_device_id
+from ..identity.csr import check_device_id, check_serial
 from ..identity.refusal import TurnedAway
 from ..identity.tokens import LIFE_S, Allowed, Token
 from ..identity.words import moment
@@ -115,7 +116,9 @@ def _token(arguments: argparse.Namespace, sha256: str, now: float) -> Token:
     cap = arguments.cap if arguments.batch else 1
     if not 1 <= cap <= MAX_CAP:
         raise BadRequest(f"--cap is {cap}: write a number from 1 to {MAX_CAP}")
-    allowed: tuple[Allowed, ...] = (Allowed(arguments.serial),) if arguments.serial else ()
+    allowed: tuple[Allowed, ...] = ()
+    if arguments.serial is not None:
+        allowed = (Allowed(_checked(check_serial, arguments.serial.strip())),)
     if arguments.serials:
         allowed = read_serials(arguments.serials)
     for tag in arguments.tag:
@@ -128,7 +131,7 @@ def _token(arguments: argparse.Namespace, sha256: str, now: float) -> Token:
         created_s=now,
         expires_s=now + arguments.expires,
         cap=cap,
-        device=_device(arguments.device) if arguments.device else None,
+        device=_checked(check_device_id, arguments.device) if arguments.device else None,
         allowed=allowed,
         approve=arguments.approve,
     )
@@ -146,9 +149,13 @@ def read_serials(path: Path) -> tuple[Allowed, ...]:
                 serial, device = (row.get("serial") or "").strip(), (row.get("device") or "").strip()
                 if not serial:
                     raise BadRequest(f"{path}, line {reader.line_num}: the serial is empty")
+                try:
+                    serial, device = _checked(check_serial, serial), device and _checked(check_device_id, device)
+                except BadRequest as error:
+                    raise BadRequest(f"{path}, line {reader.line_num}: {error}") from error
                 if serial in found:
                     raise BadRequest(f"{path}, line {reader.line_num}: {serial} is there twice")
-                found[serial] = Allowed(serial, _device(device) if device else None)
+                found[serial] = Allowed(serial, device or None)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise BadRequest(f"{path} cannot be read as CSV: {error}") from error
     if not found:
@@ -156,9 +163,9 @@ def read_serials(path: Path) -> tuple[Allowed, ...]:
     return tuple(found.values())
 
 
-def _device(name: str) -> str:
+def _checked(check: Callable[[str], str], value: str) -> str:
     try:
-        return check_device_id(name)
+        return check(value)
     except TurnedAway as error:
         raise BadRequest(str(error)) from error
 

@@ -95,10 +95,15 @@ def _names(attributes: list[tuple[x509.ObjectIdentifier, str]]) -> tuple[str, st
             f"the request's subject holds {len(names)} CN and {len(serials)} serialNumber: write one CN, the device's "
             "id, and at most one serialNumber, the board's"
         )
-    serial = serials[0] if serials else None
-    if serial is not None and not (0 < len(serial) <= MAX_SERIAL and serial.isascii() and serial.isprintable()):
-        raise forbidden(f"the board's serial may have 1 to {MAX_SERIAL} printable ASCII characters")
-    return check_device_id(names[0]), serial
+    return check_device_id(names[0]), check_serial(serials[0]) if serials else None
+
+
+def check_serial(serial: str) -> str:
+    """Return it if a board may say that it is its serial; raise TurnedAway."""
+    if not (0 < len(serial) <= MAX_SERIAL and serial.isascii() and serial.isprintable()):
+        shown = f"{serial!r}" if len(serial) <= MAX_SERIAL else f"of {len(serial)} characters"
+        raise forbidden(f"the board's serial is {shown}, and may have 1 to {MAX_SERIAL} printable ASCII characters")
+    return serial
 
 
 def _check_extensions(extensions: list[x509.Extension[x509.ExtensionType]], device: str) -> None:
@@ -115,4 +120,14 @@ def _shown(name: x509.GeneralName) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in repr(name))[:120]
 
 
-__all__ = ["HUB", "MAX_CSR_BYTES", "Asked", "PublicKey", "TurnedAway", "check_device_id", "key_sha256", "read_csr"]
+__all__ = [
+    "HUB",
+    "MAX_CSR_BYTES",
+    "Asked",
+    "PublicKey",
+    "TurnedAway",
+    "check_device_id",
+    "check_serial",
+    "key_sha256",
+    "read_csr",
+]

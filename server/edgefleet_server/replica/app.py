@@ -57,7 +57,7 @@ class Replica:
         self.repository = Repository(config.repository)
         fleet = self.repository.fleet
         self.why_ended: str | None = None
-        self.main = MainServer(self.database, self.clock, config.http.url, self._other_form)
+        self.main = MainServer(self.database, config.http.url, self._other_form)
         elsewhere = Elsewhere(lambda: self.main.address)
         signer = NoSigner(elsewhere)
         self.controller = Controller(
@@ -97,7 +97,7 @@ class Replica:
         )
         self.views.broker_health = lambda: dict(self.main.seen.says.get("broker") or {})
         self.views.server_health = self._server_health
-        self.views.processes = lambda: every_process(self.database, self.clock)
+        self.views.processes = lambda: every_process(self.database, self.main.heard)
         asking = Asking(self.database, self.clock)
         telemetry = TelemetryViews(self.repository, self.database, self.clock)
         readiness = Readiness(self.database)

@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..beating import SERVER, SILENT_S
+from ..beating import SERVER, SILENT_S, Heard
 from ..errors import ServerError
-from ..seams import Clock
 from ..store import processes
 from ..store.database import Database, Unavailable, is_served
 
@@ -36,11 +35,12 @@ class MainServer:
     """Looks every second in a thread of its own, so that whoever asks waits for nothing."""
 
     def __init__(
-        self, database: Database, clock: Clock, address: str, on_other_form: Callable[[str], None] = lambda why: None
+        self, database: Database, address: str, on_other_form: Callable[[str], None] = lambda why: None
     ) -> None:
         """address: where it is, as server.toml says; empty: as it says itself. on_other_form: is told once why this version's
         process cannot go on over the database."""
-        self._database, self._clock, self._address, self._on_other_form = database, clock, address, on_other_form
+        self._database, self._address, self._on_other_form = database, address, on_other_form
+        self.heard = Heard()
         self._seen = Seen()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="main-server", daemon=True)
@@ -72,20 +72,20 @@ class MainServer:
         try:
             with self._database.read() as connection:
                 served = is_served(connection)
-                row = next((one for one in processes.every(connection) if one.name == SERVER), None)
+                rows = processes.every(connection)
             self._database.outage.works("look at the server")
         except Unavailable as error:
             self._database.outage.refused("look at the server", error)
             self._seen = Seen("the database is away, and with it what the server says", before.says)
             return
-        now = self._clock.now()
-        silent_s = None if row is None else now - row.seen_s
+        silent_s = self.heard.look(rows).get(SERVER, 0.0)
         away = None
         if not served:
-            away = "no server has the database" + ("" if silent_s is None else f"; one spoke {silent_s:.0f} s ago")
-        elif silent_s is not None and silent_s > SILENT_S:
+            away = "no server has the database"
+        elif silent_s > SILENT_S:
             away = f"the server has the database, and has said nothing for {silent_s:.0f} s"
-        self._seen = Seen(away, row.says if row is not None else {}, database=True)
+        says = next((row.says for row in rows if row.name == SERVER), {})
+        self._seen = Seen(away, says, database=True)
         if (away is None) != (before.away is None):
             LOG.warning("the server is %s", "here" if away is None else f"away: {away}")
 

@@ -39,7 +39,7 @@ class _Known:
     turn: dict[bool, int] = field(default_factory=lambda: {False: 0, True: 0})
     """Whose turn it is to be read, the first time and later."""
     drifted_s: float = float("-inf")
-    drifts: list[float] = field(default_factory=list)
+    drifts: Sequence[float] = ()
     """By how much latency changed on devices that kept the model before."""
 
 
@@ -107,7 +107,9 @@ class Comparer:
         if known is None:
             with self._database.read() as connection:
                 known = self._known[record.id] = _Known(
-                    list(comparisons.of(connection, record.id)), list(comparisons.of(connection, record.id, later=True))
+                    list(comparisons.of(connection, record.id)),
+                    list(comparisons.of(connection, record.id, later=True)),
+                    drifts=comparisons.drifts(connection, record.id),
                 )
         return known
 
@@ -126,6 +128,9 @@ class Comparer:
             windows = comparisons.seen(connection, names, record.model, record.started_s - BEFORE_S)
         found = (drift_of(windows[name], record.release, record.started_s, rules) for name in names)
         known.drifts = [drift for drift in found if drift is not None]
+        # For whoever shows the comparison in another process, or after this one: what is seen now may not be there to read again.
+        with self._database.write() as connection:
+            comparisons.put_drifts(connection, record.id, known.drifts)
 
     def _more(
         self,

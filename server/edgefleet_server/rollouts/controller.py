@@ -357,7 +357,9 @@ class Controller:
             windows_before_s=now - keep.windows_days * DAY_S,
             quarters_before_s=now - keep.quarters_days * DAY_S,
             events_before_s=now - keep.events_days * DAY_S,
+            alerts_before_s=now - keep.alerts_days * DAY_S,
+            audit_before_s=now - keep.audit_days * DAY_S,
             go_on=lambda: not self._stopping.is_set(),
         )
-        self._counters.add("windows_pruned", gone.windows)
-        self._counters.add("events_pruned", gone.events)
+        for name, count in vars(gone).items():
+            self._counters.add(f"{name}_pruned", count)

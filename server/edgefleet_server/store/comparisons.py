@@ -9,7 +9,7 @@ from ..rollouts.pairs import Pair, Seen
 from ..telemetry.packed import unpack
 from ..telemetry.stored import Counts, facts_told, models_told
 from .dialect import insert
-from .schema import comparisons, later_comparisons, windows
+from .schema import comparison_drifts, comparisons, later_comparisons, windows
 
 AT_ONCE = 200
 """Devices to a query."""
@@ -32,6 +32,19 @@ def of(connection: Connection, rollout: int, *, later: bool = False) -> tuple[Pa
     query = select(columns.facts).where(columns.rollout == rollout)
     rows = connection.execute(query.order_by(columns.at_s, columns.device))
     return tuple(msgspec.json.decode(row.facts, type=Pair) for row in rows)
+
+
+def put_drifts(connection: Connection, rollout: int, drifts: Collection[float]) -> None:
+    """Keep by how much latency changed meanwhile on devices that kept the model before, over what was seen last."""
+    facts = {"facts": msgspec.json.encode(drifts)}
+    statement = insert(connection, comparison_drifts).values(rollout=rollout, **facts)
+    connection.execute(statement.on_conflict_do_update(index_elements=["rollout"], set_=facts))
+
+
+def drifts(connection: Connection, rollout: int) -> tuple[float, ...]:
+    """Return what was kept last; nothing while nobody had to ask."""
+    facts = connection.execute(select(comparison_drifts.c.facts).where(comparison_drifts.c.rollout == rollout)).scalar()
+    return () if facts is None else msgspec.json.decode(facts, type=tuple[float, ...])
 
 
 def _table(later: bool) -> Table:

@@ -10,7 +10,7 @@ from operator import attrgetter
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Select, delete, select
+from sqlalchemy import Connection, Select, delete, exists, select
 
 from ..telemetry.quarters import QUARTER_S, Stretch, by_quarter
 from ..telemetry.stored import facts_stored, facts_told, models_told, stored
@@ -25,16 +25,24 @@ WINDOWS = 2_000
 
 
 def fold(
-    database: Database, before_s: float, *where: ColumnElement[bool], go_on: Callable[[], bool] = lambda: True
+    database: Database,
+    before_s: float,
+    devices: Select[tuple[str]] | None = None,
+    *,
+    go_on: Callable[[], bool] = lambda: True,
 ) -> int:
     """Merge windows placed before `before_s`, down to a whole quarter, into their quarters, and remove them; return how many.
 
-    where: of which devices, by columns of `windows`. go_on: asked before each transaction; what is left then stays as it is.
+    devices: of which; None: of all. go_on: asked before each transaction; what is left then stays as it is.
     """
     ends_s = before_s // QUARTER_S * QUARTER_S
     columns = windows.c
+    old = select(columns.device).where(columns.placed_s < ends_s).distinct()
+    if devices is not None:
+        theirs = devices.subquery().c[0]
+        # Device by device: what the others keep for longer is most of what is as old, and would all be read.
+        old = select(theirs).where(exists().where(columns.device == theirs, columns.placed_s < ends_s))
     with database.read() as connection:
-        old = select(columns.device).where(columns.placed_s < ends_s, *where).distinct()
         names = sorted(connection.execute(old).scalars(), reverse=True)
     gone = 0
     while names and go_on():

@@ -1,5 +1,6 @@
 """Removing telemetry by resolution and region, a little at a time."""
 
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import ColumnElement, Table, case, delete, or_, select, tuple_
@@ -40,14 +41,19 @@ def prune_rollups(database: Database, resolution: int, bounds: Bounds) -> int:
     return gone
 
 
-def prune_windows(database: Database, bounds: Bounds, kept_from_s: float) -> int:
+def prune_windows(
+    database: Database, bounds: Bounds, kept_from_s: float, *, go_on: Callable[[], bool] = lambda: True
+) -> int:
     """Remove windows of regions that keep them shorter than `kept_from_s`, before which others remove them; return how many.
 
-    What a region keeps for its own time goes whole, with what was merged into quarters; the others' windows are merged.
+    What a region keeps for its own time goes whole, with what was merged into quarters; the others' windows are merged. go_on: asked
+    before each piece; what is left waits for the next time.
     """
     belongs = case((devices.c.assigned_number > 0, devices.c.assigned_region), else_=devices.c.region)
     gone = 0
     for region, before_s in bounds.regions.items():
+        if not go_on():
+            return gone
         theirs = select(devices.c.id).where(belongs == region)
         # Also where its time is the longest of all, by which the controller merges everybody's.
         quarters.prune_of(database, theirs, before_s)
@@ -55,7 +61,7 @@ def prune_windows(database: Database, bounds: Bounds, kept_from_s: float) -> int
             gone += _remove(database, windows, windows.c.placed_s < before_s, windows.c.device.in_(theirs))
     if bounds.others > kept_from_s:
         others = select(devices.c.id).where(or_(belongs.is_(None), belongs.not_in(sorted(bounds.regions))))
-        gone += quarters.fold(database, bounds.others, windows.c.device.in_(others))
+        gone += quarters.fold(database, bounds.others, others, go_on=go_on)
     return gone
 
 

@@ -424,6 +424,14 @@ comparisons = _compared("comparisons")
 later_comparisons = _compared("later_comparisons")
 """By what came in the second half of a stage's soak."""
 
+comparison_drifts = Table(
+    "comparison_drifts",
+    metadata,
+    Column("rollout", Integer, ForeignKey("rollouts.id"), primary_key=True),
+    Column("facts", LargeBinary, nullable=False),
+)
+"""By how much latency changed meanwhile on devices that kept the model before."""
+
 measurements = Table(
     "measurements",
     metadata,

@@ -2,29 +2,28 @@
 
 from typing import Any
 
-from ..beating import SILENT_S
-from ..seams import Clock
+from ..beating import SILENT_S, Heard
 from ..store import processes
 from ..store.database import Database, Unavailable
 
 
-def every_process(database: Database, clock: Clock) -> list[dict[str, Any]]:
+def every_process(database: Database, heard: Heard) -> list[dict[str, Any]]:
     """Return each process; none with SQLite, which has one only, and none while the database is away."""
     if not database.is_postgresql:
         return []
-    now = clock.now()
     try:
         with database.read() as connection:
             rows = processes.every(connection)
     except Unavailable:
         return []
+    silent_s = heard.look(rows)
     return [
         {
             "name": row.name,
             "kind": row.kind,
             "since_s": row.started_s,
             "seen_s": row.seen_s,
-            "silent": now - row.seen_s > SILENT_S,
+            "silent": silent_s[row.name] > SILENT_S,
             **{key: value for key, value in row.says.items() if key in ("address", "taken")},
         }
         for row in rows
