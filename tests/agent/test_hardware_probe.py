@@ -1,11 +1,13 @@
 """What a board is, read from files alone, and nothing that is not there is made up."""
 
 import json
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
 from edgefleet_agent.hardware import samples
+from edgefleet_agent.hardware.distributions import version
 from edgefleet_agent.hardware.probe import HardwareProbe
 from edgefleet_agent.hardware.runtimes import installed, opens, runtimes
 from edgefleet_agent.hardware.samples.__main__ import main
@@ -26,6 +28,21 @@ def state(tmp_path: Path) -> Path:
     here = f"{installed()} {platform.python_version()} {sys.executable}"
     (tmp_path / "runtimes.json").write_text(json.dumps({"for": here, "providers": ["CPUExecutionProvider"]}))
     return tmp_path
+
+
+def test_a_version_is_told_by_the_folder_that_an_installer_made(tmp_path: Path) -> None:
+    for name in (
+        "onnxruntime_gpu-1.23.2.dist-info",
+        "Old.Name-8.5.egg-info",
+        "eggs-2.0-py3.11.egg-info",
+        "~nnxruntime-1.0.dist-info",
+    ):
+        (tmp_path / name).mkdir()
+    (tmp_path / "onnxruntime").mkdir()
+    path = (str(tmp_path / "none"), str(tmp_path))
+    known = [version(name, path) for name in ("onnxruntime-gpu", "old-name", "eggs", "onnxruntime")]
+    assert known == ["1.23.2", "8.5", "2.0", None]
+    assert version("msgspec") == metadata.version("msgspec")
 
 
 @pytest.mark.parametrize(

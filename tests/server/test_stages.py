@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from edgefleet_protocol.rollout import Gate, NotWorse
+from edgefleet_protocol.rollout import Audience, Gate, NotWorse
 from edgefleet_server.alerts.facts import AlertFacts
 from edgefleet_server.alerts.findings import find
 from edgefleet_server.alerts.rules import DEFAULTS
@@ -83,6 +83,21 @@ def test_late_joiners_take_part_or_wait_until_it_is_complete(make_server: MakeSe
     fleet.switch("fashion/1", fleet.admitted())
     record = fleet.turn()
     assert record.status == "complete", "who is not meant holds nothing up"
+    assert "late" in fleet.admitted()
+    fleet.server.database.close()
+
+
+def test_late_joiners_of_an_audience_take_it_once_it_is_complete_too(
+    make_server: MakeServer, repo: FakeRepository
+) -> None:
+    fleet = make_fleet(make_server, repo, 4)
+    begin(fleet, late_joiners="wait", audience=Audience(hardware=("pi4",)))
+    fleet.clock.at += 60
+    fleet.server.controller.assign("late", WEST, (), "ana")
+    fleet.add(["late"])
+    fleet.switch("fashion/1", fleet.admitted())
+    assert "late" not in fleet.admitted()
+    assert fleet.turn().status == "complete"
     assert "late" in fleet.admitted()
     fleet.server.database.close()
 

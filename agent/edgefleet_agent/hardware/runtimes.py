@@ -8,10 +8,11 @@ import json
 import platform
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from edgefleet_protocol.hardware import RuntimeInfo
+
+from .distributions import version
 
 DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-training")
 """All of them bring the module `onnxruntime`; NVIDIA's wheels for Jetson are called onnxruntime-gpu."""
@@ -43,13 +44,8 @@ def runtimes(state_folder: Path, *, keep: bool = True) -> tuple[RuntimeInfo, ...
 
 
 def installed() -> str | None:
-    """Return the version of onnxruntime by its package's metadata, or None."""
-    for name in DISTRIBUTIONS:
-        try:
-            return version(name)
-        except PackageNotFoundError:
-            continue
-    return None
+    """Return the version of onnxruntime by what its installer wrote, or None."""
+    return next(filter(None, map(version, DISTRIBUTIONS)), None)
 
 
 def opens(version_text: str) -> tuple[int, int]:

@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Iterable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from edgefleet_protocol.hardware import Hardware
+
+from .distributions import version
 
 PROVIDER = "TensorrtExecutionProvider"
 DISTRIBUTIONS = ("tensorrt", "tensorrt-cu12", "tensorrt-cu13", "tensorrt-cu11")
@@ -20,11 +21,8 @@ def offers_tensorrt(hardware: Hardware) -> bool:
 
 def tensorrt_version(root: Path = Path("/")) -> str:
     """Return its version, `10.3.0`, or nothing when none is found."""
-    for name in DISTRIBUTIONS:
-        try:
-            return version(name)
-        except PackageNotFoundError:
-            continue
+    if found := next(filter(None, map(version, DISTRIBUTIONS)), None):
+        return found
     for folder in LIBRARIES:
         if found := newest(path.name for path in (root / folder).glob("libnvinfer.so.*")):
             return found

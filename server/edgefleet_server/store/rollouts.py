@@ -139,6 +139,8 @@ def move(
         else opened_percent
     )
     assignment = msgspec.structs.replace(record.assignment, stage=stage, opened_percent=kept)
+    if status == "complete":  # who came meanwhile and had to wait takes it now
+        assignment = msgspec.structs.replace(assignment, joined_before=None)
     reopened = stage != record.stage or kind == "resume"
     soaking_s = None if reopened else now if kind == "soak" else record.soaking_s
     connection.execute(
