@@ -15,6 +15,7 @@ from edgefleet_protocol.wrong_type import converted
 
 from ..errors import BadRequest, NotFound, Refused
 from ..seams import Repository
+from .evidence import class_of
 from .plan import Known
 
 DEADLINE_S = 86400.0
@@ -140,7 +141,7 @@ def numbers_of(fleet: Iterable[Known], assignment: Assignment, of: Audience) -> 
     whom = msgspec.structs.replace(assignment, audience=of)
     found = []
     for one in fleet:
-        hardware_class = one.hardware.hardware_class if one.hardware else ""
+        hardware_class = class_of(one.hardware)
         if not (why_outside(one.tags, hardware_class, assignment) or why_outside(one.tags, hardware_class, whom)):
             found.append(stable_number(one.id, assignment))
     return tuple(sorted(found))
