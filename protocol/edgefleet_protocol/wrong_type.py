@@ -64,7 +64,11 @@ def in_words(words: str, data: Any, kind: Any = None, where: str = "") -> str:
     if allowed is None:
         return f"{name}{has} is refused: {said[:1].lower()}{said[1:]}"
     kinds = [KINDS.get(each.strip(), each.strip()) for each in allowed[1].split("|")]
-    bound = "" if allowed[2].startswith(", got") else allowed[2].replace(" of length", " with a length")
+    bound = (
+        ""
+        if allowed[2].startswith(", got")
+        else allowed[2].replace(" of length", " with a length").replace("matching regex", "of the form")
+    )
     bound = re.sub(r"(?<= )[<>]=?(?= )", lambda sign: BOUNDS[sign[0]], bound, count=1)
     return f"{name}{has} must be {' or '.join(each for each in kinds if each)}{bound}"
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import msgspec
 import tomllib
 
 from edgefleet_protocol.names import check_label
 from edgefleet_protocol.policy_check import BadPolicy, check_policy
 from edgefleet_protocol.rollout import Policy
+from edgefleet_protocol.wrong_type import converted
 from edgefleet_trust.files import open_regular
 
 from .alerts.config import AlertsConfig, read_alerts
@@ -356,10 +356,10 @@ def _policies(regions: object) -> dict[str, Policy]:
         _known(f"regions.{region}.", rows, {"policy", "keep"})
         policy = rows.get("policy", {})
         _known(f"regions.{region}.policy.", policy, set(Policy.__struct_fields__))
+        result[region] = converted(policy, Policy, f"regions.{region}.policy", BadConfig)
         try:
-            result[region] = msgspec.convert(policy, Policy)
             check_policy(result[region])
-        except (msgspec.ValidationError, BadPolicy) as error:
+        except BadPolicy as error:
             raise BadConfig(f"regions.{region}.policy: {error}") from error
     return result
 
@@ -369,10 +369,7 @@ def _section(table: Mapping[str, Any], name: str, kind: type[T]) -> T:
     if not isinstance(rows, Mapping):
         raise BadConfig(f"{name} must be a table, as in [{name}]")
     _known(f"{name}.", rows, set(kind.__dataclass_fields__))  # type: ignore[attr-defined]
-    try:
-        found = msgspec.convert(dict(rows), kind)
-    except msgspec.ValidationError as error:
-        raise BadConfig(f"{name}: {error}") from error
+    found = converted(dict(rows), kind, name, BadConfig)
     for key in ("port", "broker_port"):
         if not 0 <= getattr(found, key, 0) <= MAX_PORT:
             raise BadConfig(f"{name}.{key} is {getattr(found, key)}: a port is a number up to {MAX_PORT}")

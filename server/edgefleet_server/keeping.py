@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import msgspec
+from edgefleet_protocol.wrong_type import converted
 
 from .errors import BadConfig
 
@@ -49,10 +49,7 @@ def read_region_keep(region: str, rows: Any) -> RegionKeep:
         raise BadConfig(f"{where} must be a table")
     if extra := sorted(set(rows) - set(RegionKeep.__dataclass_fields__)):
         raise BadConfig(f"{where}.{extra[0]} is not known. Known here: {', '.join(RegionKeep.__dataclass_fields__)}")
-    try:
-        found = msgspec.convert(dict(rows), RegionKeep)
-    except msgspec.ValidationError as error:
-        raise BadConfig(f"{where}: {error}") from error
+    found = converted(dict(rows), RegionKeep, where, BadConfig)
     for name in SPANS:
         value = getattr(found, name)
         if value is not None and not value > 0:

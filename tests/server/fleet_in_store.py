@@ -142,11 +142,12 @@ class StoredFleet:
     ) -> None:
         """Let devices serve: `windows` windows of a minute each, with a spread of some percent from device to device."""
         made: list[Ready] = []
+        since_s = round(self.clock.at - self.repo.now.timestamp())  # the noise of one run is that of every other
         for step in range(windows):
             for name in names:
                 own = random.Random(f"{name} {self.running[name]}")
                 mine = seconds * (1 + 0.2 * random.Random(name).random()) * own.gauss(1.0, 0.02)
-                sketch, noise = SketchBuilder(), random.Random(f"{name} {self.clock.at} {step}")
+                sketch, noise = SketchBuilder(), random.Random(f"{name} {since_s} {step}")
                 for _ in range(requests):
                     sketch.add(mine * noise.lognormvariate(0, 0.1))
                 row = ModelWindow(

@@ -244,7 +244,7 @@ def test_rules_are_data() -> None:
     [
         ({"limit": 3}, "each has a name"),
         ({"name": "mine"}, "is new and has no kind"),
-        ({"name": "mine", "kind": "mood"}, "mine: "),
+        ({"name": "mine", "kind": "mood"}, "mine.kind is 'mood' and must be one of battery, broker"),
         ({"name": "device-hot", "limits": 3}, "limits is not known"),
         ({"name": "device-hot", "limit": 70, "clear": 90}, "at most its limit"),
         ({"name": "battery-empties", "limit": 6, "clear": 3}, "at least its limit"),

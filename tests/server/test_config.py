@@ -64,15 +64,31 @@ def test_loopback_by_any_of_its_names(tmp_path: Path, host: str) -> None:
         ("", "repository is missing"),
         (FOLDERS + "fleet = 'x'\n", "fleet is not known. Known here: alerts, broker, data"),
         (FOLDERS + "[broker]\nprot = 1\n", "broker.prot is not known"),
-        (FOLDERS + "[broker]\nport = 'x'\n", "broker: Expected `int`"),
+        (FOLDERS + "[broker]\nport = 'x'\n", "server.toml: broker.port is 'x' and must be a whole number"),
         (FOLDERS + "[broker]\nport = 99999\n", "server.toml: broker.port is 99999: a port is a number up to 65535"),
         (FOLDERS + "[http]\nport = -1\n", "http.port is -1: a port is"),
         (FOLDERS + "[http]\nhost = 'example.org'\n", "write an address"),
         (
             FOLDERS + "[regions.eu-west.policy]\nobjective = 'luck'\n",
-            "regions.eu-west.policy: Invalid enum value 'luck'",
+            "regions.eu-west.policy.objective is 'luck' and must be one of accuracy, download, energy, latency, memory",
         ),
         (FOLDERS + "[regions.eu-west.policy]\nbudget = 1\n", "regions.eu-west.policy.budget is not known"),
+        (FOLDERS + "[keep]\nevents_days = '9'\n", "keep.events_days is '9' and must be a number"),
+        (
+            FOLDERS + "[regions.eu-west.keep]\nexport = 1\n",
+            "regions.eu-west.keep.export is 1 and must be true or false",
+        ),
+        (FOLDERS + "[alerts]\nlook_s = 'x'\n", "alerts.look_s is 'x' and must be a number"),
+        (FOLDERS + "[alerts]\ndefaults = 'no'\n", "alerts.defaults is 'no' and must be true or false"),
+        (FOLDERS + "[alerts.mail]\nto = 'x'\n", "alerts.mail.to is 'x' and must be a list"),
+        (
+            FOLDERS + "[[alerts.rule]]\nname = 'device-silent'\nseverity = 'bad'\n",
+            "alerts.rule device-silent.severity is 'bad' and must be one of critical, warning",
+        ),
+        (
+            FOLDERS + "[[alerts.rule]]\nname = 'device-silent'\nenabled = 'no'\n",
+            "alerts.rule device-silent.enabled is 'no' and must be true or false",
+        ),
         ("repository = \n", "is not TOML"),
     ],
 )

@@ -9,9 +9,10 @@ from edgefleet_protocol.explain import render
 from edgefleet_protocol.hardware import Hardware
 from edgefleet_protocol.manifest import Release
 from edgefleet_protocol.rollout import Audience, Policy
-from edgefleet_server.rollouts.plan import known_of, plan, plan_of
+from edgefleet_server.rollouts.plan import plan_of
 from tests.fakes.scripted_device import PI4, ZERO
 
+from .planned import known_of, plan
 from .records import NEW, OLD, assignment, device
 from .releases import release
 

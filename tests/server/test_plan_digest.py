@@ -7,11 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgefleet_protocol.rollout import Policy
-from edgefleet_server.rollouts.plan import known_of, plan_of
+from edgefleet_server.rollouts.plan import plan_of
 from edgefleet_server.rollouts.plan_digest import MOST, Parts, differences, of_devices, parse, together
 from edgefleet_server.store.devices import Device
 from tests.fakes.scripted_device import ZERO
 
+from .planned import known_of
 from .records import NEW, OLD, POLICY, assignment, device
 from .releases import release
 

@@ -87,13 +87,13 @@ def test_errors_that_come_in_bursts_count_for_less() -> None:
     assert burstiness([pair[1] for pair in steady]) == 1.0
     assert burstiness([pair[1] for pair in bursts]) > 10
     even = [(Counts(0, 1000), Counts(5, 1000))] * 10
-    assert error_evidence(bursts, 0.001, 0.05)[0] < error_evidence(even, 0.001, 0.05)[0]
+    assert error_evidence(bursts, 0.001, 0.05) < error_evidence(even, 0.001, 0.05)
 
 
 @given(st.integers(0, 40), st.integers(0, 40))
 def test_more_errors_after_are_more_evidence_and_more_before_are_less(before: int, after: int) -> None:
     def evidence(one: int, other: int) -> float:
-        return error_evidence([(Counts(one, 2000), Counts(other, 2000))], 0.005, 0.05)[0]
+        return error_evidence([(Counts(one, 2000), Counts(other, 2000))], 0.005, 0.05)
 
     if after >= 20:  # beyond what is allowed; below it the evidence is small either way
         assert evidence(before, after + 5) >= evidence(before, after)

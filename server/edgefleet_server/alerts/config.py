@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import msgspec
 import tomllib
+
+from edgefleet_protocol.wrong_type import converted
 
 from ..errors import BadConfig
 from .rules import DEFAULTS, Rule, read_rules
@@ -70,15 +71,12 @@ def read_alerts(table: Mapping[str, Any], base: Path) -> AlertsConfig:
     rules = rows.get("rule", [])
     if not isinstance(rules, list):
         raise BadConfig("alerts.rule is written as [[alerts.rule]], once for each")
-    try:
-        found = AlertsConfig(
-            look_s=msgspec.convert(rows.get("look_s", 15.0), float),
-            rules=read_rules(rules, defaults=rows.get("defaults", True) is True),
-            webhook=_part(rows, "webhook", WebhookConfig),
-            mail=_part(rows, "mail", MailConfig),
-        )
-    except msgspec.ValidationError as error:
-        raise BadConfig(f"alerts: {error}") from error
+    found = AlertsConfig(
+        look_s=converted(rows.get("look_s", 15.0), float, "alerts.look_s", BadConfig),
+        rules=read_rules(rules, defaults=converted(rows.get("defaults", True), bool, "alerts.defaults", BadConfig)),
+        webhook=_part(rows, "webhook", WebhookConfig),
+        mail=_part(rows, "mail", MailConfig),
+    )
     return _checked(found, base)
 
 
@@ -88,8 +86,7 @@ def _part(rows: Mapping[str, Any], name: str, kind: type[Any]) -> Any:
         raise BadConfig(f"alerts.{name} must be a table")
     if extra := sorted(set(part) - set(kind.__dataclass_fields__)):
         raise BadConfig(f"alerts.{name}.{extra[0]} is not known. Known: {', '.join(sorted(kind.__dataclass_fields__))}")
-    values = dict(part)
-    return msgspec.convert(values, kind)
+    return converted(dict(part), kind, f"alerts.{name}", BadConfig)
 
 
 def _checked(found: AlertsConfig, base: Path) -> AlertsConfig:

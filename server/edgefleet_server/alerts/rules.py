@@ -6,6 +6,8 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
+from edgefleet_protocol.wrong_type import converted
+
 from ..errors import BadConfig
 
 Kind = Literal[
@@ -74,7 +76,7 @@ def read_rules(rows: Sequence[Mapping[str, Any]], *, defaults: bool = True) -> t
         if not isinstance(row, Mapping) or not isinstance(name := row.get("name"), str) or not name:
             raise BadConfig("alerts.rule: each has a name, as in name = 'device-silent'")
         values = dict(row)
-        if values.pop("enabled", True) is False:
+        if not converted(values.pop("enabled", True), bool, f"alerts.rule {name}.enabled", BadConfig):
             found.pop(name, None)
             continue
         before = msgspec.to_builtins(found[name]) if name in found else {}
@@ -84,10 +86,7 @@ def read_rules(rows: Sequence[Mapping[str, Any]], *, defaults: bool = True) -> t
             )
         if not before and "kind" not in values:
             raise BadConfig(f"alerts.rule {name} is new and has no kind. There are: {', '.join(get_args(Kind))}")
-        try:
-            found[name] = check(msgspec.convert({**before, **values}, Rule))
-        except msgspec.ValidationError as error:
-            raise BadConfig(f"alerts.rule {name}: {error}") from error
+        found[name] = check(converted({**before, **values}, Rule, f"alerts.rule {name}", BadConfig))
     return tuple(found.values())
 
 

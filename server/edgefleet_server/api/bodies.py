@@ -2,13 +2,13 @@
 
 from typing import Annotated, Any, Literal
 
-import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
 from edgefleet_protocol.messages import MAX_COMMAND_S
 from edgefleet_protocol.names import parse_release_name
 from edgefleet_protocol.policy_check import BadPolicy, check_policy
 from edgefleet_protocol.rollout import Audience, Gate, Policy, Probation
+from edgefleet_protocol.wrong_type import converted
 
 from ..commanding import DEFAULT_LIFE_S
 from ..errors import BadRequest
@@ -121,24 +121,21 @@ class RolloutBody(_Strict):
                 release = f"{self.model}/{release}"
             if parse_release_name(release)[0] != self.model:
                 raise BadRequest(f"the model is {self.model} and the release is {release}")
-        try:
-            return Order(
-                release=release,
-                regions=tuple(dict.fromkeys(self.regions)),
-                stages=tuple(_stage(row, self.soak_s) for row in self.stages),
-                gate=_gate(self.gate),
-                probation=Probation(**self.probation.model_dump()),
-                audience=msgspec.convert(self.audience.model_dump(), Audience),
-                policies={region: _policy(region, rows) for region, rows in self.policies.items()},
-                deadline_s=self.deadline_s,
-                accept_interface_change=self.accept_interface_change,
-                force=self.force,
-                late_joiners=self.late_joiners,
-                max_under_way=self.max_under_way,
-                plan_digest=self.plan_digest,
-            )
-        except msgspec.ValidationError as error:
-            raise BadRequest(str(error)) from error
+        return Order(
+            release=release,
+            regions=tuple(dict.fromkeys(self.regions)),
+            stages=tuple(_stage(row, self.soak_s) for row in self.stages),
+            gate=_gate(self.gate),
+            probation=Probation(**self.probation.model_dump()),
+            audience=converted(self.audience.model_dump(), Audience, "audience", BadRequest),
+            policies={region: _policy(region, rows) for region, rows in self.policies.items()},
+            deadline_s=self.deadline_s,
+            accept_interface_change=self.accept_interface_change,
+            force=self.force,
+            late_joiners=self.late_joiners,
+            max_under_way=self.max_under_way,
+            plan_digest=self.plan_digest,
+        )
 
 
 class AssignmentBody(_Strict):
@@ -163,7 +160,7 @@ class ReasonBody(_Strict):
 
 
 def _gate(body: GateBody) -> Gate:
-    return msgspec.convert(body.model_dump(), Gate)
+    return converted(body.model_dump(), Gate, "gate", BadRequest)
 
 
 def _stage(body: float | StageBody, soak_s: float) -> StageOrder:
@@ -186,10 +183,10 @@ def _policy(region: str, rows: dict[str, Any]) -> Policy:
         raise BadRequest(
             f"the policy of {region} has {extra[0]!r}, which is not known. Known: {', '.join(Policy.__struct_fields__)}"
         )
+    policy = converted(rows, Policy, f"policies.{region}", BadRequest)
     try:
-        policy = msgspec.convert(rows, Policy)
         check_policy(policy)
-    except (msgspec.ValidationError, BadPolicy) as error:
+    except BadPolicy as error:
         raise BadRequest(f"the policy of {region}: {error}") from error
     if policy.timezone is not None and not is_known(policy.timezone):
         raise BadRequest(

@@ -10,6 +10,7 @@ from msgspec import Meta
 from edgefleet_protocol.leaving import GROUPS, unknown
 from edgefleet_protocol.policy_check import contradictions as policy_contradictions
 from edgefleet_protocol.rollout import Policy
+from edgefleet_protocol.wrong_type import converted
 
 from ..errors import BadRequest
 
@@ -59,10 +60,7 @@ def read(region: str, rows: Mapping[str, Any]) -> RegionSettings:
         if not isinstance(inner, Mapping):
             raise BadRequest(f"regions.{region}.{name} must be a table, as in [regions.{region}.{name}]")
         _known(f"regions.{region}.{name}", inner, kind)
-    try:
-        settings = msgspec.convert(rows, RegionSettings)
-    except msgspec.ValidationError as error:
-        raise BadRequest(f"regions.{region}: {error}") from error
+    settings = converted(rows, RegionSettings, f"regions.{region}", BadRequest)
     if found := contradictions(settings):
         raise BadRequest(f"regions.{region} contradicts itself: {'; '.join(found)}")
     return settings

@@ -15,6 +15,7 @@ from edgefleet_protocol.rollout import NotWorse
 from .agreement import Agreement
 from .pairs import Pair
 from .sequential import Counts, burstiness, error_evidence, fewer_evidence, interval, needed
+from .words import devices_in_words
 
 LEAST_KEPT = 5
 """Devices that kept the model before, from which on they say how much everything changed."""
@@ -94,7 +95,7 @@ def compare(
         return Comparison("not worse", "; ".join(_words(row) for row in whole), tuple(findings), count, enough)
     open_ = [row for row in whole if row.result != "not worse"] or whole
     wants = f"; about {enough} are needed" if enough is not None and enough > count else ""
-    why = f"{_many(count)} compared with the model before{wants}: {'; '.join(_words(row) for row in open_)}"
+    why = f"{devices_in_words(count)} compared with the model before{wants}: {'; '.join(_words(row) for row in open_)}"
     return Comparison("too little", why, tuple(findings), count, enough)
 
 
@@ -209,7 +210,7 @@ def _errors(hardware_class: str, pairs: Sequence[Pair], points: float, alpha: fl
         (_clipped(row.errors_before, row.requests_before, most), _clipped(row.errors_after, row.requests_after, most))
         for row in pairs
     ]
-    against, _ = error_evidence(counts, margin, alpha)
+    against = error_evidence(counts, margin, alpha)
     for_it = fewer_evidence(counts, margin, alpha)
     bar = 1 / (0.8 * alpha)
     result: Result = "worse" if against >= bar else "not worse" if for_it >= bar else "too little"
@@ -244,12 +245,8 @@ def _words(row: Finding) -> str:
         "agreement live": "agreement with the model before on live answers",
     }.get(row.metric, row.metric)
     said = {"worse": "is worse", "not worse": "is not worse", "too little": "is open"}[row.result]
-    on = "" if row.metric == "agreement" else f", on {_many(row.devices)}"
+    on = "" if row.metric == "agreement" else f", on {devices_in_words(row.devices)}"
     return f"{what}{where} {said}: {row.figure}{on}"
-
-
-def _many(count: int) -> str:
-    return f"{count} device{'' if count == 1 else 's'}"
 
 
 def expected_s(rates: Sequence[float], rules: NotWorse, already: int, enough: int | None) -> float | None:

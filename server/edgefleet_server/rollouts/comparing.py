@@ -14,7 +14,7 @@ from ..store.rollouts import Record
 from .agreement import Agreement
 from .compare import Comparison, compare, expected_s
 from .decide import Compared
-from .evidence import Evidence
+from .evidence import Evidence, class_of
 from .pairs import BEFORE_S, Pair, drift_of, has_enough, pair_of
 
 LOOK_S = 10.0
@@ -183,7 +183,9 @@ class Comparer:
             windows = comparisons.seen(connection, ready, record.model, since_s, power=power) if ready else {}
         known.rates |= {name: rate for name in names if (rate := _rate(mine[name])) > 0}
         pairs = (
-            pair_of(name, _class_of(fleet.get(name)), windows[name], record.release, record.started_s, rules, later_s)
+            pair_of(
+                name, class_of(fleet[name].hardware), windows[name], record.release, record.started_s, rules, later_s
+            )
             for name in ready
         )
         return [pair for pair in pairs if pair is not None]
@@ -218,10 +220,6 @@ def _runs(evidence: Iterable[Evidence], done: set[str]) -> list[Evidence]:
     return [
         row for row in evidence if row.serves and row.standing in ("proven", "under way") and row.device not in done
     ]
-
-
-def _class_of(device: Device | None) -> str:
-    return device.hardware.hardware_class if device is not None and device.hardware is not None else ""
 
 
 def _rate(windows: Sequence[tuple[float, int]]) -> float:

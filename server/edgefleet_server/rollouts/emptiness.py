@@ -11,7 +11,7 @@ import msgspec
 from edgefleet_protocol.audience import is_for, stable_number, why_outside
 from edgefleet_protocol.rollout import Assignment, Stage
 
-from .evidence import joined
+from .evidence import class_of, joined
 from .waves import Member
 
 
@@ -19,7 +19,7 @@ def is_empty(assignment: Assignment, fleet: Iterable[Member]) -> bool:
     """Return whether the open stage is for no device of the audience, whatever that device can do now."""
     stage = assignment.stages[min(assignment.stage, len(assignment.stages) - 1)]
     for device in fleet:
-        hardware_class = device.hardware.hardware_class if device.hardware else ""
+        hardware_class = class_of(device.hardware)
         if why_outside(device.tags, hardware_class, assignment, joined(device.joined_s)):
             continue
         if is_for(stage, device.id, device.tags, hardware_class, stable_number(device.id, assignment)):

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from edgefleet_protocol.audience import stable_number, why_not
+from edgefleet_protocol.hardware import Hardware
 from edgefleet_protocol.manifest import Release
 from edgefleet_protocol.messages import DeviceState, ModelState
 from edgefleet_protocol.telemetry import held_back_s
@@ -97,6 +98,11 @@ def joined(joined_s: float | None) -> datetime | None:
     return None if joined_s is None else datetime.fromtimestamp(joined_s, UTC)
 
 
+def class_of(hardware: Hardware | None) -> str:
+    """Return the class of a device's hardware; empty while it has not said what it is."""
+    return "" if hardware is None else hardware.hardware_class
+
+
 def _serves(device: Device, model: str, sha256: str) -> bool:
     state = device.model(model)
     return bool(state and state.running and state.running.release_sha256 == sha256)
@@ -106,8 +112,7 @@ def _standing(
     record: Record, predictor: Predictor, device: Device, now: float, offline_after_s: float
 ) -> tuple[Standing, str]:
     sha256 = record.assignment.release.sha256
-    hardware_class = device.hardware.hardware_class if device.hardware else ""
-    if reason := why_not(device.id, device.tags, hardware_class, record.assignment, joined(device.joined_s)):
+    if reason := why_not(device.id, device.tags, class_of(device.hardware), record.assignment, joined(device.joined_s)):
         return "outside", reason
     if held := held_back(device):
         return "frozen", held

@@ -11,9 +11,11 @@ from edgefleet_protocol.audience import stable_number, why_outside
 from edgefleet_protocol.manifest import Release
 from edgefleet_protocol.names import parse_release_name
 from edgefleet_protocol.rollout import Assignment, Audience, Gate, Policy, Probation, ReleaseRef, Stage
+from edgefleet_protocol.wrong_type import converted
 
 from ..errors import BadRequest, NotFound, Refused
 from ..seams import Repository
+from .evidence import class_of
 from .plan import Known
 
 DEADLINE_S = 86400.0
@@ -139,7 +141,7 @@ def numbers_of(fleet: Iterable[Known], assignment: Assignment, of: Audience) -> 
     whom = msgspec.structs.replace(assignment, audience=of)
     found = []
     for one in fleet:
-        hardware_class = one.hardware.hardware_class if one.hardware else ""
+        hardware_class = class_of(one.hardware)
         if not (why_outside(one.tags, hardware_class, assignment) or why_outside(one.tags, hardware_class, whom)):
             found.append(stable_number(one.id, assignment))
     return tuple(sorted(found))
@@ -217,15 +219,8 @@ def _check_stages(order: Order) -> None:
                 raise BadRequest(f"stages are {shown}: each must be larger than the one before")
             if share is not None:
                 before[of] = share
-    try:
-        msgspec.json.decode(
-            msgspec.json.encode(
-                [
-                    Stage(percent=row.percent or 0.0, tags=row.tags, hardware=row.hardware, devices=row.devices)
-                    for row in rows
-                ]
-            ),
-            type=list[Stage],
-        )
-    except msgspec.ValidationError as error:
-        raise BadRequest(f"a stage: {error}") from error
+    rows_as_told = [
+        {"percent": row.percent or 0.0, "tags": row.tags, "hardware": row.hardware, "devices": row.devices}
+        for row in rows
+    ]
+    converted(rows_as_told, list[Stage], "stages", BadRequest)

@@ -18,7 +18,6 @@ from edgefleet_protocol.manifest import Release
 from edgefleet_protocol.messages import Failure, Measured
 from edgefleet_protocol.rollout import Assignment, Policy
 
-from ..store.devices import Device
 from .apart import Holding, held_words, model_held_back
 from .emptiness import Firsts
 from .evidence import joined
@@ -26,8 +25,6 @@ from .plan_digest import Parts, of_devices, short
 from .plan_view import plan_view
 from .predict import Predictor
 from .words import devices_in_words
-
-__all__ = ["DevicePlan", "Group", "Known", "LeftOut", "RegionPlan", "devices_in_words", "known_of", "plan", "plan_of"]
 
 LISTED = 1000
 """Devices that a plan names one by one; of the others it gives the numbers."""
@@ -55,26 +52,6 @@ class Known:
     """What it says of itself: that its owner or its experience holds the model back."""
     joined_s: float | None = None
     online: bool = False
-
-
-def known_of(device: Device, model: str) -> Known:
-    """Return what matters of a device."""
-    state = device.model(model)
-    running = state.running if state else None
-    return Known(
-        id=device.id,
-        tags=device.tags,
-        hardware=device.hardware,
-        hardware_key=device.hardware,
-        measured=state.measured if state else (),
-        failures=state.failures if state else (),
-        running=(running.release_sha256, running.variant) if running else None,
-        quarantined=device.alarm is not None,
-        frozen=device.frozen,
-        own=state,
-        joined_s=device.joined_s,
-        online=device.online,
-    )
 
 
 @dataclass(frozen=True)
@@ -187,20 +164,6 @@ class RegionPlan:
     def to_json(self) -> dict[str, Any]:
         """Return it as plain objects, with the rendered text of each device's table."""
         return plan_view(self)
-
-
-def plan(
-    region: str,
-    release: Release,
-    assignment: Assignment,
-    policy: Policy,
-    fleet: Iterable[Device],
-    base: Assignment | None,
-    before: Iterable[Release] = (),
-) -> RegionPlan:
-    """Return what a rollout of `assignment` would do in `region`; see `plan_of`."""
-    members = (known_of(device, release.model) for device in fleet if device.region == region)
-    return plan_of(region, release, assignment, policy, members, base, before)
 
 
 def plan_of(

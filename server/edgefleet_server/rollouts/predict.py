@@ -60,13 +60,3 @@ class Predictor:
             found = choose(self._told, hardware, self.policy, measured=dict(seen), failed=dict(bad))
             self._known[whole] = found
         return found
-
-
-def predict(
-    device: Device, release: Release, release_sha256: str, policy: Policy, measured: Sequence[ClassRow] = ()
-) -> Choice | None:
-    """Return what `device` will choose of `release` under `policy`, or None when it has not said what it is.
-
-    What it measured, and what failed there, is known from its state and taken as the device takes it.
-    """
-    return Predictor(release, release_sha256, policy, measured)(device)

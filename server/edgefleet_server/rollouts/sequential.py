@@ -102,31 +102,27 @@ def burstiness(rows: Sequence[Counts]) -> float:
     return max(1.0, total / (len(cells) - 1))
 
 
-def error_evidence(pairs: Sequence[tuple[Counts, Counts]], margin: float, alpha: float) -> tuple[float, float]:
-    """Return (e-value, bound): the evidence against "not more than `margin` more errors than before", and the rate allowed.
+def error_evidence(pairs: Sequence[tuple[Counts, Counts]], margin: float, alpha: float) -> float:
+    """Return the e-value against "not more than `margin` more errors than before".
 
     A fifth of alpha is spent once on an upper bound of the rate before; an e-value of 1 / (0.8 alpha) or more then stops with at
     most alpha of false alarms. After is judged by a mixture over all higher rates, Beta(1, 1) beyond the bound, of the
     likelihood ratio against the bound: for every rate at or below the bound its expectation is at most 1 at every look.
     """
-    earlier, factor = burstiness([pair[0] for pair in pairs]), burstiness([pair[1] for pair in pairs])
-    before = Counts(*_summed([pair[0] for pair in pairs]))
-    after = Counts(*_summed([pair[1] for pair in pairs]))
+    (before, earlier), (after, factor) = (_side([pair[place] for pair in pairs]) for place in (0, 1))
     bound = min(upper_rate(before.errors / earlier, before.requests / earlier, alpha / 5) + margin, 1.0)
     if bound >= 1.0 or after.requests == 0:
-        return 0.0, bound
+        return 0.0
     errors, rest = after.errors / factor, (after.requests - after.errors) / factor
     # log of ∫ over p in (bound, 1) of p^errors (1-p)^rest dp / (1 - bound), over bound^errors (1-bound)^rest
     log_tail = _log_upper_beta(errors + 1.0, rest + 1.0, bound)
     log_e = log_tail - math.log1p(-bound) - errors * math.log(bound) - rest * math.log1p(-bound)
-    return math.exp(min(log_e, 700.0)), bound
+    return math.exp(min(log_e, 700.0))
 
 
 def fewer_evidence(pairs: Sequence[tuple[Counts, Counts]], margin: float, alpha: float) -> float:
     """Return the e-value against "at least `margin` more errors than before": 1 / (0.8 alpha) or more says that it is not worse."""
-    earlier, factor = burstiness([pair[0] for pair in pairs]), burstiness([pair[1] for pair in pairs])
-    before = Counts(*_summed([pair[0] for pair in pairs]))
-    after = Counts(*_summed([pair[1] for pair in pairs]))
+    (before, earlier), (after, factor) = (_side([pair[place] for pair in pairs]) for place in (0, 1))
     requests = before.requests / earlier
     # Not fewer than seen with probability alpha / 5: the mirror of the bound above.
     least = 1.0 - upper_rate(requests - before.errors / earlier, requests, alpha / 5) if before.errors else 0.0
@@ -157,6 +153,11 @@ def upper_rate(errors: float, requests: float, alpha: float) -> float:
 def _pooled(rows: Sequence[Counts]) -> float:
     errors, requests = _summed(rows)
     return errors / requests if requests else 0.0
+
+
+def _side(rows: Sequence[Counts]) -> tuple[Counts, float]:
+    """Return all errors of all requests on one side of the switches, and the burstiness of that side."""
+    return Counts(*_summed(rows)), burstiness(rows)
 
 
 def _summed(rows: Sequence[Counts]) -> tuple[int, int]:

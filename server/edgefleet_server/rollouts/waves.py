@@ -14,7 +14,7 @@ from edgefleet_protocol.audience import stable_number, stage_of, why_outside
 from edgefleet_protocol.hardware import Hardware
 from edgefleet_protocol.rollout import Assignment
 
-from .evidence import Evidence, joined
+from .evidence import Evidence, class_of, joined
 
 LEAST = 100
 MOST_WAVES = 8
@@ -55,7 +55,7 @@ def newcomers(assignment: Assignment, fleet: Iterable[Member]) -> tuple[Newcomer
     """Return the devices that the open stage lets in, by their numbers."""
     found = []
     for device in fleet:
-        hardware_class = device.hardware.hardware_class if device.hardware else ""
+        hardware_class = class_of(device.hardware)
         if why_outside(device.tags, hardware_class, assignment, joined(device.joined_s)):
             continue
         number = stable_number(device.id, assignment)
