@@ -16,6 +16,7 @@ from edgefleet_protocol.rollout import Policy
 from .alerts.config import AlertsConfig, read_alerts
 from .errors import BadConfig
 from .keeping import RegionKeep, longest_days, read_region_keep
+from .misfit import misfit
 from .store.place import DatabaseConfig, database_place, read_database
 
 T = TypeVar("T")
@@ -353,7 +354,9 @@ def _policies(regions: object) -> dict[str, Policy]:
         try:
             result[region] = msgspec.convert(policy, Policy)
             check_policy(result[region])
-        except (msgspec.ValidationError, BadPolicy) as error:
+        except msgspec.ValidationError as error:
+            raise BadConfig(f"regions.{region}.policy: {misfit(error, policy, Policy)}") from error
+        except BadPolicy as error:
             raise BadConfig(f"regions.{region}.policy: {error}") from error
     return result
 
@@ -366,7 +369,7 @@ def _section(table: Mapping[str, Any], name: str, kind: type[T]) -> T:
     try:
         found = msgspec.convert(dict(rows), kind)
     except msgspec.ValidationError as error:
-        raise BadConfig(f"{name}: {error}") from error
+        raise BadConfig(f"{name}: {misfit(error, rows, kind)}") from error
     for key in ("port", "broker_port"):
         if not 0 <= getattr(found, key, 0) <= MAX_PORT:
             raise BadConfig(f"{name}.{key} is {getattr(found, key)}: a port is a number up to {MAX_PORT}")

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import msgspec
 
 from .errors import BadConfig
+from .misfit import misfit
 
 DAY_S = 86400.0
 
@@ -52,7 +53,7 @@ def read_region_keep(region: str, rows: Any) -> RegionKeep:
     try:
         found = msgspec.convert(dict(rows), RegionKeep)
     except msgspec.ValidationError as error:
-        raise BadConfig(f"{where}: {error}") from error
+        raise BadConfig(f"{where}: {misfit(error, rows, RegionKeep)}") from error
     for name in SPANS:
         value = getattr(found, name)
         if value is not None and not value > 0:

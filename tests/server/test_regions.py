@@ -170,7 +170,11 @@ def test_versions_are_listed_compared_and_not_overwritten_by_who_did_not_see_the
         ({"policy": {"luck": 1}}, 422, "regions.eu-west.policy.luck is not known. Known here: objective"),
         ({"colour": "red"}, 422, "regions.eu-west.colour is not known. Known here: policy, telemetry, broker"),
         ({"policy": 7}, 422, "regions.eu-west.policy must be a table"),
-        ({"policy": {"objective": "speed"}}, 422, "regions.eu-west: Invalid enum value 'speed'"),
+        (
+            {"policy": {"objective": "speed"}},
+            422,
+            "regions.eu-west: policy.objective is 'speed' and must be one of accuracy",
+        ),
         ({"policy": {"download": "in-window"}}, 422, 'download is "in-window" and there is no window'),
         ({"policy": {"latency_budget_s": 0}}, 422, "latency_budget_s is 0"),
         (

@@ -135,7 +135,7 @@ def test_hands_are_for_the_rollouts_that_they_fit(make_server: MakeServer, repo:
         ((StageOrder(count=5), StageOrder(count=5)), "each must be larger"),
         ((StageOrder(count=5, approval=True),), "a person's yes"),
         ((StageOrder(devices=tuple(f"d{n}" for n in range(501))),), "more than 500 devices"),
-        ((StageOrder(devices=("NOT A NAME",)),), "a stage: "),
+        ((StageOrder(devices=("NOT A NAME",)),), "stage 1: devices\\[0\\] is .NOT A NAME. and must be"),
     ],
 )
 def test_stages_that_make_no_sense_are_refused(

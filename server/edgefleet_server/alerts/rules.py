@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from ..errors import BadConfig
+from ..misfit import misfit
 
 Kind = Literal[
     "silent", "latency", "battery", "heat", "drift", "storage", "wear", "rollout", "expiry", "cloned", "refused",
@@ -87,7 +88,7 @@ def read_rules(rows: Sequence[Mapping[str, Any]], *, defaults: bool = True) -> t
         try:
             found[name] = check(msgspec.convert({**before, **values}, Rule))
         except msgspec.ValidationError as error:
-            raise BadConfig(f"alerts.rule {name}: {error}") from error
+            raise BadConfig(f"alerts.rule {name}: {misfit(error, values, Rule)}") from error
     return tuple(found.values())
 
 

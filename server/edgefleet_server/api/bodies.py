@@ -12,6 +12,7 @@ from edgefleet_protocol.rollout import Audience, Gate, Policy, Probation
 
 from ..commanding import DEFAULT_LIFE_S
 from ..errors import BadRequest
+from ..misfit import misfit
 from ..regions.zones import is_known
 from ..rollouts.orders import DEADLINE_S, Order, StageOrder
 from ..rollouts.plan_digest import MOST
@@ -144,7 +145,7 @@ class RolloutBody(_Strict):
                 stages=tuple(_stage(row, self.soak_s) for row in self.stages),
                 gate=_gate(self.gate),
                 probation=Probation(**self.probation.model_dump()),
-                audience=msgspec.convert(self.audience.model_dump(), Audience),
+                audience=_audience(self.audience),
                 policies={region: _policy(region, rows) for region, rows in self.policies.items()},
                 deadline_s=self.deadline_s,
                 accept_interface_change=self.accept_interface_change,
@@ -178,6 +179,14 @@ class ReasonBody(_Strict):
     why: str = Field(default="", max_length=500)
 
 
+def _audience(body: AudienceBody) -> Audience:
+    rows = body.model_dump()
+    try:
+        return msgspec.convert(rows, Audience)
+    except msgspec.ValidationError as error:
+        raise BadRequest(f"the audience: {misfit(error, rows, Audience)}") from error
+
+
 def _gate(body: GateBody) -> Gate:
     return msgspec.convert(body.model_dump(), Gate)
 
@@ -203,7 +212,9 @@ def _policy(region: str, rows: dict[str, Any]) -> Policy:
     try:
         policy = msgspec.convert(rows, Policy)
         check_policy(policy)
-    except (msgspec.ValidationError, BadPolicy) as error:
+    except msgspec.ValidationError as error:
+        raise BadRequest(f"the policy of {region}: {misfit(error, rows, Policy)}") from error
+    except BadPolicy as error:
         raise BadRequest(f"the policy of {region}: {error}") from error
     if policy.timezone is not None and not is_known(policy.timezone):
         raise BadRequest(

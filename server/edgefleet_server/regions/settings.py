@@ -12,6 +12,7 @@ from edgefleet_protocol.policy_check import contradictions as policy_contradicti
 from edgefleet_protocol.rollout import Policy
 
 from ..errors import BadRequest
+from ..misfit import misfit
 
 Label = Annotated[str, Meta(max_length=64)]
 Place = Annotated[str, Meta(max_length=64, pattern=r"^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?\Z")]
@@ -62,7 +63,7 @@ def read(region: str, rows: Mapping[str, Any]) -> RegionSettings:
     try:
         settings = msgspec.convert(rows, RegionSettings)
     except msgspec.ValidationError as error:
-        raise BadRequest(f"regions.{region}: {error}") from error
+        raise BadRequest(f"regions.{region}: {misfit(error, rows, RegionSettings)}") from error
     if found := contradictions(settings):
         raise BadRequest(f"regions.{region} contradicts itself: {'; '.join(found)}")
     return settings

@@ -13,6 +13,7 @@ from edgefleet_protocol.names import parse_release_name
 from edgefleet_protocol.rollout import Assignment, Audience, Gate, Policy, Probation, ReleaseRef, Stage
 
 from ..errors import BadRequest, NotFound, Refused
+from ..misfit import misfit
 from ..seams import Repository
 from .plan import Known
 
@@ -45,7 +46,7 @@ class StageOrder:
         share = (
             f"{self.count} devices"
             if self.count is not None
-            else f"{self.percent:g} %"
+            else f"{self.percent:.10g} %"  # 100.0001 is not 100
             if self.percent is not None
             else ""
         )
@@ -217,15 +218,9 @@ def _check_stages(order: Order) -> None:
                 raise BadRequest(f"stages are {shown}: each must be larger than the one before")
             if share is not None:
                 before[of] = share
-    try:
-        msgspec.json.decode(
-            msgspec.json.encode(
-                [
-                    Stage(percent=row.percent or 0.0, tags=row.tags, hardware=row.hardware, devices=row.devices)
-                    for row in rows
-                ]
-            ),
-            type=list[Stage],
-        )
-    except msgspec.ValidationError as error:
-        raise BadRequest(f"a stage: {error}") from error
+    for place, row in enumerate(rows, 1):
+        said = {"percent": row.percent or 0.0, "tags": row.tags, "hardware": row.hardware, "devices": row.devices}
+        try:
+            msgspec.convert(said, Stage)
+        except msgspec.ValidationError as error:
+            raise BadRequest(f"stage {place}: {misfit(error, said, Stage)}") from error
