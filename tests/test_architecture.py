@@ -78,6 +78,7 @@ PURE = (
     "server/edgefleet_server/demo/expectations.py",
     "server/edgefleet_server/telemetry/*.py",
     "server/edgefleet_server/keeping.py",
+    "server/edgefleet_server/misfit.py",
     "server/edgefleet_server/export/columns.py",
     "server/edgefleet_server/export/residency.py",
     "server/edgefleet_server/views/telemetry_groups.py",
