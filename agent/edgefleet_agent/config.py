@@ -12,6 +12,7 @@ from edgefleet_protocol.errors import BadName
 from edgefleet_protocol.names import check_label
 from edgefleet_protocol.wrong_type import converted
 
+from .config_bounds import check_bounds, check_folders, check_texts
 from .errors import BadConfig, BadIdentity
 from .identity_config import with_identity
 from .text_file import read_text
@@ -144,7 +145,7 @@ def load(path: Path, *, complete: bool = True) -> Config:
         data: dict[str, Any] = tomllib.loads(read_text(path))
     except OSError as error:
         raise BadConfig(f"{path} cannot be read: {error.strerror}. Name the file with --config") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadConfig(f"{path} is not TOML: {error}") from error
     try:
         return from_dict(data, path.parent, complete=complete)
@@ -155,6 +156,7 @@ def load(path: Path, *, complete: bool = True) -> Config:
 def from_dict(data: dict[str, Any], base: Path, *, complete: bool = True) -> Config:
     """Return the configuration in `data`; paths are relative to `base`."""
     _check_keys(data, Config, "")
+    check_texts(data)
     try:
         data = with_identity(data, base.absolute())
     except BadIdentity as error:
@@ -176,10 +178,7 @@ def from_dict(data: dict[str, Any], base: Path, *, complete: bool = True) -> Con
     ):
         if not 0 <= port <= 65535:
             raise BadConfig(f"{name} is {port}; a port is a number up to 65535")
-    if config.broker.keepalive_s < 60:
-        raise BadConfig(f"broker.keepalive_s is {config.broker.keepalive_s}; a slow link needs at least 60")
-    if config.fetch.patience_s < 1:
-        raise BadConfig(f"fetch.patience_s is {config.fetch.patience_s:g}; a bad mobile link needs at least 1")
+    check_bounds(config)
     serve = config.serve
     if serve.loopback and (serve.group or serve.allow_uids or serve.allow_gids):
         raise BadConfig(
@@ -207,6 +206,7 @@ def from_dict(data: dict[str, Any], base: Path, *, complete: bool = True) -> Con
             f"hardware.root is {hardware.root} and there is no such folder; it is the one that holds proc and sys, "
             "and / unless this is a test"
         )
+    check_folders(state=paths.of(config.state), run=paths.of(config.run))
     return msgspec.structs.replace(
         config,
         root=paths.of(config.root),

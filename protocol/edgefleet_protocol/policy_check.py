@@ -44,6 +44,12 @@ def contradictions(policy: Policy, assignments: Iterable[Assignment] = ()) -> tu
         for name in _ABOVE_ZERO
         if (value := getattr(policy, name)) is not None and value <= 0
     ]
+    for name, accuracy in (
+        ("min_accuracy", policy.min_accuracy),
+        ("governor.min_accuracy", policy.governor.min_accuracy if policy.governor is not None else None),
+    ):
+        if accuracy is not None and not 0 <= accuracy <= 1:
+            found.append(f"{name} is {accuracy:g}, and accuracies are shares from 0 to 1: 95 % is 0.95")
     if policy.governor is not None:
         found += _governor(policy.governor, policy)
     if policy.windows and not found:

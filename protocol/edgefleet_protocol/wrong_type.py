@@ -9,6 +9,9 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 
+from .names import DeviceId, FileName, VariantName
+from .rollout import InterfacePattern, TimeOfDay
+
 T = TypeVar("T")
 
 KINDS = {
@@ -21,6 +24,17 @@ KINDS = {
     "bool": "true or false",
     "null": "",
 }
+PATTERNS = {
+    repr(get_args(kind)[1].pattern): words
+    for kind, words in (
+        (DeviceId, "a name: 1 to 64 of a-z, 0-9 and -, with a letter or digit at either end"),
+        (VariantName, "a variant's name, as in p30-distil-int8"),
+        (FileName, "a relative path of at most four parts, without `..`"),
+        (TimeOfDay, "a time of day, as in 22:30"),
+        (InterfacePattern, "a network interface, as in eth0, or its beginning, as in wwan*"),
+    )
+}
+"""Of the regular expressions of this protocol, what they ask for."""
 BOUNDS = {">=": "of at least", "<=": "of at most", ">": "above", "<": "below"}
 LONGEST = 80
 
@@ -63,6 +77,8 @@ def in_words(words: str, data: Any, kind: Any = None, where: str = "") -> str:
     allowed = re.fullmatch(r"Expected `([^`]+)`(.*)", said, re.DOTALL)
     if allowed is None:
         return f"{name}{has} is refused: {said[:1].lower()}{said[1:]}"
+    if pattern := re.fullmatch(r" matching regex ('.*')", allowed[2], re.DOTALL):
+        return f"{name}{has} must be {PATTERNS.get(pattern[1], f'a text that matches {pattern[1]}')}"
     kinds = [KINDS.get(each.strip(), each.strip()) for each in allowed[1].split("|")]
     bound = (
         ""

@@ -10,8 +10,9 @@ import pytest
 
 from edgefleet_agent import config, enrol_commands
 from edgefleet_agent.commands import EXIT_CODES, _parser, main
-from edgefleet_agent.errors import AlreadyRuns, BadConfig
+from edgefleet_agent.errors import AgentError, AlreadyRuns, BadConfig
 from edgefleet_agent.link.standing import Standing
+from edgefleet_agent.link.tls import client_context
 from edgefleet_agent.loop import is_running, only_one
 from edgefleet_agent.status import status_words
 from edgefleet_protocol.messages import DeviceState, Failure, ModelState, Running
@@ -59,6 +60,18 @@ def test_every_path_is_absolute_however_the_file_was_named(tmp_path: Path, monke
         ("[serve]\ngateway_port = -1\n", "serve.gateway_port is -1; a port is"),
         ("[fetch]\npatience_s = 0.5\n", "at least 1"),
         ("[broker]\nkey = 'k.pem'\n", "belong together"),
+        ("[broker]\nkeepalive_s = 70000\n", "broker.keepalive_s is 70000 and must be from 60 to 65535"),
+        ("[broker]\nhost = ''\n", "broker.host is '', which is no host"),
+        (f"[broker]\nhost = '{'x' * 64}.example'\n", "broker.host is 'x+.example', which is no host"),
+        ("[fetch]\npatience_s = inf\n", "fetch.patience_s is inf and must be from 1"),
+        ("[serve]\nthreads = -5\n", "serve.threads is -5 and must be from 0"),
+        ("[serve]\ndrain_s = nan\n", "serve.drain_s is nan and must be from 0"),
+        ("[serve]\ngolden_deadline_s = 0\n", "serve.golden_deadline_s is 0 and must be from 0.1"),
+        ("[serve]\nallow_uids = [-1]\nloopback = false\n", "serve.allow_uids names -1"),
+        ("[limits]\nreserve_bytes = -1\n", "limits.reserve_bytes is -1 and must be from 0"),
+        ("[hardware]\nsensors = 'ina219'\n", r"hardware.sensors is 'ina219' and must be a list"),
+        ('[network]\nmetered = ["a\\u0000b"]\n', r"network.metered\[0\] is 'a\\x00b', and no text may hold a NUL"),
+        ("state = 'agent.toml'\n", "state is .*agent.toml, which is a file: name a folder"),
     ],
 )
 def test_a_key_that_is_not_known_or_wrong_is_refused_by_name(tmp_path: Path, line: str, words: str) -> None:
@@ -108,6 +121,19 @@ def test_a_pipe_in_the_place_of_the_configuration_is_refused_and_not_waited_for(
     os.mkfifo(tmp_path / "agent.toml")
     assert main(["status", "--config", str(tmp_path / "agent.toml")]) == 2
     assert "agent.toml cannot be read: it is no regular file" in capsys.readouterr().err
+
+
+def test_a_file_that_is_nested_beyond_reading_is_no_toml(tmp_path: Path) -> None:
+    with pytest.raises(BadConfig, match="is not TOML"):
+        config.load(write(tmp_path, f"x = {'[' * 5000}"))
+
+
+@pytest.mark.parametrize("text", [None, "no PEM"])
+def test_an_authority_that_cannot_be_read_is_named_with_its_key(tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / "ca.pem").write_text(text)
+    with pytest.raises(AgentError, match=r"broker.ca is .*ca.pem, and it is no authority's certificate in PEM: \w"):
+        client_context(tmp_path / "ca.pem", None, None)
 
 
 def test_run_without_a_pinned_root_says_what_to_copy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,11 +4,15 @@ import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
+import msgspec
 import psutil
 import pytest
 
 from edgefleet_agent.hardware import samples, sensors
+from edgefleet_agent.hardware.probe import HardwareProbe
 from edgefleet_agent.hardware.rails import Rails
+from edgefleet_protocol.hardware import Hardware
+from edgefleet_protocol.telemetry import DeviceWindow
 
 
 def write(root: Path, files: dict[str, str]) -> Path:
@@ -88,6 +92,39 @@ def test_the_hottest_zone_that_computes_counts_and_a_dead_one_does_not(tmp_path:
 def test_batteries(tmp_path: Path, files: dict[str, str], expected: tuple[float | None, bool | None]) -> None:
     write(tmp_path, {f"sys/class/power_supply/{name}": value for name, value in files.items()})
     assert sensors.battery(tmp_path) == expected
+
+
+GARBAGE = ("9" * 400, "²³", "MemTotal: ² kB\nMemAvailable: ² kB", "-1")
+"""What a file of /proc and /sys may hold where a driver is broken; besides, no text, a folder, and a link to itself."""
+
+
+@pytest.mark.parametrize("name", ["pi4", "orin-nano"])
+def test_a_file_of_garbage_costs_its_own_measurement_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr("edgefleet_agent.hardware.probe.runtimes", lambda *_, **__: ())  # asks a process, each time
+    root = tmp_path / "board"
+    shutil.copytree(samples.path(name), root)
+
+    def look() -> None:
+        probe = HardwareProbe(tmp_path, root=root, machine="aarch64", keep=False)
+        hardware = msgspec.json.decode(msgspec.json.encode(probe.hardware()), type=Hardware)
+        window = msgspec.json.decode(msgspec.json.encode(probe.device_window()), type=DeviceWindow)
+        assert hardware.arch == "aarch64" and (window.power_w is None or abs(window.power_w) <= 10_000)
+
+    for path in [path for path in sorted(root.rglob("*")) if path.is_file()]:
+        said = path.read_bytes()
+        for garbage in (*(text.encode() for text in GARBAGE), b"\xff\xfe\0"):
+            path.write_bytes(garbage)
+            look()
+        path.unlink()
+        path.symlink_to(path.name)
+        look()
+        path.unlink()
+        path.mkdir()
+        look()
+        path.rmdir()
+        path.write_bytes(said)
 
 
 def test_rails_are_added_where_none_is_the_input(tmp_path: Path) -> None:

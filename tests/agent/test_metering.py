@@ -123,6 +123,8 @@ def test_the_rails_of_a_pi_5_are_added_and_brought_to_what_the_wall_gives() -> N
     said = "   3V3_SYS_A current(1)=0.50A\n  VDD_CORE_A current(7)=2.0A\n 3V3_SYS_V volt(9)=3.30V\n VDD_CORE_V volt(15)=0.80V\n EXT5V_V volt(24)=5.1V\n"
     assert board_power_w(said) == pytest.approx(1.1451 * (1.65 + 1.6) + 0.5879, abs=1e-3)
     assert board_power_w("") is None
+    for odd in ("1.6.5", "...", "9" * 400, "999999999"):
+        assert board_power_w(f"A_A current(0)={odd}A\nA_V volt(1)={odd}V") is None
 
 
 def write(root: Path, name: str, text: str) -> None:

@@ -21,6 +21,8 @@ WEEKLY = OpenHours(start="22:00", end="04:00", days=("sunday",))
         (Policy(governor=Governor(battery_floor_percent=95)), "95 + 10 %"),
         (Policy(telemetry_fields=("heat", "smell")), "names smell; the groups are cpu"),
         (Policy(telemetry_fields=("none", "heat")), "says none and heat"),
+        (Policy(min_accuracy=95.0), "min_accuracy is 95, and accuracies are shares from 0 to 1"),
+        (Policy(governor=Governor(throttled=True, min_accuracy=-0.1)), "governor.min_accuracy is -0.1"),
         (Policy(latency_budget_s=0.0), "latency_budget_s is 0"),
         (Policy(battery_floor_percent=30, governor=Governor(battery_floor_percent=20)), "of 20 %, and below 30 %"),
         (Policy(min_accuracy=0.9, governor=Governor(throttled=True, min_accuracy=0.8)), "0.8 and the policy's own 0.9"),

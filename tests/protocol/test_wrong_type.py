@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 import pytest
 
+from edgefleet_protocol.names import DeviceId
+from edgefleet_protocol.rollout import TimeOfDay
 from edgefleet_protocol.wrong_type import converted
 
 
@@ -14,6 +16,9 @@ class Span(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Settings(msgspec.Struct):
+    at: tuple[TimeOfDay, ...] = ()
+    device: DeviceId = "pi-1"
+    key: Annotated[str, msgspec.Meta(pattern="^[0-9]+$")] = "1"
     port: Annotated[int, msgspec.Meta(ge=1)] = 1
     wait_s: float | None = None
     open: bool = False
@@ -39,6 +44,9 @@ class Settings(msgspec.Struct):
         ({"spans": [{"start": "1", "days": ["monday", "x"]}]}, "broker.spans[0].days[1] is 'x' and must be one of monday, sunday"),
         ({"spans": [{"start": "1", "end": 2}]}, "broker.spans[0] is {'start': '1', 'end': 2} and is refused: object contains unknown field `end`"),
         ({"port": "x" * 500}, f"broker.port is '{'x' * 79}… and must be a whole number"),
+        ({"at": ["25:00"]}, "broker.at[0] is '25:00' and must be a time of day, as in 22:30"),
+        ({"device": "A B"}, "broker.device is 'A B' and must be a name: 1 to 64 of a-z, 0-9 and -, with a letter or digit at either end"),
+        ({"key": "x"}, "broker.key is 'x' and must be a text that matches '^[0-9]+$'"),
         ([], "broker is [] and must be a [section] of keys"),
     ],
 )  # fmt: skip

@@ -163,6 +163,12 @@ def test_exit_codes_tell_a_script_what_happened(running: Running, capsys: Captur
         (rollout, ["list", "--server", "http://127.0.0.1:1"], 7),
         (device, ["show", "nobody", *there], 3),
         (device, ["show", "../rollouts?x=", *there], 3),
+        (device, ["show", "", *there], 3),
+        (device, ["show", "a/b", *there], 3),
+        (device, ["assign", "", "--region", "eu-west", *there], 3),
+        (rollout, ["show", "", *there], 3),
+        (rollout, ["pause", "eu-west/", *there], 3),
+        (rollout, ["measured", "--out", "/nowhere/at/all.json", *there], 2),
         (device, ["list", *there], 0),
         (server, ["run", "--config", "/nowhere/server.toml"], 2),
         (server, ["run"], 2),
@@ -177,6 +183,8 @@ def test_exit_codes_tell_a_script_what_happened(running: Running, capsys: Captur
     said = capsys.readouterr()
     assert "exit codes: 0 done, 1 failed" in said.out
     assert "argument --max-failed: 140 is not from 0 to 100" in said.err
+    assert "nothing is called 'a/b': a name is 1 to 64 of a-z" in said.err
+    assert "/nowhere/at/all.json cannot be written: No such file or directory. Name a file" in said.err
     assert "'nonsense' is no server's address: write it as http://127.0.0.1:8300" in said.err
 
 

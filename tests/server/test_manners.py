@@ -213,6 +213,39 @@ def test_every_problem_has_a_type_a_title_its_status_and_mostly_what_to_do(clien
     assert client.get("/api/v1/nothing").json()["next"] == "/api/openapi.json lists every route"
 
 
+def test_what_was_sent_is_said_back_in_one_line_that_can_be_said(client: TestClient) -> None:
+    """Half a character, line ends, a name of 100,000 letters, a thousand wrong numbers."""
+    for model, found in (
+        ("\ud800", "model is \\ud800"),
+        ("a\nb\u2028c", "model is a\\nb\\u2028c"),
+        ("x" * 100_000, "100"),
+    ):
+        sent = json.dumps({"release": "fashion/1", "model": model})
+        answer = client.post("/api/v1/rollouts/plan", content=sent, headers={"Content-Type": "application/json"})
+        said = answer.json()["detail"]
+        assert answer.status_code == 422 and found in said and said.isprintable() and len(said) < 2100
+    lost = client.get("/api/v1/regions/mars%0aearth").json()
+    assert lost["status"] == 404 and "mars\\nearth" in lost["detail"]
+    numbers = client.post("/api/v1/rollouts/plan", json={"release": "fashion/1", "regions": [1] * 1000}).json()
+    assert numbers["detail"].startswith("regions.0 is 1: ") and numbers["detail"].endswith("; and 995 more")
+
+
+def test_a_wrong_stage_is_told_as_what_it_was_meant_to_be(client: TestClient) -> None:
+    for stage, said in (
+        ({"count": 0}, "stages.1.count is 0: input should be greater than or equal to 1"),
+        ({"percent": 5, "x": 1}, "stages.1.x is 1: extra inputs are not permitted"),
+        ("ten", "stages.1.percent is 'ten': input should be a valid number, unable to parse string as a number"),
+        (None, "stages.1: a stage is a percent, as in 10, or an object"),
+    ):
+        answer = client.post("/api/v1/rollouts/plan", json={"release": "fashion/1", "stages": [10, stage]})
+        assert answer.status_code == 422 and answer.json()["detail"].startswith(said)
+
+
+def test_a_device_of_too_long_a_name_is_one_that_nobody_knows(client: TestClient) -> None:
+    answer = client.post(f"/api/v1/devices/{'x' * 300}/decommission", json={})
+    assert answer.status_code == 404
+
+
 def test_a_nul_is_refused_wherever_it_stands(client: TestClient) -> None:
     for answer in (
         client.get("/api/v1/devices/a%00b"),

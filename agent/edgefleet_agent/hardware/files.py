@@ -11,13 +11,18 @@ def text(path: Path) -> str | None:
         return None
 
 
+MOST = 2**53
+"""Beyond it is no number of a kernel's, and none that a document may hold."""
+
+
 def whole(path: Path) -> int | None:
-    """Return the whole number in the file, or None."""
+    """Return the whole number in the file, or None; also for one that no kernel would say."""
     found = text(path)
     try:
-        return int(found) if found is not None else None
+        number = int(found) if found is not None else None
     except ValueError:
         return None
+    return number if number is not None and abs(number) <= MOST else None
 
 
 def strings(path: Path) -> tuple[str, ...]:
@@ -39,7 +44,10 @@ def fields(path: Path) -> dict[str, str]:
 def kilobytes(path: Path, name: str) -> int | None:
     """Return the bytes that a line such as `MemTotal: 3884360 kB` says, or None."""
     value = fields(path).get(name, "").split()
-    return int(value[0]) * 1024 if value and value[0].isdigit() else None
+    # Not isdigit alone: a superscript is a digit, too, and no number.
+    if not value or not (value[0].isascii() and value[0].isdigit()) or len(value[0]) > len(str(MOST)):
+        return None
+    return min(MOST, int(value[0]) * 1024)
 
 
 def matching(root: Path, pattern: str) -> list[Path]:

@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from .plugins import MAX_W
 from .sensors import reasons
 
 PATIENCE_S = 1.0
 MAX_FAILURES = 3
 AGAIN_S = 600.0
 """A tool that failed so often in a row is let be for so long: a busy board may have made it late, and one that is broken costs a process each time."""
-_ADC = re.compile(r"(\S+)_([AV]) (?:current|volt)\(\d+\)=([\d.]+)[AV]")
+_ADC = re.compile(r"(\S+)_([AV]) (?:current|volt)\(\d+\)=([0-9]{1,9}(?:\.[0-9]{0,12})?)[AV]")
 
 
 class Firmware:
@@ -56,4 +57,5 @@ def board_power_w(said: str) -> float | None:
     rails = [
         amperes * values[name, "V"] for (name, kind), amperes in values.items() if kind == "A" and (name, "V") in values
     ]
-    return round(1.1451 * sum(rails) + 0.5879, 3) if rails else None
+    power = round(1.1451 * sum(rails) + 0.5879, 3) if rails else None
+    return power if power is None or power <= MAX_W else None

@@ -13,6 +13,7 @@ from pathlib import Path
 GROUP = "edgefleet.sensors"
 EVERY_S = 30.0
 MAX_W = 10_000.0
+"""No board draws more: what is beyond is a sensor's fault."""
 STALE_S = 120.0
 """A reading that is older is none: its plug-in hangs or fails."""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from .board import hwmons
 from .files import matching, text, whole
+from .plugins import MAX_W
 
 INLETS = ("VDD_IN", "POM_5V_IN")
 """Rails through which all of a board's power comes; the others lie behind them."""
@@ -21,14 +22,15 @@ class Rail:
     factors: tuple[Path, ...]
 
     def watts(self) -> float | None:
-        """Return what goes through it now, or None where it cannot be read."""
+        """Return what goes through it now, or None where it cannot be read, or where no board draws so much."""
         product = 1.0
         for path in self.factors:
             value = whole(path)
             if value is None:
                 return None
             product *= value / 1000
-        return product
+        # The server would refuse the whole window for it, and its requests with it.
+        return product if abs(product) <= MAX_W else None
 
 
 class Rails:

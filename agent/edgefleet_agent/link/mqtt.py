@@ -22,6 +22,7 @@ from ..log import LOG
 from ..seams import Message
 from .reconnect import delay_s, failures_after
 from .standing import Standing
+from .tls import client_context
 
 TOPICS_PER_SUBSCRIBE = 8
 """AWS allows no more in one packet."""
@@ -78,10 +79,7 @@ class MqttLink:
         )
         self._tls: ssl.SSLContext | None = None
         if ca is not None:
-            self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            self._tls.load_verify_locations(ca)
-            if certificate is not None:
-                self._tls.load_cert_chain(certificate, key)
+            self._tls = client_context(ca, certificate, key)
             self._client.tls_set_context(self._tls)
         self._client.suppress_exceptions = True
         self._client.connect_timeout = 10.0

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from edgefleet_protocol.messages import MAX_COMMAND_S
 from edgefleet_protocol.names import parse_release_name
@@ -69,6 +69,18 @@ class StageBody(_Strict):
     gate: GateBody | None = Field(default=None, description="else the rollout's own")
 
 
+def _share(said: Any) -> Any:
+    """Return a bare number as the stage that it is short for, so that what is wrong is said of one form and not of two."""
+    if isinstance(said, int | float | str) and not isinstance(said, bool):
+        return {"percent": said}
+    if not isinstance(said, dict | StageBody):
+        raise ValueError('a stage is a percent, as in 10, or an object, as in {"count": 20, "hardware": ["pi4"]}')
+    return said
+
+
+AnyStage = Annotated[StageBody, BeforeValidator(_share, json_schema_input_type=float | StageBody)]
+
+
 class ProbationBody(_Strict):
     """How long a model is watched after it took over."""
 
@@ -90,8 +102,12 @@ class RolloutBody(_Strict):
     release: str = Field(max_length=80, examples=["fashion/3"])
     model: str | None = Field(default=None, description="may be given too, and must be the release's")
     regions: list[str] = Field(default=[], max_length=1000, description="empty means every region")
-    stages: list[float | StageBody] = Field(
-        default=[100.0], min_length=1, max_length=32, description="percents, rising, or stages in the long form"
+    stages: list[AnyStage] = Field(
+        default_factory=lambda: [StageBody(percent=100.0)],
+        min_length=1,
+        max_length=32,
+        description="percents, rising, or stages in the long form",
+        json_schema_extra={"default": [100.0]},
     )
     gate: GateBody = GateBody()
     probation: ProbationBody = ProbationBody()
@@ -163,9 +179,7 @@ def _gate(body: GateBody) -> Gate:
     return converted(body.model_dump(), Gate, "gate", BadRequest)
 
 
-def _stage(body: float | StageBody, soak_s: float) -> StageOrder:
-    if isinstance(body, float):
-        return StageOrder(percent=body, soak_s=soak_s)
+def _stage(body: StageBody, soak_s: float) -> StageOrder:
     return StageOrder(
         percent=body.percent,
         count=body.count,

@@ -1,7 +1,7 @@
 """Errors as problem details (RFC 9457)."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -64,6 +64,10 @@ KINDS: dict[str, tuple[str, str | None]] = {
 """Last word of a problem's type -> its title, and what to do next where that is always the same."""
 RETRY_AFTER_S = "2"
 """For whoever asked while the database is away."""
+MOST_WORDS = 2000
+"""Characters of what went wrong: a request of megabytes is not said back in whole."""
+MOST_COMPLAINTS = 5
+"""About one request: a list of a thousand wrong numbers has one thing wrong."""
 BY_STATUS = {
     401: "no-token",
     403: "foreign-request",
@@ -76,19 +80,38 @@ BY_STATUS = {
 
 
 def problem(status: int, detail: str, *, kind: str | None = None, next: str | None = None, **more: Any) -> JSONResponse:
-    """Return a problem of this HTTP status. kind: of KINDS; next: what to do about it."""
+    """Return a problem of this HTTP status. kind: of KINDS; next: what to do about it. `detail` becomes one line."""
     kind = kind or BY_STATUS.get(status) or ("fault" if status >= 500 else None)
     title, always = KINDS[kind] if kind else (HTTPStatus(status).phrase, None)
     body: dict[str, Any] = {
         "type": f"{TYPE}{kind}" if kind else "about:blank",
         "title": title,
         "status": status,
-        "detail": detail,
+        "detail": one_line(detail),
         **more,
     }
     if (way := next or always) is not None:
         body["next"] = way
     return JSONResponse(body, status, media_type="application/problem+json")
+
+
+def one_line(words: str) -> str:
+    """Return `words` as one line that every log, terminal and JSON parser takes, of at most MOST_WORDS characters.
+
+    What was sent is often said back, and may hold line ends, or halves of characters, which JSON can name and UTF-8 cannot say.
+    """
+    if len(words) > MOST_WORDS:
+        words = f"{words[:MOST_WORDS]}… ({len(words)} characters)"
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape", "backslashreplace").decode() for each in words
+    )
+
+
+def complaints(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return what is wrong with a request, the first few things of it."""
+    more = len(rows) - MOST_COMPLAINTS
+    said = "; ".join(in_words(row) for row in rows[:MOST_COMPLAINTS])
+    return f"{said}; and {more} more" if more > 0 else said
 
 
 def in_words(row: Mapping[str, Any]) -> str:
@@ -97,7 +120,8 @@ def in_words(row: Mapping[str, Any]) -> str:
     field = ".".join(str(part) for part in row["loc"][1:]) or "the body"
     said = row.get("input")
     was = f" is {said!r}" if isinstance(said, str | int | float) and len(str(said)) <= 80 else ""
-    return f"{field}{was}: {row['msg'][:1].lower()}{row['msg'][1:]}"
+    words = row["msg"].removeprefix("Value error, ")
+    return f"{field}{was}: {words[:1].lower()}{words[1:]}"
 
 
 def _further(error: Exception) -> dict[str, Any]:
@@ -136,7 +160,7 @@ def install(app: FastAPI, outage: Outage) -> None:
 
     @app.exception_handler(RequestValidationError)
     def _invalid(request: Request, error: RequestValidationError) -> Response:
-        return told(request, problem(422, "; ".join(in_words(row) for row in error.errors())))
+        return told(request, problem(422, complaints(error.errors())))
 
     @app.exception_handler(HTTPException)
     def _http(request: Request, error: HTTPException) -> Response:

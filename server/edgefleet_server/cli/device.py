@@ -3,8 +3,8 @@
 import argparse
 import sys
 from typing import Any, Literal, get_args
-from urllib.parse import quote
 
+from ..client.api import part
 from . import approval, group, hands, order, parser
 from .client import Client
 from .output import ago, as_json, clean, megabytes, milliseconds, table, warn_unsent
@@ -122,7 +122,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def _show(arguments: argparse.Namespace) -> int:
     client = Client(arguments.server, arguments.ca)
-    row = client.get(f"/api/v1/devices/{quote(arguments.device, safe='')}")
+    row = client.get(f"/api/v1/devices/{part(arguments.device)}")
     if arguments.json:
         print(as_json(row))
         return 0
@@ -167,7 +167,7 @@ def _show(arguments: argparse.Namespace) -> int:
 
 def _assign(arguments: argparse.Namespace) -> int:
     answer = Client(arguments.server, arguments.ca).put(
-        f"/api/v1/devices/{quote(arguments.device, safe='')}/assignment",
+        f"/api/v1/devices/{part(arguments.device)}/assignment",
         {"region": arguments.region, "tags": arguments.tag},
     )
     if arguments.json:
@@ -179,7 +179,7 @@ def _assign(arguments: argparse.Namespace) -> int:
 
 
 def _forget(arguments: argparse.Namespace) -> int:
-    path = f"/api/v1/devices/{quote(arguments.device, safe='')}"
+    path = f"/api/v1/devices/{part(arguments.device)}"
     answer = Client(arguments.server, arguments.ca).delete(path, force=arguments.force)
     if arguments.json:
         print(as_json(answer))
@@ -191,9 +191,7 @@ def _forget(arguments: argparse.Namespace) -> int:
 
 
 def _revoke(arguments: argparse.Namespace) -> int:
-    answer = Client(arguments.server, arguments.ca).post(
-        f"/api/v1/devices/{quote(arguments.device, safe='')}/revoke", {}
-    )
+    answer = Client(arguments.server, arguments.ca).post(f"/api/v1/devices/{part(arguments.device)}/revoke", {})
     if arguments.json:
         print(as_json(answer))
     else:

@@ -2,8 +2,8 @@
 
 import argparse
 from typing import Any
-from urllib.parse import quote
 
+from ..client.api import part
 from ..errors import BadRequest
 from . import parser
 from .client import Client
@@ -117,7 +117,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def _save(arguments: argparse.Namespace) -> int:
     client = Client(arguments.server, arguments.ca)
-    row = client.put(f"/v1/groups/{quote(arguments.group, safe='')}", {"query": arguments.query})
+    row = client.put(f"/v1/groups/{part(arguments.group)}", {"query": arguments.query})
     if arguments.json:
         print(as_json(row))
     else:
@@ -133,7 +133,7 @@ def _show(arguments: argparse.Namespace) -> int:
 
 
 def _drop(arguments: argparse.Namespace) -> int:
-    row = Client(arguments.server, arguments.ca).delete(f"/v1/groups/{quote(arguments.group, safe='')}")
+    row = Client(arguments.server, arguments.ca).delete(f"/v1/groups/{part(arguments.group)}")
     print(as_json(row) if arguments.json else f"{row['group']} is removed; its devices stay what they are")
     return 0
 
@@ -172,7 +172,7 @@ def _say(arguments: argparse.Namespace, hand: str, body: dict[str, Any], done: s
 
 
 def _decommission(arguments: argparse.Namespace) -> int:
-    path = f"/v1/devices/{quote(arguments.device, safe='')}/decommission"
+    path = f"/v1/devices/{part(arguments.device)}/decommission"
     body = {"kept": "forget" if arguments.forget else "archive", "why": arguments.why}
     answer = Client(arguments.server, arguments.ca).post(path, body)
     if arguments.json:
@@ -184,7 +184,7 @@ def _decommission(arguments: argparse.Namespace) -> int:
 
 
 def _readmit(arguments: argparse.Namespace) -> int:
-    path = f"/v1/devices/{quote(arguments.device, safe='')}/readmit"
+    path = f"/v1/devices/{part(arguments.device)}/readmit"
     row = Client(arguments.server, arguments.ca).post(path, {"why": arguments.why})
     print(as_json(row) if arguments.json else f"{row['device']} may come back: it enrols anew, or is assigned by hand")
     return 0

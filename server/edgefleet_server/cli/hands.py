@@ -5,8 +5,8 @@ import re
 import sys
 import time
 from typing import Any
-from urllib.parse import quote
 
+from ..client.api import part
 from ..command_check import MOST_LINES
 from ..errors import BadRequest
 from . import parser
@@ -116,12 +116,12 @@ def _order(arguments: argparse.Namespace) -> int:
 def _look(client: Client, row: dict[str, Any]) -> dict[str, Any]:
     if row["status"] not in ("waiting", "working"):
         return row
-    found: dict[str, Any] = client.get(f"/v1/devices/{quote(row['device'], safe='')}/commands/{row['id']}")
+    found: dict[str, Any] = client.get(f"/v1/devices/{part(row['device'])}/commands/{row['id']}")
     return found
 
 
 def _whole(client: Client, row: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = client.get(f"/v1/devices/{quote(row['device'], safe='')}/commands/{row['id']}/answer")
+    found: dict[str, Any] = client.get(f"/v1/devices/{part(row['device'])}/commands/{row['id']}/answer")
     return found
 
 
@@ -138,7 +138,7 @@ def _print(row: dict[str, Any]) -> None:
 
 def _result(arguments: argparse.Namespace) -> int:
     client = Client(arguments.server, arguments.ca)
-    path = f"/v1/devices/{quote(arguments.device, safe='')}/commands"
+    path = f"/v1/devices/{part(arguments.device)}/commands"
     if arguments.number is not None:
         row = client.get(f"{path}/{arguments.number}/answer")
         print(as_json(row)) if arguments.json else _print(row)

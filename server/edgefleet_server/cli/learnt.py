@@ -4,6 +4,7 @@ import argparse
 import json
 from typing import Any
 
+from ..errors import BadRequest
 from .client import Client
 from .output import as_json, clean, megabytes, table
 
@@ -17,7 +18,12 @@ def measured(arguments: argparse.Namespace) -> int:
     if arguments.out is not None:
         wished = _every(client, "/v1/wishes")
         whole = {"format": FORMAT, "measured": rows, "wishes": wished}
-        arguments.out.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+        try:
+            arguments.out.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise BadRequest(
+                f"{arguments.out} cannot be written: {error.strerror}. Name a file in a folder that is there with --out"
+            ) from error
         print(f"{arguments.out}: {len(rows)} rows, {len(wished)} wishes")
     elif arguments.json:
         print(as_json(rows))

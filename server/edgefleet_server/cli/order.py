@@ -4,10 +4,10 @@ import argparse
 import sys
 import time
 from typing import Any
-from urllib.parse import quote
 
 from edgefleet_protocol.messages import MAX_COMMAND_S
 
+from ..client.api import part
 from ..errors import BadRequest
 from . import parser
 from .client import Client
@@ -44,7 +44,7 @@ def _command(arguments: argparse.Namespace) -> int:
     if wrong := [name for name, equals, _ in pairs if not equals]:
         raise BadRequest(f"{wrong[0]!r} is no argument: write NAME=VALUE, as in model=fashion")
     client = Client(arguments.server, arguments.ca)
-    path = f"/api/v1/devices/{quote(arguments.device, safe='')}/commands"
+    path = f"/api/v1/devices/{part(arguments.device)}/commands"
     body = {
         "action": arguments.action,
         "arguments": {name: value for name, _, value in pairs},
@@ -73,6 +73,6 @@ def _print(row: dict[str, Any]) -> None:
 
 def _clear(arguments: argparse.Namespace) -> int:
     client = Client(arguments.server, arguments.ca)
-    row = client.post(f"/api/v1/devices/{quote(arguments.device, safe='')}/clear-alarm", {"why": arguments.why})
+    row = client.post(f"/api/v1/devices/{part(arguments.device)}/clear-alarm", {"why": arguments.why})
     print(as_json(row) if arguments.json else f"{row['id']} is out of quarantine")
     return 0

@@ -3,10 +3,10 @@
 import argparse
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import tomllib
 
+from ..client.api import part
 from ..errors import BadRequest, NotFound
 from . import parser, toml_out
 from .client import Client
@@ -146,7 +146,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    row = Client(arguments.server, arguments.ca).get(f"/v1/regions/{quote(arguments.region, safe='')}")
+    row = Client(arguments.server, arguments.ca).get(f"/v1/regions/{part(arguments.region)}")
     if arguments.json:
         print(as_json(row))
         return 0
@@ -168,7 +168,7 @@ def _show(arguments: argparse.Namespace) -> int:
 
 
 def _diff(arguments: argparse.Namespace) -> int:
-    path = f"/v1/regions/{quote(arguments.region, safe='')}/diff"
+    path = f"/v1/regions/{part(arguments.region)}/diff"
     row = Client(arguments.server, arguments.ca).get(path, before=arguments.before, after=arguments.after)
     if arguments.json:
         print(as_json(row))
@@ -186,7 +186,7 @@ def _diff(arguments: argparse.Namespace) -> int:
 
 def _history(arguments: argparse.Namespace) -> int:
     client = Client(arguments.server, arguments.ca)
-    rows = _all(client, f"/v1/regions/{quote(arguments.region, safe='')}/versions")
+    rows = _all(client, f"/v1/regions/{part(arguments.region)}/versions")
     if arguments.json:
         print(as_json(rows))
         return 0
@@ -205,7 +205,7 @@ def _history(arguments: argparse.Namespace) -> int:
 def _freeze(arguments: argparse.Namespace) -> int:
     if bool(arguments.region) == arguments.everywhere:
         raise BadRequest("name one region, or say --all, and not both")
-    where = "" if arguments.everywhere else f"/regions/{quote(arguments.region, safe='')}"
+    where = "" if arguments.everywhere else f"/regions/{part(arguments.region)}"
     answer = Client(arguments.server, arguments.ca).post(f"/v1{where}/{arguments.hand}", {"why": arguments.why})
     if arguments.json:
         print(as_json(answer))

@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
+from ..client.api import part
 from ..errors import BadRequest
 from ..rollouts.words import devices_in_words
 from . import grouped, learnt, parser, rollout_order, watch
@@ -141,7 +141,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def _compare(arguments: argparse.Namespace) -> int:
     client = Client(arguments.server, arguments.ca)
-    rows = client.get(f"/api/v1/rollouts/{quote(arguments.region, safe='')}/comparison", model=arguments.model)["items"]
+    rows = client.get(f"/api/v1/rollouts/{part(arguments.region)}/comparison", model=arguments.model)["items"]
     if arguments.json:
         print(as_json(rows))
         return 0
@@ -173,13 +173,13 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 def _show(arguments: argparse.Namespace) -> int:
     client = Client(arguments.server, arguments.ca)
-    _print(client, client.get(f"/api/v1/rollouts/{quote(arguments.region, safe='')}")["items"], arguments)
+    _print(client, client.get(f"/api/v1/rollouts/{part(arguments.region)}")["items"], arguments)
     return 0
 
 
 def _by_hand(arguments: argparse.Namespace) -> int:
     client = Client(arguments.server, arguments.ca)
-    path = f"/api/v1/rollouts/{quote(arguments.region, safe='')}/{arguments.hand}"
+    path = f"/api/v1/rollouts/{part(arguments.region)}/{arguments.hand}"
     _print(client, client.post(path, {"why": arguments.why}, model=arguments.model)["items"], arguments)
     return 0
 

@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
-from urllib.parse import quote
 
+from ..client.api import part
 from ..client.errors import ApiError, NotThere
 from . import parser
 from .client import Client
@@ -39,7 +39,7 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 def _watch(arguments: argparse.Namespace) -> int:
     client = Client(arguments.server, arguments.ca)
     row = _find(client, arguments.rollout, arguments.model)
-    path = f"/api/v1/rollouts/{quote(row['region'], safe='')}/{row['id']}"
+    path = f"/api/v1/rollouts/{part(row['region'])}/{row['id']}"
     until = None if arguments.timeout is None else time.monotonic() + arguments.timeout
     shown = None
     for _ in _moments(arguments, row["region"], until):
@@ -58,7 +58,7 @@ def _find(client: Client, name: str, model: str | None) -> dict[str, Any]:
         if not found:
             raise NotThere(f"there is no rollout {name}. See: edgefleet rollout list --past")
     else:
-        rows = client.get(f"/api/v1/rollouts/{quote(name, safe='')}")["items"]
+        rows = client.get(f"/api/v1/rollouts/{part(name)}")["items"]
         found = [row for row in rows if model in (None, row["model"])]
         if len(found) != 1:
             models = ", ".join(row["model"] for row in rows) or "none"

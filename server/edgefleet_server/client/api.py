@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from . import telemetry, types
-from .errors import BadRequest, NoServer
+from .errors import BadRequest, NoServer, NotThere
 from .types import Page
 from .wire import TIMEOUT_S, Query, Wire
 
@@ -95,43 +95,43 @@ class Api:
 
     def device(self, device: str) -> types.DeviceDetail:
         """One device with all that it said."""
-        return self._one(types.DeviceDetail, "GET", f"/api/v1/devices/{_part(device)}")
+        return self._one(types.DeviceDetail, "GET", f"/api/v1/devices/{part(device)}")
 
     def latency(self, device: str, *, last_s: float = 3600.0, model: str | None = None) -> types.Latency:
         """A device's latency over the last seconds."""
         query = {"last_s": last_s, "model": model}
-        return self._one(types.Latency, "GET", f"/api/v1/devices/{_part(device)}/latency", query)
+        return self._one(types.Latency, "GET", f"/api/v1/devices/{part(device)}/latency", query)
 
     def assign(self, device: str, region: str, tags: Sequence[str] = ()) -> types.Assigned:
         """Say where a device belongs."""
         body = {"region": region, "tags": list(tags)}
-        return self._one(types.Assigned, "PUT", f"/api/v1/devices/{_part(device)}/assignment", body=body)
+        return self._one(types.Assigned, "PUT", f"/api/v1/devices/{part(device)}/assignment", body=body)
 
     def forget(self, device: str, *, force: bool = False) -> types.Forgotten:
         """Remove a device and all that it said. force: also one that was heard of in the last minutes."""
-        return self._one(types.Forgotten, "DELETE", f"/api/v1/devices/{_part(device)}", {"force": force})
+        return self._one(types.Forgotten, "DELETE", f"/api/v1/devices/{part(device)}", {"force": force})
 
     def clear_alarm(self, device: str, *, why: str = "") -> types.DeviceDetail:
         """Take a device out of quarantine."""
-        path = f"/api/v1/devices/{_part(device)}/clear-alarm"
+        path = f"/api/v1/devices/{part(device)}/clear-alarm"
         return self._one(types.DeviceDetail, "POST", path, body={"why": why})
 
     def revoke(self, device: str) -> types.Revoked:
         """Revoke a device's certificates and end its connection."""
-        return self._one(types.Revoked, "POST", f"/api/v1/devices/{_part(device)}/revoke")
+        return self._one(types.Revoked, "POST", f"/api/v1/devices/{part(device)}/revoke")
 
     def send(self, device: str, action: str, life_s: float = 60.0, **arguments: str) -> types.Command:
         """Send a device a command; `command` asks for its answer."""
         body = {"action": action, "arguments": arguments, "life_s": life_s}
-        return self._one(types.Command, "POST", f"/api/v1/devices/{_part(device)}/commands", body=body)
+        return self._one(types.Command, "POST", f"/api/v1/devices/{part(device)}/commands", body=body)
 
     def command(self, device: str, number: int) -> types.Command:
         """One command and its answer."""
-        return self._one(types.Command, "GET", f"/api/v1/devices/{_part(device)}/commands/{number}")
+        return self._one(types.Command, "GET", f"/api/v1/devices/{part(device)}/commands/{number}")
 
     def commands(self, device: str) -> Iterator[types.Command]:
         """Commands to a device, newest first."""
-        return self._pages(types.Command, f"/api/v1/devices/{_part(device)}/commands", {})
+        return self._pages(types.Command, f"/api/v1/devices/{part(device)}/commands", {})
 
     # Telemetry
 
@@ -145,11 +145,11 @@ class Api:
     ) -> telemetry.RegionTelemetry:
         """One region: its models over time, its variants with their drift, and the boards."""
         query = {"last_s": last_s, "model": model}
-        return self._one(telemetry.RegionTelemetry, "GET", f"/api/v1/telemetry/regions/{_part(region)}", query)
+        return self._one(telemetry.RegionTelemetry, "GET", f"/api/v1/telemetry/regions/{part(region)}", query)
 
     def release_telemetry(self, release: str, *, last_s: float = 86400.0) -> telemetry.ReleaseTelemetry:
         """One release, as `fashion/3`: its variants over time, and each region with its drift."""
-        path = "/".join(_part(part) for part in release.split("/"))
+        path = "/".join(part(each) for each in release.split("/"))
         return self._one(telemetry.ReleaseTelemetry, "GET", f"/api/v1/telemetry/releases/{path}", {"last_s": last_s})
 
     def compare(
@@ -164,12 +164,12 @@ class Api:
     ) -> telemetry.Comparison:
         """Two variants in one region, each as `fashion/3:int8`; without them the two busiest."""
         query = {"a": a, "b": b, "last_s": last_s, "model": model, "hardware_class": hardware_class}
-        return self._one(telemetry.Comparison, "GET", f"/api/v1/telemetry/compare/{_part(region)}", query)
+        return self._one(telemetry.Comparison, "GET", f"/api/v1/telemetry/compare/{part(region)}", query)
 
     def device_telemetry(self, device: str, *, last_s: float = 86400.0) -> telemetry.DeviceTelemetry:
         """One device over time, with the marks of updates."""
         return self._one(
-            telemetry.DeviceTelemetry, "GET", f"/api/v1/telemetry/devices/{_part(device)}", {"last_s": last_s}
+            telemetry.DeviceTelemetry, "GET", f"/api/v1/telemetry/devices/{part(device)}", {"last_s": last_s}
         )
 
     # Rollouts
@@ -188,11 +188,11 @@ class Api:
 
     def rollouts_of(self, region: str) -> tuple[types.Rollout, ...]:
         """A region's current rollout of each model."""
-        return self._one(Page[types.Rollout], "GET", f"/api/v1/rollouts/{_part(region)}").items
+        return self._one(Page[types.Rollout], "GET", f"/api/v1/rollouts/{part(region)}").items
 
     def rollout(self, region: str, number: int) -> types.Rollout:
         """One rollout."""
-        return self._one(types.Rollout, "GET", f"/api/v1/rollouts/{_part(region)}/{number}")
+        return self._one(types.Rollout, "GET", f"/api/v1/rollouts/{part(region)}/{number}")
 
     def plan(self, release: str, regions: Sequence[str] = (), **more: Any) -> types.Plan:
         """What a rollout would do. more: further fields of its order, as `stages`, `gate`, `audience`."""
@@ -259,7 +259,7 @@ class Api:
         return self._decoded(self._wire.ask(method, path, query, body), None)
 
     def _by_hand(self, region: str, hand: str, model: str | None, why: str) -> tuple[types.Rollout, ...]:
-        path = f"/api/v1/rollouts/{_part(region)}/{hand}"
+        path = f"/api/v1/rollouts/{part(region)}/{hand}"
         return self._one(Page[types.Rollout], "POST", path, {"model": model}, {"why": why}).items
 
     def _one(self, kind: type[T], method: str, path: str, query: Query | None = None, body: Any = None) -> T:
@@ -285,5 +285,10 @@ def _order(release: str, regions: Sequence[str], more: dict[str, Any]) -> dict[s
     return {"release": release, "regions": list(regions), **more}
 
 
-def _part(name: str) -> str:
+def part(name: str) -> str:
+    """Return `name` as one part of an address; raise NotThere for one that would be the address of something else."""
+    if not name or "/" in name or name in (".", ".."):
+        raise NotThere(
+            f"nothing is called {name!r}: a name is 1 to 64 of a-z, 0-9 and -, with a letter or digit at either end"
+        )
     return quote(name, safe="")

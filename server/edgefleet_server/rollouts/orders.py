@@ -47,7 +47,7 @@ class StageOrder:
         share = (
             f"{self.count} devices"
             if self.count is not None
-            else f"{self.percent:g} %"
+            else f"{self.percent:.10g} %"  # 100.0001 is not 100
             if self.percent is not None
             else ""
         )
