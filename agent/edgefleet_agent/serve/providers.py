@@ -7,7 +7,6 @@ trial is passed over with its reason, down to the CPU.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import msgspec
 
@@ -26,16 +25,6 @@ ENGINE_SHARE = 3
 """An engine and its timing cache, in sizes of the model: what the disk must have free before one is built."""
 
 Options = tuple[tuple[str, dict[str, str]], ...]
-
-
-class Shaped(Protocol):
-    """A tensor as a file describes it."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
 
 
 @dataclass(frozen=True)
