@@ -196,8 +196,8 @@ class ProcessTrial:
 
     def _died(self) -> TrialReport:
         """A death before the runtime was there is no variant's fault."""
-        if not self._imported and self._process.crashed:
-            return TrialReport(ok=False, reason=_why_early(self._process), blame="runtime")
+        if (why := _why_early(self._process, self._imported)) is not None:
+            return TrialReport(ok=False, reason=why, blame="runtime")
         return TrialReport(ok=False, reason=self._process.words())
 
     def stop(self) -> None:
@@ -207,8 +207,10 @@ class ProcessTrial:
         self._launcher.sweep()
 
 
-def _why_early(process: Process) -> str:
-    """Return why a process ended before it had its runtime: where there was none at all, no runtime is to blame either."""
+def _why_early(process: Process, imported: bool) -> str | None:
+    """Return why a process ended by itself before it had its runtime; None for any other end. imported: whether it said it had."""
+    if imported or not process.crashed:
+        return None
     if process.why_no_unit is not None:
         return process.why_no_unit
     return f"the runtime {process.order.spec.runtime} cannot be imported: {process.words()}"
@@ -271,21 +273,18 @@ class ProcessWorker:
         self._hear_all()
         if self._failed is not None:
             return self._failed.reason
-        return _why_early(self._process) if self._early() else self._process.words()
+        return _why_early(self._process, self._imported) or self._process.words()
 
     def blame(self) -> Literal["variant", "runtime"]:
         """What its death is laid to."""
         if self._failed is not None:
             return self._failed.blame
-        return "runtime" if self._early() else "variant"
+        return "runtime" if _why_early(self._process, self._imported) else "variant"
 
     def kill(self, because: str) -> None:
         """End it at once."""
         self._process.kill(because)
         self._launcher.sweep()
-
-    def _early(self) -> bool:
-        return not self._imported and self._process.crashed
 
     def accept(self) -> None:
         """Take connections; returns when it does, or after a second."""
