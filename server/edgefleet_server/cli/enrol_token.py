@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import io
 import re
 import sys
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgefleet_protocol.names import check_label
+from edgefleet_trust.files import open_regular
 from edgefleet_trust.repository import Repository
 
 from ..config import load
@@ -140,7 +142,7 @@ def _token(arguments: argparse.Namespace, sha256: str, now: float) -> Token:
 def read_serials(path: Path) -> tuple[Allowed, ...]:
     """Return the boards that the CSV at `path` lists; raise BadRequest, naming the line."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with open_regular(path) as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
             if "serial" not in (reader.fieldnames or ()):
                 raise BadRequest(f"{path} has no column `serial`: its first line must name the columns")

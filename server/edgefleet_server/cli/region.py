@@ -4,13 +4,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import tomllib
-
 from ..client.api import part
-from ..errors import BadRequest, NotFound
+from ..errors import BadRequest
 from . import parser, toml_out
 from .client import Client
 from .output import ago, as_json, clean, table
+from .toml_in import read_toml
 
 
 def main(argv: list[str]) -> int:
@@ -67,12 +66,7 @@ def main(argv: list[str]) -> int:
 
 def read(path: Path) -> dict[str, Any]:
     """Return the regions of a file; raise NotFound or BadRequest."""
-    try:
-        rows = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise NotFound(f"{path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadRequest(f"{path} is not TOML: {error}") from error
+    rows = read_toml(path)
     regions = rows.get("regions")
     if extra := sorted(set(rows) - {"regions"}):
         raise BadRequest(f"{path} has {extra[0]}, and only regions are read: write [regions.NAME.policy]")

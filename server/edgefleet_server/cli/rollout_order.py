@@ -4,10 +4,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import tomllib
-
-from ..errors import BadRequest, NotFound
+from ..errors import BadRequest
 from . import parser
+from .toml_in import read_toml
 
 MARGINS = {
     "latency": "latency_percent",
@@ -144,7 +143,7 @@ def body(arguments: argparse.Namespace) -> dict[str, Any]:
         },
         "probation": {"seconds": arguments.probation, "min_requests": arguments.min_requests},
         "audience": {"tags": arguments.tag, "hardware": arguments.hardware},
-        "policies": _policies(arguments.policies),
+        "policies": read_toml(arguments.policies) if arguments.policies else {},
         "soak_s": arguments.soak,
         "deadline_s": arguments.deadline,
         "accept_interface_change": arguments.accept_interface_change,
@@ -218,14 +217,3 @@ def _not_worse(arguments: argparse.Namespace) -> dict[str, Any] | None:
         except ValueError:
             raise BadRequest(f"--not-worse {text!r}: write a number, as in {key}=5") from None
     return found
-
-
-def _policies(path: Path | None) -> dict[str, Any]:
-    if path is None:
-        return {}
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise NotFound(f"{path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadRequest(f"{path} is not TOML: {error}") from error

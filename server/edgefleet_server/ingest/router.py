@@ -306,4 +306,4 @@ class Router:
     @staticmethod
     def _same(what: str, said: str, topic: str) -> None:
         if said != topic:
-            raise BadDocument(f"a {what} document of {said!r} on the topic of {topic!r}")
+            raise BadDocument(f"document ({what}) of {said!r} on the topic of {topic!r}")
