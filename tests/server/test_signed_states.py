@@ -16,7 +16,7 @@ from edgefleet_protocol.messages import DeviceState
 from edgefleet_protocol.trust import COMMAND_TYPE, DEVICE_STATE_TYPE
 from edgefleet_server.app import Server
 from edgefleet_server.config import IdentityConfig
-from edgefleet_server.ingest.signed import DeviceAuthority
+from edgefleet_server.ingest.signed import CannotJudge, DeviceAuthority
 from edgefleet_server.link.inbox import Incoming
 from tests.fakes.identity import FakeAuthority, FakeSigner
 
@@ -140,8 +140,22 @@ def test_without_a_list_that_can_be_judged_nothing_is_believed(folder: Path, tmp
     else:
         STRANGER.write(tmp_path / "strange")
         (tmp_path / "strange/crl.pem").replace(folder / "crl.pem")
-    with pytest.raises(BadSignature, match="no certificate can be judged"):
+    with pytest.raises(CannotJudge, match="no certificate can be judged"):
         DeviceAuthority(folder).opened(signed(state()), "pi-one", time.time(), live=True)
+
+
+@pytest.mark.parametrize("name", ["ca.pem", "crl.pem"])
+def test_what_comes_while_the_authority_cannot_be_read_is_kept_and_taken_afterwards(
+    server: Server, folder: Path, name: str
+) -> None:
+    tell(server, signed(state()))
+    (folder / name).rename(folder / "away")
+    with pytest.raises(CannotJudge, match=name):  # so it is not acknowledged, and comes again
+        tell(server, signed(state(number=2)))
+    assert server.counters.get("state_refused") == 0
+    (folder / "away").rename(folder / name)
+    tell(server, signed(state(number=2)))
+    assert server.views.device("pi-one")["document"]["number"] == 2
 
 
 def test_a_replay_of_an_older_signed_state_changes_nothing(server: Server) -> None:

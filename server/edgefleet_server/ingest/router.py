@@ -26,7 +26,7 @@ from .intake import Intake
 from .lane import Lane
 from .lineage import Alarm, Lineage, Verdict, judge
 from .shares import Shares
-from .signed import DeviceAuthority
+from .signed import CannotJudge, DeviceAuthority
 from .steady import Steady
 
 LOG = logging.getLogger(__name__)
@@ -192,7 +192,7 @@ class Router:
                     if kind == "state" and isinstance(error, BadSignature):
                         self._tell_refused(connection, parsed.name, str(error), now)
                     counted.append((f"{kind}_refused", 1, f"{message.topic}: {error}"))
-                except Unavailable:
+                except (Unavailable, CannotJudge):  # no fault of the message: it is tried again
                     raise
                 except Exception as error:  # a fault of ours must not end the server, nor hold up the next message
                     LOG.exception("a message on %s could not be handled", message.topic)

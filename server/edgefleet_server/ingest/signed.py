@@ -20,9 +20,20 @@ from edgefleet_protocol.dsse import Verify, is_envelope, open_own
 from edgefleet_protocol.errors import BadSignature
 from edgefleet_protocol.trust import DEVICE_STATE_TYPE
 
+from ..errors import ServerError
+
 LOG = logging.getLogger(__name__)
 
 CA_NAME, CRL_NAME = "ca.pem", "crl.pem"
+
+
+class CannotJudge(ServerError):
+    """The authority's own files cannot be used now: no fault of the message, which must be neither believed nor thrown away."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            f"no certificate can be judged: {why}. Nothing that devices say is taken until it can. Is identity.folder the right one?"
+        )
 
 
 class _Bearer(msgspec.Struct):
@@ -44,7 +55,7 @@ class DeviceAuthority:
         """Return the state in `data` and the SHA-256 of the key that signed it, empty where nothing must be signed.
 
         live: what the broker remembers may have been signed by a certificate that has ended since; what is said now may not.
-        Raises BadSignature, saying which check failed and what disagrees.
+        Raises BadSignature, saying which check failed and what disagrees, and CannotJudge while the authority cannot be read.
         """
         if self._folder is None:
             return (self._open_unasked(data), "") if is_envelope(data) else (data, "")
@@ -87,7 +98,11 @@ class DeviceAuthority:
         return public
 
     def _load(self) -> None:
-        """Read authority and revocations again when one of the files changed."""
+        """Read authority and revocations again when one of the files changed.
+
+        Raises CannotJudge, also for a moment between the two being replaced. What was read before does not go on to hold: a
+        certificate may be revoked in the list that cannot be read.
+        """
         assert self._folder is not None
         paths = (self._folder / CA_NAME, self._folder / CRL_NAME)
         try:
@@ -97,9 +112,9 @@ class DeviceAuthority:
             authorities = tuple(x509.load_pem_x509_certificates(paths[0].read_bytes()))
             revocations = x509.load_pem_x509_crl(paths[1].read_bytes())
         except (OSError, ValueError) as error:
-            raise BadSignature(f"no certificate can be judged: {error}. Is identity.folder the right one?") from error
+            raise CannotJudge(str(error)) from error
         if not any(_signed_list(one, revocations) for one in authorities):
-            raise BadSignature(f"no certificate can be judged: {CRL_NAME} is not signed by {CA_NAME}")
+            raise CannotJudge(f"{CRL_NAME} is not signed by {CA_NAME}")
         self._authorities = authorities
         self._revoked = frozenset(row.serial_number for row in revocations)
         self._stamp = stamp

@@ -34,7 +34,8 @@ class Steady:
             try:
                 store()
             except Exception as error:
-                # A full disk, a locked file or a database that is away is no fault of the message: it is kept, in its order.
+                # A full disk, a locked file, a database that is away or a list of revocations that cannot be read is no fault of
+                # the message: it is kept, in its order.
                 self._counters.add("database_faults", reason=str(error))
                 first = self._since is None
                 if first:
