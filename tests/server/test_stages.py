@@ -75,6 +75,20 @@ def test_a_large_stage_opens_in_waves_and_each_has_its_own_time(make_server: Mak
     fleet.server.database.close()
 
 
+def test_a_stage_that_a_person_opens_counts_those_that_are_under_way_as_the_controller_does(
+    make_server: MakeServer, repo: FakeRepository
+) -> None:
+    fleet = make_fleet(make_server, repo, 30)
+    begin(fleet, stages=(StageOrder(count=6), StageOrder(percent=100.0)), max_under_way=10)
+    assert len(fleet.admitted()) == 6
+    assert fleet.server.controller.by_hand(WEST, None, "bo", "next").stage == 1
+    assert len(fleet.admitted()) == 10, "six fetch still"
+    fleet.switch("fashion/1", fleet.admitted())
+    fleet.turn()
+    assert len(fleet.admitted()) == 20
+    fleet.server.database.close()
+
+
 def test_late_joiners_take_part_or_wait_until_it_is_complete(make_server: MakeServer, repo: FakeRepository) -> None:
     fleet = make_fleet(make_server, repo, 4)
     begin(fleet, late_joiners="wait")
