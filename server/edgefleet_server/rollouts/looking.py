@@ -76,7 +76,7 @@ class Looker:
     def learn(self) -> None:
         """Take in what devices measured."""
         with self._lock:
-            self.learner.look(self._fleet.every(), self._clock.now())
+            self.learner.look(self._fleet.every(), self._repository.releases(), self._clock.now())
 
     def follow(self, current: tuple[Record, ...]) -> None:
         """Take in what the controller that leads has found since, in a process that does not; nothing is written."""
