@@ -66,9 +66,6 @@ class VirtualLauncher:
     def sockets(self, model: str) -> None:
         """No socket is needed."""
 
-    def close_sockets(self, model: str) -> None:
-        """No socket is needed."""
-
     def model(self, spec: WorkerSpec) -> ModelFile:
         """Return the model of a worker, from the disk."""
         return read_model(self.disk.read(spec.model_path))
