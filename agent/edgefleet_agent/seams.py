@@ -206,9 +206,6 @@ class Launcher(Protocol):
     def sockets(self, model: str) -> None:
         """Bind the Unix and the loopback socket of `model`, once; they outlive every worker."""
 
-    def close_sockets(self, model: str) -> None:
-        """The model is gone: close and unlink."""
-
     def try_out(self, spec: WorkerSpec, wall_limit_s: float) -> Trial:
         """Start a trial of a candidate."""
 

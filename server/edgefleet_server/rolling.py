@@ -55,6 +55,16 @@ class Roller:
         with self._database.write() as connection:
             rollups_aside.bring_back(connection)
 
+    def _try_to_retry(self) -> None:
+        """The same once at the start. What cannot be brought back must not keep what is new from being folded."""
+        try:
+            self.retry()
+        except Unavailable:
+            raise  # it is tried again
+        except Exception as error:
+            LOG.exception("what was put aside stays there until the next start")
+            self._counters.add("rollup_faults", reason=repr(error))
+
     def step(self) -> Step:
         """Fold once what waits. Batches are added up before the one writer is asked to wait."""
         with self._database.read() as connection:
@@ -111,7 +121,7 @@ class Roller:
             began, full = time.monotonic(), False
             try:
                 if not retried:
-                    self.retry()
+                    self._try_to_retry()
                     retried = True
                 full = self.step().full
                 self._database.outage.works("roll-ups")

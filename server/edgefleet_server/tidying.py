@@ -47,18 +47,23 @@ class Tidier:
         """Do it once."""
         now = self._clock.now()
         for resolution, name in RESOLUTION_SPANS.items():
-            if self._stopping.is_set():
-                return
-            gone = prune_rollups(self._database, resolution, bounds(self._keep, self._regions, name, now))
+            gone = prune_rollups(
+                self._database, resolution, bounds(self._keep, self._regions, name, now), go_on=self._goes_on
+            )
             self._counters.add("rollups_pruned", gone)
         own = bounds(self._keep, self._regions, "windows_days", now)
         kept_from_s = min([own.others, *own.regions.values()])
         with self._database.read() as connection:
             own = at_most(own, keep_days(connection), now)
-        gone = prune_windows(self._database, own, kept_from_s, go_on=lambda: not self._stopping.is_set())
+        gone = prune_windows(self._database, own, kept_from_s, go_on=self._goes_on)
         self._counters.add("windows_pruned", gone)
+        if not self._goes_on():
+            return
         with self._database.write() as connection:
             rollups_aside.prune(connection, kept_from_s)
+
+    def _goes_on(self) -> bool:
+        return not self._stopping.is_set()
 
     def _run(self) -> None:
         while not self._stopping.is_set():

@@ -18,6 +18,7 @@ from .disk import MemoryDisk
 
 REQUESTS_PER_S = 5.0
 MAX_REQUESTS_A_READ = 120
+"""Of a device that was asleep or was not looked at for long; so a sketch is cheap to draw."""
 WORKER_BYTES = 40_000_000
 
 Fails = Literal["", "trial", "start", "first-inference", "slow"]
@@ -63,9 +64,6 @@ class VirtualLauncher:
         return {"memory": "simulated", "network": "simulated", "cpu": "simulated"}
 
     def sockets(self, model: str) -> None:
-        """No socket is needed."""
-
-    def close_sockets(self, model: str) -> None:
         """No socket is needed."""
 
     def model(self, spec: WorkerSpec) -> ModelFile:
@@ -180,9 +178,10 @@ class VirtualWorker:
     def served(self) -> Served:
         """Counts since the last call."""
         now = self.launcher.now()
-        count = min(MAX_REQUESTS_A_READ, int((now - self.read_at) * REQUESTS_PER_S))
-        if count:
-            self.read_at = now
+        due = int((now - self.read_at) * REQUESTS_PER_S)
+        count = min(MAX_REQUESTS_A_READ, due)
+        # What is left of a request counts at the next read; what is beyond the most for one read never came.
+        self.read_at = now if count < due else self.read_at + count / REQUESTS_PER_S
         slow = 8.0 if self.model.fails == "slow" else 1.0
         seconds = round(self.model.base_s * self.launcher.slowness * slow, 5)
         errors = count if self.model.fails == "first-inference" else 0

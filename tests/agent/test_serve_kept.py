@@ -24,9 +24,6 @@ launcher.sockets("fashion")
 sockets = launcher._sockets["fashion"]
 print(sockets.port, launcher.front.port, "LISTEN_FDS" in os.environ, flush=True)
 for word in sys.argv[2:]:
-    if word == "gone":
-        launcher.close_sockets("fashion")
-        break
     listener = sockets.unix if word == "unix" else sockets._port.sock
     select.select([listener], [], [])
     guest, _ = listener.accept()
@@ -82,12 +79,6 @@ def test_who_connects_between_two_agents_waits_and_is_answered_by_the_next(
         client.close()
 
 
-def test_a_model_that_is_gone_is_kept_no_more(manager: ServiceManager, tmp_path: Path) -> None:
-    assert agent(manager, tmp_path / "run", "gone").wait() == 0
-    manager.hear()
-    assert set(manager.kept) == {"port"}
-
-
 def test_an_application_that_starts_before_the_agent_is_answered_by_the_socket_unit(
     manager: ServiceManager, tmp_path: Path
 ) -> None:
@@ -126,7 +117,7 @@ def test_a_kept_socket_whose_name_is_another_file_by_now_is_bound_anew(tmp_path:
     anew = Sockets(tmp_path, "fashion", 0, kept=handed(tmp_path, name, old.unix))
     assert os.fstat(anew.unix.fileno()).st_ino != os.fstat(old.unix.fileno()).st_ino and anew.path.is_socket()
     for each in (old, taken, anew):
-        each.close(unlink=True)
+        each.close()
 
 
 def test_a_socket_whose_name_somebody_removed_is_kept_no_more(manager: ServiceManager, tmp_path: Path) -> None:
@@ -150,13 +141,13 @@ def test_a_kept_socket_with_other_rights_than_the_owner_wishes_now_is_bound_anew
     old = Sockets(tmp_path, "fashion", 0, Access(loopback=False))
     kept = handed(tmp_path, f"fashion.sock@{old.path.lstat().st_ino}", old.unix)
     assert kept.unix(old.path, os.getgid()) is None
-    old.close(unlink=True)
+    old.close()
 
 
 def test_a_kept_port_outside_of_what_the_owner_wishes_now_is_not_taken(tmp_path: Path) -> None:
     old = Port(tmp_path / "port", 0)
     assert handed(tmp_path, "port", old.sock).tcp(tmp_path / "port", 1024, 1) is None
-    old.close(unlink=True)
+    old.sock.close()
 
 
 def test_what_no_model_asks_for_is_let_go_but_a_socket_unit_s_is_not(tmp_path: Path) -> None:
@@ -171,7 +162,7 @@ def test_what_no_model_asks_for_is_let_go_but_a_socket_unit_s_is_not(tmp_path: P
         kept._until -= UNCLAIMED_S
         kept.tidy()
         assert set(kept._handed) == {"early.sock"}
-    old.close(unlink=True)
+    old.close()
 
 
 def test_what_is_handed_to_another_process_is_left_alone(tmp_path: Path) -> None:

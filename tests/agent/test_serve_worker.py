@@ -146,13 +146,6 @@ def test_the_port_is_the_same_after_the_agent_starts_again(tmp_path: Path) -> No
     assert (tmp_path / "fashion.sock").exists()
 
 
-def test_sockets_of_a_model_that_is_gone_are_unlinked(tmp_path: Path) -> None:
-    launcher = ProcessLauncher(tmp_path)
-    launcher.sockets("fashion")
-    launcher.close_sockets("fashion")
-    assert [path.name for path in tmp_path.iterdir()] == ["port"]  # of the gateway
-
-
 def test_two_models_share_the_device(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         launcher = ProcessLauncher(tmp_path, port_base=taken.getsockname()[1])

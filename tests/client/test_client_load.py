@@ -134,7 +134,7 @@ def test_a_run_without_a_fault_ends_with_0_and_a_dead_server_is_counted(
     assert json.loads(out.splitlines()[-1])["sent"] > 0
     worker.stop(0.0)
     until(lambda: worker.poll() == "dead", "it ends")
-    launcher.close_sockets("fashion")
+    launcher.close()
     bad = load(launcher, tmp_path, "--seconds", "0.5", "--wait", "0")
     out, _ = bad.communicate(timeout=120)
     final = json.loads(out.splitlines()[-1])

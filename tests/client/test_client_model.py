@@ -262,7 +262,7 @@ def test_a_full_server_is_told(launcher: ProcessLauncher, tmp_path: Path) -> Non
 
     until(told, "a request is turned away")
     os.kill(worker.pid, signal.SIGKILL)
-    launcher.close_sockets("fashion")
+    launcher.close()
     for each in asking:
         each.join(60)
     assert "wait for the model already" in str(busy[0]) or "connections are open already" in str(busy[0])

@@ -40,6 +40,9 @@ def everything(database: Database) -> list[Any]:
         drifts = Drifting().look(connection, NOON_S + DAY_S, ["eu", "us"])
         found.append({key: (one.drift.n, one.reference_s) for key, one in drifts.items()})
     bounds = Bounds({"eu": NOON_S}, NOON_S - 3600.0)
+    before = tables(database)
+    assert prune_rollups(database, rollups.MINUTE, bounds, go_on=lambda: False) == 0
+    assert tables(database) == before, "who is to end removes nothing more"
     found.append([prune_rollups(database, resolution, bounds) for resolution in rollups.RESOLUTIONS])
     found.append(prune_windows(database, bounds, NOON_S - 7200.0))
     found.append(tables(database))

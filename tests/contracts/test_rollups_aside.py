@@ -17,6 +17,7 @@ from edgefleet_server.store.schema import device_rollups, model_rollups, rollup_
 from edgefleet_server.telemetry.cells import row_of, rows_packed
 from edgefleet_server.telemetry.stored import models_stored
 from tests.fakes.postgres import Postgres
+from tests.fakes.scripted_device import eventually
 from tests.server.test_rollups import NOON_S, add, tables, window
 
 
@@ -131,3 +132,26 @@ def test_a_fault_of_the_database_puts_nothing_aside(database: Database, monkeypa
         connection.exec_driver_sql("ALTER TABLE elsewhere RENAME TO model_rollups")
     one.turn()
     assert counters.get("rollup_batches") == 1
+
+
+def test_what_cannot_be_brought_back_keeps_nothing_new_from_being_folded(
+    database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    wait(database, UNREADABLE["not msgpack"])
+    roller(database)[0].turn()
+
+    def never(connection: object) -> int:
+        raise ValueError("not in this version")
+
+    monkeypatch.setattr(rollups_aside, "bring_back", never)
+    with database.write() as connection:
+        add(connection, [window(random.Random(6), 1)])
+    one, counters, told = roller(database)
+    one.start()
+    eventually("it is folded", lambda: bool(told))
+    one.stop()
+    assert counters.get("rollup_batches") == 1
+    assert "not in this version" in counters.reasons()["rollup_faults"]
+    assert caplog.text.count("stays there until the next start") == 1
+    with database.read() as connection:
+        assert rollups_aside.count(connection) == 1

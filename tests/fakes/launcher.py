@@ -88,9 +88,6 @@ class FakeLauncher:
             raise CannotBind(self.cannot_bind)
         self.open_sockets.add(model)
 
-    def close_sockets(self, model: str) -> None:
-        self.open_sockets.discard(model)
-
     def wrong(self, spec: WorkerSpec) -> str | None:
         """Return why the golden answers are not those of the release, read from the disk now; None when they are."""
         try:

@@ -1,14 +1,17 @@
 """The controller alone, with a clock of its own and nothing running."""
 
+import threading
 from dataclasses import dataclass
 
 import pytest
 
 from edgefleet_server.app import Server
 from edgefleet_server.errors import Refused
+from edgefleet_server.ingest.lineage import Alarm, Start
 from edgefleet_server.rollouts.orders import Order
-from edgefleet_server.store import rollouts
+from edgefleet_server.store import devices, rollouts
 from tests.fakes.repository import PASSPHRASE, FakeRepository
+from tests.fakes.scripted_device import eventually
 
 from .conftest import MakeServer
 
@@ -38,6 +41,33 @@ def test_the_timestamp_is_signed_anew_each_day(make_server: MakeServer, repo: Fa
     clock.at += 86400
     server.controller.turn()
     assert timestamp() != first
+
+
+def test_an_alarm_that_is_raised_while_a_device_is_assigned_stops_that(make_server: MakeServer) -> None:
+    server = make_server(1)
+    server.controller.assign("one", "eu-west", (), "a test")
+    start = Start(head="a", boot="b")
+    said: list[Exception] = []
+
+    def assign() -> None:
+        try:
+            server.controller.assign("one", "ap-south", (), "a test")
+        except Refused as error:
+            said.append(error)
+
+    other = threading.Thread(target=assign)
+    with (
+        server.database.write() as connection
+    ):  # what devices say is stored meanwhile, and the other one waits for its turn
+        other.start()
+        eventually("it waits", server.database._next.locked)
+        devices.put_alarm(connection, "one", Alarm(since_s=1.0, why="two copies", first=start, second=start))
+    other.join()
+    assert "one is in quarantine: two copies" in str(said)
+    with server.database.read() as connection:
+        known = devices.find(connection, "one")
+    assert known is not None and known.region == "eu-west"
+    server.database.close()
 
 
 def test_what_was_decided_is_signed_by_whoever_comes_after_a_crash(

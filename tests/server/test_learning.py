@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from edgefleet_protocol.codec import encode
 from edgefleet_protocol.messages import DeviceState, Measured, ModelState
-from edgefleet_server.rollouts.learning import LEAST_DEVICES, Learnt, learn, missing, settle, table
+from edgefleet_server.rollouts.learning import LEAST_DEVICES, MOST_KEPT, Learnt, bounded, learn, missing, settle, table
 from edgefleet_server.rollouts.orders import Order
-from edgefleet_server.store import devices
+from edgefleet_server.store import devices, measurements
 from edgefleet_server.store.devices import Device
 from tests.fakes.repository import FakeRepository
 from tests.fakes.scripted_device import PI4, ZERO
@@ -63,6 +63,24 @@ def test_what_is_known_stays_when_its_devices_are_gone() -> None:
     assert settle(known, {KEY: Learnt(5, 0.02, 0.04)})[KEY].p50_s == 0.02
 
 
+def test_names_that_a_device_makes_up_fill_no_table(make_server: MakeServer, repo: FakeRepository) -> None:
+    honest = {("fashion/1", "fp32", f"class-{n}"): Learnt(2, 0.01, 0.02) for n in range(5)}
+    invented = {("fashion/1", f"v{n}", "a"): Learnt(1, 0.01, 0.02) for n in range(2 * MOST_KEPT)}
+    kept = bounded({**invented, **honest, ("fake/1", "fp32", "pi4"): Learnt(99, 0.01, 0.02)}, ["fashion/1"])
+    assert len(kept) == MOST_KEPT and honest.items() <= kept.items()
+    assert {release for release, _, _ in kept} == {"fashion/1"}
+
+    fleet = make_fleet(make_server, repo, 1)
+    say(fleet, "pi-00", 0.1)
+    say(fleet, "liar", 0.1, "fashion/made-up")
+    with fleet.server.database.write() as connection:
+        measurements.put(connection, {("fake/1", "fp32", "pi4"): Learnt(1, 0.01, 0.02)}, 1.0)
+    fleet.server.controller.turn()
+    with fleet.server.database.read() as connection:
+        assert measurements.every(connection).keys() == {("fashion/2", "fp32", "pi4")}
+    fleet.server.database.close()
+
+
 def test_a_wish_names_the_class_how_many_and_the_least_memory() -> None:
     small = msgspec.structs.replace(ZERO, memory_bytes=400_000_000)
     fleet = [device("a", hardware=ZERO), device("b", hardware=small), device("c")]
@@ -70,9 +88,9 @@ def test_a_wish_names_the_class_how_many_and_the_least_memory() -> None:
     assert (row.hardware_class, row.devices, row.memory_bytes) == ("pi-zero-2-w", 2, 400_000_000)
 
 
-def say(fleet: StoredFleet, name: str, seconds: float) -> None:
-    """A device that tried fashion/2 and told what it measured."""
-    row = Measured(release="fashion/2", variant="fp32", latency_p50_s=seconds, latency_p95_s=seconds)
+def say(fleet: StoredFleet, name: str, seconds: float, release: str = "fashion/2") -> None:
+    """A device that tried a release and told what it measured."""
+    row = Measured(release=release, variant="fp32", latency_p50_s=seconds, latency_p95_s=seconds)
     model = ModelState(model="fashion", phase="waiting", why="", measured=(row,))
     state = DeviceState(
         device=name, session=1, boot="b", at_s=1.0, agent_version="0.1.0", region=WEST, hardware=PI4, models=(model,)

@@ -9,8 +9,10 @@ from edgefleet_server.alerts.findings import find
 from edgefleet_server.alerts.rules import DEFAULTS
 from edgefleet_server.cli.rollout_text import plan_text
 from edgefleet_server.errors import BadRequest, Refused
+from edgefleet_server.replica.elsewhere import Elsewhere, NoSigner
+from edgefleet_server.rollouts.controller import Controller
 from edgefleet_server.rollouts.orders import Order, StageOrder
-from edgefleet_server.store import audit
+from edgefleet_server.store import audit, comparisons
 from tests.fakes.repository import FakeRepository
 from tests.fakes.scripted_device import PI4
 
@@ -73,6 +75,20 @@ def test_a_large_stage_opens_in_waves_and_each_has_its_own_time(make_server: Mak
     fleet.server.database.close()
 
 
+def test_a_stage_that_a_person_opens_counts_those_that_are_under_way_as_the_controller_does(
+    make_server: MakeServer, repo: FakeRepository
+) -> None:
+    fleet = make_fleet(make_server, repo, 30)
+    begin(fleet, stages=(StageOrder(count=6), StageOrder(percent=100.0)), max_under_way=10)
+    assert len(fleet.admitted()) == 6
+    assert fleet.server.controller.by_hand(WEST, None, "bo", "next").stage == 1
+    assert len(fleet.admitted()) == 10, "six fetch still"
+    fleet.switch("fashion/1", fleet.admitted())
+    fleet.turn()
+    assert len(fleet.admitted()) == 20
+    fleet.server.database.close()
+
+
 def test_late_joiners_take_part_or_wait_until_it_is_complete(make_server: MakeServer, repo: FakeRepository) -> None:
     fleet = make_fleet(make_server, repo, 4)
     begin(fleet, late_joiners="wait")
@@ -125,6 +141,32 @@ def test_a_stage_that_asks_for_a_yes_opens_after_it_and_never_before(
     hands = [("bo", f"rollout.{deed}") for deed in ("resume", "approve", "pause")]
     assert deeds == [("the controller", "rollout.open"), *hands, ("ana", "rollout.start")]
     fleet.server.database.close()
+
+
+def test_a_yes_that_is_asked_of_a_process_that_never_leads_keeps_no_comparison_beside_the_leaders(
+    make_server: MakeServer, repo: FakeRepository
+) -> None:
+    fleet = make_fleet(make_server, repo, 12)
+    server = fleet.server
+    begin(fleet)
+    fleet.switch("fashion/1")
+    assert fleet.turn(2).status == "complete"
+    fleet.measure(fleet.names, 0.010)
+    stages = (StageOrder(count=6), StageOrder(percent=100.0, approval=True))
+    begin(fleet, "fashion/2", stages=stages, gate=Gate(not_worse=NotWorse(min_requests=100, warm_up_s=0.0)))
+    fleet.switch("fashion/2", fleet.admitted())
+    fleet.measure(fleet.admitted(), 0.010)
+    signer = NoSigner(Elsewhere(lambda: ""))
+    known = server.repository, signer, server.database, server.config, fleet.clock, server.counters
+    beside = Controller(*known, lambda: None, may_lead=False)
+    with pytest.raises(Refused, match=r"does not wait for a yes yet: .* too little evidence yet.* on 6 devices"):
+        beside.by_hand(WEST, None, "bo", "approve")
+    with server.database.read() as connection:
+        assert comparisons.of(connection, fleet.record.id) == (), "what it read is its own"
+    record = fleet.turn()
+    with server.database.read() as connection:
+        assert comparisons.of(connection, record.id) == server.controller.pairs(record) != ()
+    server.database.close()
 
 
 def test_hands_are_for_the_rollouts_that_they_fit(make_server: MakeServer, repo: FakeRepository) -> None:

@@ -10,6 +10,7 @@ from edgefleet_sim.boards import MIX, board_of, hardware
 from edgefleet_sim.commands import main
 from edgefleet_sim.disk import MemoryDisk
 from edgefleet_sim.fleet import spread
+from edgefleet_sim.launcher import MAX_REQUESTS_A_READ, REQUESTS_PER_S, VirtualLauncher
 from edgefleet_sim.orders import Count, add
 from edgefleet_sim.run import Outcome, _later, stages_for
 from edgefleet_sim.scenarios import SCENARIOS, Blow, named
@@ -45,6 +46,24 @@ def test_a_disk_gives_back_what_was_written_under_every_name():
     assert clone.size(Path("/state/slots/one/model.bin")) == 4
     with pytest.raises(FileNotFoundError):
         disk.read(Path("/state/nothing"))
+
+
+def test_a_worker_serves_at_the_rate_that_is_said_however_often_it_is_read():
+    disk, path, at = MemoryDisk(), Path("/model.bin"), [0.0]
+    disk.mkdir(Path("/"))
+    disk.write(path, b'{"release": "fashion/1", "variant": "int8", "base_s": 0.01}\n')
+    launcher = VirtualLauncher(disk, 1.0, lambda: at[0], set())
+    worker = launcher.start(SimpleNamespace(model_path=path, release="fashion/1"))
+    worker.accept()
+    served = 0
+    for step in range(1, 1001):
+        at[0] = step * 1.3
+        served += worker.served().requests
+    assert served == pytest.approx(1300 * REQUESTS_PER_S, abs=1)
+    at[0] += 3600.0
+    assert worker.served().requests == MAX_REQUESTS_A_READ
+    at[0] += 1.0
+    assert worker.served().requests == REQUESTS_PER_S, "what was too much for one read never came"
 
 
 def test_what_all_devices_hold_is_held_once():

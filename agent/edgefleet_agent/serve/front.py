@@ -44,11 +44,6 @@ class Front:
         if self._gateway is not None:
             self._gateway.add(model)
 
-    def remove(self, model: str) -> None:
-        """Forget a model."""
-        if self._gateway is not None:
-            self._gateway.remove(model)
-
     def complete(self, order: Order) -> Order:
         """Return `order` with what its worker inherits and must know of all this."""
         handoff, back = self._gateway.descriptors(order.spec.model) if self._gateway else (None, None)
@@ -79,6 +74,6 @@ class Front:
         if self._gateway is not None:
             self._gateway.close()
         if self._port is not None:
-            self._port.close(unlink=False)
+            self._port.sock.close()
         if self._regions is not None:
             os.close(self._regions)

@@ -70,13 +70,6 @@ class ProcessLauncher:
             self._sockets[model] = Sockets(self._run, model, self._port_base, self._access, self._kept)
             self.front.add(model)
 
-    def close_sockets(self, model: str) -> None:
-        """Close and unlink the sockets of `model`."""
-        sockets = self._sockets.pop(model, None)
-        if sockets is not None:
-            sockets.close(unlink=True)
-            self.front.remove(model)
-
     @property
     def front(self) -> Front:
         """What all models share: the gateway, and the regions of shared memory."""
@@ -133,7 +126,7 @@ class ProcessLauncher:
             process.wait(KILL_AFTER_S)
         self._processes.clear()
         for sockets in self._sockets.values():
-            sockets.close(unlink=False)
+            sockets.close()
         self._sockets.clear()
         if self._front is not None:
             self._front.close()

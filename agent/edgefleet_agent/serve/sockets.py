@@ -86,14 +86,11 @@ class Sockets:
         """What a worker inherits."""
         return (self.unix.fileno(), self._port.sock.fileno()) if self._port else (self.unix.fileno(),)
 
-    def close(self, *, unlink: bool) -> None:
-        """Close both. `unlink` when the model is gone; an agent that only ends leaves the names for the next."""
+    def close(self) -> None:
+        """Close both; their names stay for the next agent."""
         self.unix.close()
         if self._port:
-            self._port.close(unlink=unlink)
-        if unlink:
-            self._kept.forget(self.path.name)
-            self.path.unlink(missing_ok=True)
+            self._port.sock.close()
 
 
 class Port:
@@ -101,13 +98,14 @@ class Port:
 
     def __init__(self, file: Path, base: int, kept: Kept | None = None) -> None:
         """Take what systemd kept, else bind the port of the last run, else one from `base` on, 0 for any; raise CannotBind."""
-        self._file, self._kept = file, kept or Kept(file.parent, environment={})
-        handed = self._kept.tcp(file, base, PORTS_TRIED)
+        self._file = file
+        kept = kept or Kept(file.parent, environment={})
+        handed = kept.tcp(file, base, PORTS_TRIED)
         self.sock = handed or _bind_tcp(self._recorded(), base)
         self.number: int = self.sock.getsockname()[1]
         try:
             if handed is None:
-                self._kept.keep(file, self.sock)
+                kept.keep(file, self.sock)
             _write(file, f"{self.number}\n")
         except BaseException:
             self.sock.close()
@@ -119,13 +117,6 @@ class Port:
         except OSError:
             return None
         return int(text) if text.isascii() and text.isdigit() and 0 < int(text) < 65536 else None
-
-    def close(self, *, unlink: bool) -> None:
-        """Close, and forget the number where `unlink` says so."""
-        self.sock.close()
-        if unlink:
-            self._kept.forget(self._file.name)
-            self._file.unlink(missing_ok=True)
 
 
 def _bind_unix(path: Path, gid: int | None) -> socket.socket:

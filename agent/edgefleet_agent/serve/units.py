@@ -124,6 +124,7 @@ class Called:
         return self._code is None
 
     def _know(self, more: list[tuple[int, int, bytes]]) -> None:
+        # With SO_PASSCRED, set before the line was connected, the kernel adds them to every packet (unix(7)): there is no hello without.
         for level, kind, data in more:
             if level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS:
                 self.pid = _CREDENTIALS.unpack(data[: _CREDENTIALS.size])[0]

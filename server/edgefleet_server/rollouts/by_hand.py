@@ -133,7 +133,9 @@ class Hands:
             self._move(record, actor, "complete", "next", "complete", record.stage, text, now)
             return
         self._looker.look()
-        opened = waves.first(waves.at_stage(record.assignment, record.stage + 1), self._looker.weigh(record).fleet)
+        weighed = self._looker.weigh(record)
+        # Its gate is passed over, and not how many may be under way at once: those load the broker whoever opens the stage.
+        opened = waves.at_first(record.assignment, record.stage + 1, weighed.fleet, weighed.evidence)
         self._move(record, actor, "open", "next", "running", record.stage + 1, text, now, opened)
 
 

@@ -46,8 +46,10 @@ class _Known:
 class Comparer:
     """One for the controller. Not for several threads at once."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, *, keeps: bool = True) -> None:
+        """keeps: whether what it compares is stored. Only whoever moves rollouts may: what it has weighed lies in its memory, and
+        after a restart it must find the same, not what another process read of the same devices at another moment."""
+        self._database, self._keeps = database, keeps
         self._known: dict[int, _Known] = {}
 
     def look(
@@ -128,6 +130,8 @@ class Comparer:
             windows = comparisons.seen(connection, names, record.model, record.started_s - BEFORE_S)
         found = (drift_of(windows[name], record.release, record.started_s, rules) for name in names)
         known.drifts = [drift for drift in found if drift is not None]
+        if not self._keeps:
+            return
         # For whoever shows the comparison in another process, or after this one: what is seen now may not be there to read again.
         with self._database.write() as connection:
             comparisons.put_drifts(connection, record.id, known.drifts)
@@ -149,9 +153,10 @@ class Comparer:
             else []
         )
         if found or late:
-            with self._database.write() as connection:
-                comparisons.add(connection, record.id, found)
-                comparisons.add(connection, record.id, late, later=True)
+            if self._keeps:
+                with self._database.write() as connection:
+                    comparisons.add(connection, record.id, found)
+                    comparisons.add(connection, record.id, late, later=True)
             known.pairs = _in_order([*known.pairs, *found])
             known.later = _in_order([*known.later, *late])
 

@@ -79,7 +79,7 @@ class Controller:
         self._alone = database.engine.dialect.name == "sqlite" if alone is None else alone
         self._repository, self._database = repository, database
         self._config, self._clock, self._counters, self._on_signed = config, clock, counters, on_signed
-        self._looker = Looker(repository, database, config, clock)
+        self._looker = Looker(repository, database, config, clock, keeps=may_lead)
         self._mover = Mover(database, counters, self._looker)
         self._signing = Signing(repository, signer, database, config, counters, on_signed, self._looker.learner)
         self._beginner = Beginner(repository, database, config, clock, self._looker)

@@ -27,14 +27,12 @@ class Keeper:
         if region not in self._repository.regions():
             raise NotFound(f"there is no region {region}. There are: {', '.join(self._repository.regions()) or 'none'}")
         now = self._clock.now()
-        with self._database.read() as connection:
-            known = devices.find(connection, device)
-        if known is not None and known.alarm is not None:
-            raise Refused(
-                f"{device} is in quarantine: {known.alarm.why}. See: edgefleet device clear-alarm {device} --help"
-            )
         with self._database.write() as connection:
             known = devices.find(connection, device)
+            if known is not None and known.alarm is not None:
+                raise Refused(
+                    f"{device} is in quarantine: {known.alarm.why}. See: edgefleet device clear-alarm {device} --help"
+                )
             place = Place(region, tags, known.frozen if known else "")
             document = issue(connection, self._signer, device, known, place, now)
             text = f"number {document.number}: {region} {' '.join(tags)}".strip()

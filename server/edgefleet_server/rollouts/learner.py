@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping
 
 from edgefleet_protocol.rollout import ClassRow
 
-from ..store import measurements
+from ..store import measurements, releases
 from ..store.database import Database
 from ..store.devices import Device
-from .learning import Key, Learnt, learn, settle, table
+from .learning import Key, Learnt, bounded, learn, settle, table
 
 
 class Learner:
@@ -18,15 +18,19 @@ class Learner:
         self._learnt: dict[Key, Learnt] | None = None
         self._classes: Mapping[str, frozenset[str]] = {}
 
-    def look(self, fleet: Iterable[Device], now: float) -> None:
-        """Take in what the devices say now."""
+    def look(self, fleet: Iterable[Device], listed: Iterable[str], now: float) -> None:
+        """Take in what the devices say now. listed: releases; of those and of the ones that were listed once it is kept."""
         devices = tuple(fleet)
         before = self.learnt
-        after = settle(before, learn(devices))
+        with self._database.read() as connection:
+            known = {*listed, *releases.seen(connection)}
+        after = bounded(settle(before, learn(devices)), known)
         changed = {key: row for key, row in after.items() if before.get(key) != row}
-        if changed:
+        gone = before.keys() - after.keys()
+        if changed or gone:
             with self._database.write() as connection:
                 measurements.put(connection, changed, now)
+                measurements.drop(connection, gone)
         self._learnt = after
         self._know(devices)
 

@@ -1,7 +1,7 @@
 """What devices measured, by release, variant and hardware class: back to devices, plans and the search for better variants. Pure."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from edgefleet_protocol.rollout import ClassRow
@@ -14,6 +14,8 @@ LEAST_DEVICES = 3
 """Fewer say nothing of a class: one may be hot, or on a weak supply."""
 MOST_ROWS = 64
 """Of one assignment: a region's document has 64 kB for all of them."""
+MOST_KEPT = 1000
+"""Variants on classes, of one release. Devices choose these names, and one that makes up new ones must not fill the database."""
 SAME = 0.1
 """A median that moved by less is told as before: each change is a new document for every device of every region."""
 
@@ -52,6 +54,15 @@ def settle(before: Mapping[Key, Learnt], fresh: Mapping[Key, Learnt]) -> dict[Ke
         elif row.devices != old.devices:
             found[key] = replace(old, devices=row.devices)
     return found
+
+
+def bounded(learnt: Mapping[Key, Learnt], releases: Collection[str]) -> dict[Key, Learnt]:
+    """Return what is kept for good: of these releases alone, and of each what most devices measured, up to MOST_KEPT."""
+    of: dict[str, list[Key]] = {}
+    for key in sorted(learnt, key=lambda key: (-learnt[key].devices, key)):
+        if key[0] in releases:
+            of.setdefault(key[0], []).append(key)
+    return {key: learnt[key] for keys in of.values() for key in keys[:MOST_KEPT]}
 
 
 def table(learnt: Mapping[Key, Learnt], release: str, classes: Iterable[str]) -> tuple[ClassRow, ...]:

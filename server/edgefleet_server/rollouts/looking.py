@@ -1,4 +1,4 @@
-"""The facts of a rollout: its devices, weighed, and the two models on them. Reads; what was compared is kept."""
+"""The facts of a rollout: its devices, weighed, and the two models on them. Reads; what was compared is kept by whoever moves them."""
 
 import threading
 import time
@@ -47,10 +47,13 @@ class _Known:
 class Looker:
     """Looks at the fleet for everybody who asks about rollouts; what did not change is not looked at again."""
 
-    def __init__(self, repository: Repository, database: Database, config: ServerConfig, clock: Clock) -> None:
+    def __init__(
+        self, repository: Repository, database: Database, config: ServerConfig, clock: Clock, *, keeps: bool = True
+    ) -> None:
+        """keeps: whether what is compared is stored; only for whoever moves rollouts."""
         self._repository, self._database, self._config, self._clock = repository, database, config, clock
         self._fleet = Fleet()
-        self._comparer = Comparer(database)
+        self._comparer = Comparer(database, keeps=keeps)
         self.learner = Learner(database)
         self._lock = threading.RLock()
         self._manifests: dict[str, Release] = {}
@@ -73,7 +76,7 @@ class Looker:
     def learn(self) -> None:
         """Take in what devices measured."""
         with self._lock:
-            self.learner.look(self._fleet.every(), self._clock.now())
+            self.learner.look(self._fleet.every(), self._repository.releases(), self._clock.now())
 
     def follow(self, current: tuple[Record, ...]) -> None:
         """Take in what the controller that leads has found since, in a process that does not; nothing is written."""

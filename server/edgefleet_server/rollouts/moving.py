@@ -92,5 +92,4 @@ class Mover:
             return move.opened_percent
         if move.kind != "open":
             return None
-        busy = waves.under_way(weighed.evidence)
-        return waves.first(waves.at_stage(record.assignment, stage), weighed.fleet, busy)
+        return waves.at_first(record.assignment, stage, weighed.fleet, weighed.evidence)

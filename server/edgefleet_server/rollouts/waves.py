@@ -64,11 +64,6 @@ def newcomers(assignment: Assignment, fleet: Iterable[Member]) -> tuple[Newcomer
     return tuple(sorted(found, key=lambda row: row.number))
 
 
-def at_stage(assignment: Assignment, stage: int) -> Assignment:
-    """Return `assignment` with that stage open, the whole of it."""
-    return msgspec.structs.replace(assignment, stage=stage, opened_percent=None)
-
-
 def limit(assignment: Assignment, count: int) -> int:
     """Return how many may be under way at once, in a stage of `count` newcomers."""
     if assignment.max_under_way is not None:
@@ -112,3 +107,8 @@ def first(assignment: Assignment, fleet: Iterable[Member], busy: int = 0) -> flo
         return None
     wave = opening(msgspec.structs.replace(assignment, opened_percent=0.0), rows, busy)
     return 0.0 if wave is None else wave.percent
+
+
+def at_first(assignment: Assignment, stage: int, fleet: Iterable[Member], evidence: Iterable[Evidence]) -> float | None:
+    """Return how far `stage` is opened at first beside those that are under way already; None: all of it."""
+    return first(msgspec.structs.replace(assignment, stage=stage, opened_percent=None), fleet, under_way(evidence))

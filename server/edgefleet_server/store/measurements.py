@@ -1,7 +1,9 @@
 """What classes of devices measured, kept also when the devices are gone."""
 
+from collections.abc import Iterable
+
 import msgspec
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, delete, select
 
 from ..rollouts.learning import Key, Learnt
 from ..telemetry.cells import ModelCell
@@ -28,6 +30,19 @@ def put(connection: Connection, rows: dict[Key, Learnt], now: float) -> None:
         )
         keys = ["release", "variant", "hardware_class"]
         connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=values))
+
+
+def drop(connection: Connection, keys: Iterable[Key]) -> None:
+    """Remove these rows."""
+    columns = measurements.c
+    for release, variant, hardware_class in keys:
+        connection.execute(
+            delete(measurements).where(
+                columns.release == release,
+                columns.variant == variant,
+                columns.hardware_class == hardware_class,
+            )
+        )
 
 
 def served(connection: Connection, since_s: float) -> dict[Key, tuple[int, int, float | None, int | None]]:

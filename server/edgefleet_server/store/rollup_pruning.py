@@ -18,10 +18,13 @@ BATCHES = 200
 GRAINS = range(5)
 
 
-def prune_rollups(database: Database, resolution: int, bounds: Bounds) -> int:
+def prune_rollups(
+    database: Database, resolution: int, bounds: Bounds, *, go_on: Callable[[], bool] = lambda: True
+) -> int:
     """Remove roll-ups of one resolution that began before their region's bound; return how many rows went.
 
-    Those of no region in particular, which are sums over all regions, go by the bound of the others.
+    Those of no region in particular, which are sums over all regions, go by the bound of the others. go_on: asked before each piece;
+    what is left waits for the next time.
     """
     gone = 0
     for table in (model_rollups, device_rollups):
@@ -37,6 +40,7 @@ def prune_rollups(database: Database, resolution: int, bounds: Bounds) -> int:
                     columns.grain == grain,
                     columns.region == region,
                     columns.start_s < bounds.regions.get(region, bounds.others),
+                    go_on=go_on,
                 )
     return gone
 
@@ -58,19 +62,21 @@ def prune_windows(
         # Also where its time is the longest of all, by which the controller merges everybody's.
         quarters.prune_of(database, theirs, before_s)
         if before_s > kept_from_s:
-            gone += _remove(database, windows, windows.c.placed_s < before_s, windows.c.device.in_(theirs))
+            gone += _remove(database, windows, windows.c.placed_s < before_s, windows.c.device.in_(theirs), go_on=go_on)
     if bounds.others > kept_from_s:
         others = select(devices.c.id).where(or_(belongs.is_(None), belongs.not_in(sorted(bounds.regions))))
         gone += quarters.fold(database, bounds.others, others, go_on=go_on)
     return gone
 
 
-def _remove(database: Database, table: Table, *where: ColumnElement[bool]) -> int:
+def _remove(database: Database, table: Table, *where: ColumnElement[bool], go_on: Callable[[], bool]) -> int:
     key: list[Any] = list(table.primary_key.columns)
     query = select(*key).where(*where).limit(BATCH)
     statement = delete(table).where(tuple_(*key).in_(query))
     gone = 0
     for _ in range(BATCHES):
+        if not go_on():
+            break
         with database.read() as connection:
             if connection.execute(query.limit(1)).first() is None:
                 break  # most often: the one writer is not asked
