@@ -1,10 +1,15 @@
 """What every test shares: a skipped test fails the run, because what is not run shows nothing."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
 
 from tests.fakes.postgres import Postgres
+
+# A shell that starts a run in the background has it ignore Ctrl-C, and programs that tests start and interrupt would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
