@@ -76,12 +76,18 @@ def test_what_goes_is_in_its_quarter_and_nothing_is_lost_or_counted_twice(databa
     assert stored(database) == []
 
 
-def test_what_a_region_keeps_for_its_own_time_leaves_no_quarters(database: Database) -> None:
-    rng = random.Random(12)
+def sixty(database: Database, seed: int) -> list[Placed]:
+    """Return sixty random windows, stored, and with their quarters."""
+    rng = random.Random(seed)
     rows = [window(rng, number) for number in range(60)]
     put(database, rows)
     with database.write() as connection:
         add(connection, rows)
+    return rows
+
+
+def test_what_a_region_keeps_for_its_own_time_leaves_no_quarters(database: Database) -> None:
+    sixty(database, 12)
     ends_s = NOON_S + 2 * DAY_S
     assert prune_windows(database, Bounds({"eu": ends_s}, ends_s), 0.0) == 60
     assert {str(row[0])[:2] for row in stored(database)} == {"us"}
@@ -90,11 +96,7 @@ def test_what_a_region_keeps_for_its_own_time_leaves_no_quarters(database: Datab
 def test_nothing_of_a_region_is_kept_for_longer_than_its_own_time_though_that_be_the_longest(
     database: Database,
 ) -> None:
-    rng = random.Random(13)
-    rows = [window(rng, number) for number in range(60)]
-    put(database, rows)
-    with database.write() as connection:
-        add(connection, rows)
+    sixty(database, 13)
     ends_s = NOON_S + 2 * DAY_S
     pruning.prune(database, windows_before_s=ends_s, events_before_s=0.0)
     assert {str(row[0])[:2] for row in stored(database)} == {"eu", "us"}
@@ -105,11 +107,7 @@ def test_nothing_of_a_region_is_kept_for_longer_than_its_own_time_though_that_be
 def test_while_one_region_keeps_its_windows_for_longer_those_of_the_others_are_merged_in_their_time(
     database: Database,
 ) -> None:
-    rng = random.Random(15)
-    rows = [window(rng, number) for number in range(60)]
-    put(database, rows)
-    with database.write() as connection:
-        add(connection, rows)
+    rows = sixty(database, 15)
     ends_s = NOON_S + 2 * DAY_S
     bounds = Bounds({"eu": NOON_S - 30 * DAY_S}, ends_s)
     others = sum(row.device.startswith("us") for row in rows)
